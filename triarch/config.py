@@ -1,0 +1,126 @@
+"""Settings that hold for the whole process: number format, device, cache folder, verbosity.
+
+Each setting has a getter and a `set_` function with Keras's name where Keras has one. Environment variables give the
+values at start; `ENVIRONMENT` is the complete list of those that triarch reads.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+ENVIRONMENT = {
+    "TRIARCH_DATASETS": "Folder with original data-set files (`mnist/`, `fashion-mnist/`, `cifar-10/`), looked in first.",
+    "TRIARCH_DEVICE": "Device for new weights and data: `auto` (the default), `cpu`, `cuda`, `cuda:1`, ...",
+    "TRIARCH_HOME": "Folder for downloaded files. Default: `~/.triarch`.",
+}
+
+_FLOATS = ("bfloat16", "float16", "float32", "float64")
+_DATA_FORMATS = ("channels_last", "channels_first")
+
+_floatx = "float32"
+_epsilon = 1e-7
+_image_data_format = "channels_last"
+_device = os.environ.get("TRIARCH_DEVICE", "auto")
+_interactive_logging = True
+
+
+def backend() -> str:
+    """The engine under the API: always `"torch"`."""
+    return "torch"
+
+
+def floatx() -> str:
+    """The default float type of weights and data, as a string such as `"float32"`."""
+    return _floatx
+
+
+def set_floatx(value: str) -> None:
+    """Set the default float type: `"bfloat16"`, `"float16"`, `"float32"` or `"float64"`."""
+    global _floatx
+    if value not in _FLOATS:
+        raise ValueError(f"floatx must be one of {_FLOATS}. Received: {value!r}")
+    _floatx = value
+
+
+def epsilon() -> float:
+    """The small number that keeps divisions and logarithms finite."""
+    return _epsilon
+
+
+def set_epsilon(value: float) -> None:
+    """Set the small number that keeps divisions and logarithms finite."""
+    global _epsilon
+    if not value > 0:
+        raise ValueError(f"epsilon must be a positive number. Received: {value!r}")
+    _epsilon = float(value)
+
+
+def image_data_format() -> str:
+    """The default axis order of images: `"channels_last"` or `"channels_first"`."""
+    return _image_data_format
+
+
+def set_image_data_format(value: str) -> None:
+    """Set the default axis order of images: `"channels_last"` or `"channels_first"`."""
+    global _image_data_format
+    _image_data_format = standardize_data_format(value)
+
+
+def standardize_data_format(value: str | None) -> str:
+    """`value` checked, or the default axis order where it is None."""
+    if value is None:
+        return _image_data_format
+    if value not in _DATA_FORMATS:
+        raise ValueError(f"data_format must be one of {_DATA_FORMATS}. Received: {value!r}")
+    return value
+
+
+def device() -> torch.device:
+    """The device of new weights and of data given as arrays."""
+    if _device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(_device)
+
+
+def set_device(value: str | torch.device) -> None:
+    """Choose the device: `"auto"` (CUDA where there is one, else the CPU), `"cpu"`, `"cuda"`, `"cuda:1"`, ...
+
+    Models that exist already stay where they are; move them with `model.to(device)`.
+    """
+    global _device
+    if value != "auto":
+        chosen = torch.device(value)
+        if chosen.type == "cuda" and not torch.cuda.is_available():
+            raise RuntimeError(f"PyTorch sees no CUDA device here, so the device cannot be set. Received: {value!r}")
+    _device = str(value)
+
+
+def home() -> Path:
+    """The folder for downloaded files."""
+    return Path(os.environ.get("TRIARCH_HOME", "~/.triarch")).expanduser()
+
+
+def datasets_folder() -> Path | None:
+    """The folder of `TRIARCH_DATASETS`, where data sets are looked for first, or None."""
+    folder = os.environ.get("TRIARCH_DATASETS")
+    return Path(folder).expanduser() if folder else None
+
+
+def is_interactive_logging_enabled() -> bool:
+    """Whether messages go to standard output (the default) rather than to Python's logging."""
+    return _interactive_logging
+
+
+def enable_interactive_logging() -> None:
+    """Write messages to standard output."""
+    global _interactive_logging
+    _interactive_logging = True
+
+
+def disable_interactive_logging() -> None:
+    """Write messages to the logger `"triarch"`, and make `verbose="auto"` mean 2."""
+    global _interactive_logging
+    _interactive_logging = False

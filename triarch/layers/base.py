@@ -1,0 +1,287 @@
+"""`Layer`: Keras's layer that is a `torch.nn.Module`."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils import _pytree as pytree
+
+from triarch import config, mixed_precision, registry, regularizers
+from triarch.graph import Node, SymbolicTensor, standardize_shape
+from triarch.layers.shapes import infer_output_shape, map_shapes, shape_of
+from triarch.layers.tracking import adopt_containers
+from triarch.layers.weights import WeightHolder
+from triarch.serialization import Configurable, config_names, deserialize_keras_object
+from triarch.variable import torch_dtype
+
+
+def _completing(build: Callable[..., None]) -> Callable[..., None]:
+    """`build`, then what must follow it whoever calls it."""
+    names = list(inspect.signature(build).parameters)[1:]
+
+    @functools.wraps(build)
+    def build_and_complete(self: Layer, *args: Any, **kwargs: Any) -> None:
+        build(self, *args, **kwargs)
+        self.built = True
+        shapes = dict(zip(names, args, strict=False)) | kwargs
+        self._build_config = shapes if list(shapes) == ["input_shape"] else {"shapes_dict": shapes}
+        adopt_containers(self)
+
+    return build_and_complete
+
+
+class _LayerMeta(type):
+    """Adopts the layers that a constructor put in lists and dicts, once the whole constructor has run."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        instance = super().__call__(*args, **kwargs)
+        adopt_containers(instance)
+        return instance
+
+
+@registry.register("keras.layers")
+class Layer(WeightHolder, Configurable, metaclass=_LayerMeta):
+    """A step from tensors to tensors with its own weights.
+
+    A subclass stores its arguments under their own names in `__init__`, makes weights in `build(input_shape)` with
+    `add_weight`, and computes in `call(inputs)`; `call` may take `training`. Everything torch does with a module works:
+    `state_dict`, `to`, hooks, `parameters`.
+
+    Whether it trains or infers is torch's `training` flag, False at first; `layer(x, training=True)` sets it, for this
+    layer and those inside, as long as the call lasts.
+
+    Args:
+        activity_regularizer: Adds a loss on the layer's output.
+        trainable: Whether the weights are to be learnt.
+        dtype: A type's name or a `DTypePolicy`.
+        autocast: Whether float inputs are cast to the compute type.
+        name: Default: the class's name in snake case, with a number where it was given before.
+    """
+
+    def __init__(
+        self,
+        *,
+        activity_regularizer: Any = None,
+        trainable: bool = True,
+        dtype: Any = None,
+        autocast: bool = True,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        torch.nn.Module.__init__(self)
+        self.training = False
+        self.built = False
+        self._trainable = bool(trainable)
+        self._losses: list[torch.Tensor] = []
+        self._build_config: dict[str, Any] | None = None
+        self.activity_regularizer = regularizers.get(activity_regularizer)
+        self.autocast = autocast
+        self.dtype_policy = mixed_precision.get(dtype)
+        self.name = name or registry.unique_name(registry.to_snake_case(type(self).__name__))
+        self.declared_input_shape = _declared_input_shape(kwargs)
+        if kwargs:
+            raise TypeError(f"{type(self).__name__} takes no such arguments. Received: {sorted(kwargs)}")
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "build" in vars(cls):
+            cls.build = _completing(vars(cls)["build"])  # type: ignore[method-assign]
+        if "call" in vars(cls):
+            cls._call_parameters = tuple(inspect.signature(vars(cls)["call"]).parameters)[1:]
+
+    _call_parameters: tuple[str, ...] = ()
+
+    # What a subclass writes.
+
+    @_completing
+    def build(self, input_shape: Any) -> None:
+        """Make the weights for inputs of this shape (batch axis first, None where unknown)."""
+
+    def call(self, inputs: Any) -> Any:
+        """Compute the outputs."""
+        raise NotImplementedError(f"{type(self).__name__} does not define `call(self, inputs)`.")
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The shape of the outputs for inputs of this shape; found by a trial run where a subclass does not say it."""
+        if not self.built:
+            self.build(input_shape)
+        return infer_output_shape(self, input_shape, torch_dtype(self.compute_dtype))
+
+    def built_output_shape(self) -> Any:
+        """The output shape for the input shape that the layer was built for; None where that is not known."""
+        shapes = (self._build_config or {}).get("input_shape")
+        return None if shapes is None else self.compute_output_shape(shapes)
+
+    # Calling.
+
+    def __call__(self, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
+        is_usual = self.built and not kwargs and len(args) == 1 and type(args[0]) is torch.Tensor
+        if is_usual and (training is None or training is self.training):
+            return super().__call__(args[0])
+        return self._prepare_and_call(args, kwargs, training)
+
+    def _prepare_and_call(self, args: tuple[Any, ...], kwargs: dict[str, Any], training: bool | None) -> Any:
+        args, kwargs = pytree.tree_map(_as_tensor, (args, kwargs))
+        leaves = pytree.tree_leaves((args, kwargs))
+        if any(isinstance(leaf, SymbolicTensor) for leaf in leaves):
+            return self._call_symbolically(args, kwargs)
+        if not self.built:
+            self._build_from_inputs(args, kwargs)
+        if training is None or bool(training) == self.training:
+            return super().__call__(*args, **kwargs)
+        with self.mode(bool(training)):
+            return super().__call__(*args, **kwargs)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """torch's entry: `call` with types cast and the training flag passed on."""
+        if self.autocast:
+            dtype = self._compute_torch_dtype
+            args = tuple(
+                value.to(dtype)
+                if type(value) is torch.Tensor and value.dtype is not dtype and value.is_floating_point()
+                else value
+                for value in args
+            )
+        if "training" in self._call_parameters:
+            kwargs.setdefault("training", self.training)
+        if self._casts_weights:
+            with self._cast_weights():
+                outputs = self.call(*args, **kwargs)
+        else:
+            outputs = self.call(*args, **kwargs)
+        if self.activity_regularizer is not None:
+            for output in pytree.tree_leaves(outputs):
+                self.add_loss(self.activity_regularizer(output) / len(output))
+        return outputs
+
+    def _call_symbolically(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not self.built:
+            self._build_from_inputs(args, kwargs)
+        shapes = self._shapes_for_build(args, kwargs)
+        symbols = tuple(leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, SymbolicTensor))
+        output_shape = self.compute_output_shape(*shapes)
+        return SymbolicTensor(output_shape, self.compute_dtype, name=self.name, node=Node(self, symbols))
+
+    def _build_from_inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.build(*self._shapes_for_build(args, kwargs))
+
+    def _shapes_for_build(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        values = [*args, *kwargs.values()]
+        wanted = len(inspect.signature(type(self).build).parameters) - 1
+        return tuple(pytree.tree_map(shape_of, value) for value in values[: max(wanted, 1)])
+
+    @contextmanager
+    def mode(self, training: bool) -> Iterator[None]:
+        """Inside this context the layer, and every one in it, trains or infers as `training` says."""
+        before = [(module, module.training) for module in self.modules()]
+        self.train(training)
+        try:
+            yield
+        finally:
+            for module, was_training in before:
+                module.training = was_training
+
+    # Number types.
+
+    @property
+    def dtype_policy(self) -> mixed_precision.DTypePolicy:
+        """The types of computation and of weights."""
+        return self._dtype_policy
+
+    @dtype_policy.setter
+    def dtype_policy(self, policy: Any) -> None:
+        self._dtype_policy = mixed_precision.get(policy)
+        self._compute_torch_dtype = torch_dtype(self._dtype_policy.compute_dtype)
+        self._casts_weights = self._dtype_policy.compute_dtype != self._dtype_policy.variable_dtype
+
+    @property
+    def dtype(self) -> str:
+        """The type of the weights."""
+        return self.dtype_policy.variable_dtype
+
+    variable_dtype = dtype
+
+    @property
+    def compute_dtype(self) -> str:
+        """The type of the computation."""
+        return self.dtype_policy.compute_dtype
+
+    @contextmanager
+    def _cast_weights(self) -> Iterator[None]:
+        kept = self._parameters
+        cast = {
+            name: weight.to(self._compute_torch_dtype) if getattr(weight, "autocast", False) else weight  # type: ignore[union-attr]
+            for name, weight in kept.items()
+        }
+        self.__dict__["_parameters"] = cast
+        try:
+            yield
+        finally:
+            self.__dict__["_parameters"] = kept
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Layer:
+        """torch's way through `to`, `double`, `cuda`, ...; the policy follows a change of the number type."""
+        super()._apply(fn, recurse)
+        new = fn(torch.empty(0, dtype=torch_dtype(self.variable_dtype))).dtype
+        if new != torch_dtype(self.variable_dtype):
+            self.dtype_policy = new
+        return self
+
+    # Config and files.
+
+    def _arguments(self) -> Iterator[tuple[str, Any]]:
+        yield from (("name", self.name), ("trainable", self.trainable), ("dtype", self.dtype_policy))
+        own = [name for name in config_names(type(self), until=Layer) if name not in ("name", "trainable", "dtype")]
+        yield from self._stored(own)
+        for name, default in (("autocast", True), ("activity_regularizer", None)):
+            if name not in own and getattr(self, name) != default:
+                yield name, getattr(self, name)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """Make the layer that `get_config` described."""
+        accepted = config_names(cls)
+        # Keras writes the arguments of its optional features even where they are unset.
+        known = {name: value for name, value in config.items() if name in accepted or value not in (None, False)}
+        return cls(**{name: deserialize_keras_object(value) for name, value in known.items()})
+
+    def get_build_config(self) -> dict[str, Any] | None:
+        """What `build_from_config` needs to make the weights again; None where the layer makes none."""
+        return self._build_config if type(self).build is not Layer.build else None
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        """Make the weights as they were made when `get_build_config` was called."""
+        if config.get("input_shape") is not None:
+            self.build(map_shapes(tuple, config["input_shape"]))
+        elif "shapes_dict" in config:
+            self.build(**map_shapes(tuple, config["shapes_dict"]))
+
+    def extra_repr(self) -> str:
+        """The arguments, for torch's `repr` of a module."""
+        names = config_names(type(self), until=Layer)
+        return ", ".join([f"name={self.name!r}", *(f"{name}={getattr(self, name, '?')!r}" for name in names)])
+
+
+def _as_tensor(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        dtype = torch_dtype(config.floatx()) if value.dtype == np.float64 else None
+        return torch.as_tensor(value, dtype=dtype, device=config.device())
+    return value
+
+
+def _declared_input_shape(kwargs: dict[str, Any]) -> tuple[int | None, ...] | None:
+    """Takes Keras's older ways to tell a first layer its input shape out of `kwargs`; the result has a batch axis."""
+    if "batch_input_shape" in kwargs:
+        return standardize_shape(kwargs.pop("batch_input_shape"))
+    batch_size = kwargs.pop("batch_size", None)
+    if "input_shape" in kwargs:
+        return (batch_size, *standardize_shape(kwargs.pop("input_shape")))
+    if "input_dim" in kwargs:
+        return (batch_size, kwargs.pop("input_dim"))
+    return None

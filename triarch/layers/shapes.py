@@ -1,0 +1,66 @@
+"""Shapes of inputs and outputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from triarch.graph import Shape, SymbolicTensor
+
+_TRIAL_SIZES = (48, 64)  # stand in for unknown sizes; what differs between the two runs is unknown in the output too
+
+
+def shape_of(value: Any) -> Shape | None:
+    """The shape of a tensor with its batch axis unknown, or None for what is no tensor."""
+    if isinstance(value, SymbolicTensor):
+        return value.shape
+    if isinstance(value, torch.Tensor):
+        return (None, *value.shape[1:]) if value.ndim else ()
+    return None
+
+
+def is_shape(value: Any) -> bool:
+    """Whether `value` is one shape, rather than a list or dict of shapes."""
+    return isinstance(value, (tuple, list)) and all(entry is None or isinstance(entry, int) for entry in value)
+
+
+def map_shapes(function: Any, shapes: Any) -> Any:
+    """`function` of each shape in a nested structure of shapes."""
+    return pytree.tree_map(function, shapes, is_leaf=is_shape)
+
+
+def infer_output_shape(module: torch.nn.Module, input_shape: Any, dtype: torch.dtype) -> Any:
+    """The output shape of any module, by running it on zeros of two sizes; sizes that differ are unknown.
+
+    Raises:
+        ValueError: the module cannot run on inputs of this shape.
+    """
+    device = next((tensor.device for tensor in module.parameters()), torch.device("cpu"))
+    runs = []
+    was_training = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        for trial, size in enumerate(_TRIAL_SIZES):
+            zeros = map_shapes(lambda shape: _zeros(shape, trial + 1, size, dtype, device), input_shape)
+            with torch.no_grad():
+                runs.append(module(zeros))
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise ValueError(
+            f"{type(module).__name__} cannot take inputs of shape {input_shape}: {error}. Where unknown sizes are the "
+            "reason, give them, or define `compute_output_shape`."
+        ) from error
+    finally:
+        for part, mode in was_training:
+            part.training = mode
+    return pytree.tree_map(_common_shape, *runs)
+
+
+def _zeros(shape: Shape, batch: int, size: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    sizes = [(batch if axis == 0 else size) if entry is None else entry for axis, entry in enumerate(shape)]
+    return torch.zeros(sizes, dtype=dtype, device=device)
+
+
+def _common_shape(first: torch.Tensor, second: torch.Tensor) -> Shape:
+    return tuple(a if a == b else None for a, b in zip(first.shape, second.shape, strict=True))

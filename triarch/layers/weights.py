@@ -1,0 +1,182 @@
+"""What a layer keeps: weights in Keras's order, and loss terms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils import _pytree as pytree
+
+from triarch import constraints, initializers, regularizers
+from triarch.layers.tracking import Container, unpacked
+from triarch.variable import Variable, torch_dtype
+
+
+class WeightHolder(torch.nn.Module):
+    """The part of `Layer` that makes, lists, reads and writes weights; an interface, never made by itself."""
+
+    name: str
+    built: bool
+    variable_dtype: str
+    _trainable: bool
+    _losses: list[torch.Tensor]
+
+    def add_weight(
+        self,
+        shape: Sequence[int] | None = None,
+        initializer: Any = None,
+        dtype: str | None = None,
+        trainable: bool = True,
+        autocast: bool = True,
+        regularizer: Any = None,
+        constraint: Any = None,
+        name: str | None = None,
+        memory_order: Sequence[int] | None = None,
+    ) -> Variable:
+        """Make a weight; assign it to an attribute of the layer to keep it.
+
+        Args:
+            initializer: Default: `"glorot_uniform"` for floats, `"zeros"` for the rest.
+            memory_order: The axes of `shape` from the slowest to the fastest in memory, where the computation wants
+                another order than that of `shape`.
+        """
+        shape = tuple(int(size) for size in (shape or ()))
+        dtype = dtype or self.variable_dtype
+        is_float = torch_dtype(dtype).is_floating_point  # type: ignore[union-attr]
+        initializer = initializers.get(initializer or ("glorot_uniform" if is_float else "zeros"))
+        value = initializer(shape, dtype=dtype)
+        if memory_order is not None:
+            back = [list(memory_order).index(axis) for axis in range(len(shape))]
+            value = value.permute(*memory_order).contiguous().permute(*back)
+        variable = Variable(value, dtype=dtype, trainable=trainable, autocast=autocast, name=name)
+        variable.path = f"{self.name}/{variable.name}"
+        variable.regularizer = regularizers.get(regularizer)
+        variable.constraint = constraints.get(constraint)
+        variable.requires_grad_(variable.learnable and self._trainable)
+        return variable
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the weights are to be learnt; setting it holds for the layers inside too."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = bool(value)
+        for tensor in self._own_tensors():
+            tensor.requires_grad_(self._trainable and _is_learnable(tensor))
+        for child in self._children():
+            if isinstance(child, WeightHolder):
+                child.trainable = value
+            else:
+                child.requires_grad_(self._trainable)
+
+    def _own_tensors(self) -> list[torch.Tensor]:
+        """Weights of this layer itself: the learnable ones first, then the state that training does not learn."""
+        holders = [self, *(child for child in self._modules.values() if isinstance(child, Container))]
+        own = [
+            tensor
+            for holder in holders
+            for tensor in (*holder._parameters.values(), *holder._buffers.values())
+            if tensor is not None
+        ]
+        return sorted(own, key=lambda tensor: not _is_learnable(tensor))
+
+    def _children(self) -> Iterator[torch.nn.Module]:
+        """The layers and modules directly inside, those in lists and dicts too."""
+        for child in self._modules.values():
+            if child is not None:
+                yield from unpacked(child)
+
+    @property
+    def weights(self) -> list[torch.Tensor]:
+        """All weights: own ones, then those of the layers inside, in Keras's order, each once."""
+        found = {id(tensor): tensor for tensor in self._own_tensors()}
+        for child in self._children():
+            inner = child.weights if isinstance(child, WeightHolder) else [*child.parameters(), *child.buffers()]
+            found.update((id(tensor), tensor) for tensor in inner)
+        return list(found.values())
+
+    variables = weights
+
+    @property
+    def trainable_weights(self) -> list[torch.Tensor]:
+        """The weights that are to be learnt."""
+        return [weight for weight in self.weights if weight.requires_grad]
+
+    @property
+    def non_trainable_weights(self) -> list[torch.Tensor]:
+        """The weights that stay as they are, or that the layers update themselves."""
+        return [weight for weight in self.weights if not weight.requires_grad]
+
+    trainable_variables = trainable_weights
+    non_trainable_variables = non_trainable_weights
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Copies of all weights, as arrays."""
+        return [weight.detach().cpu().numpy().copy() for weight in self.weights]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Overwrite all weights; nothing is written unless their number and every shape fit."""
+        write_tensors(f"Layer {self.name!r}", self.built, self.weights, list(weights))
+
+    def count_params(self) -> int:
+        """How many numbers all weights hold."""
+        if not self.built:
+            raise ValueError(
+                f"Layer {self.name!r} has no weights yet, because its input shape is not known. Call it on data or "
+                "call `build(input_shape)` first."
+            )
+        return sum(weight.numel() for weight in self.weights)
+
+    def save_own_variables(self, store: Any) -> None:
+        """Put the weights of this layer itself into `store` under "0", "1", ..."""
+        for index, tensor in enumerate(self._own_tensors()):
+            store[str(index)] = tensor.detach().cpu().numpy()
+
+    def load_own_variables(self, store: Any) -> None:
+        """Take the weights of this layer itself from `store`."""
+        values = [np.asarray(store[str(index)]) for index in range(len(store.keys()))]
+        write_tensors(f"Layer {self.name!r}", self.built, self._own_tensors(), values)
+
+    def add_loss(self, loss: Any) -> None:
+        """Add a scalar to the loss of the present training step; call it inside `call`."""
+        for scalar in pytree.tree_leaves(loss):
+            if torch.as_tensor(scalar).ndim:
+                raise ValueError(f"`add_loss` takes scalars. Received: shape {tuple(scalar.shape)}")
+            self._losses.append(scalar)
+
+    @property
+    def losses(self) -> list[torch.Tensor]:
+        """Terms that `add_loss` collected since `clear_losses`, then regularisation terms, of all layers inside too."""
+        added = [term for module in self.modules() if isinstance(module, WeightHolder) for term in module._losses]
+        weights = self.trainable_weights
+        return added + [weight.regularizer(weight) for weight in weights if getattr(weight, "regularizer", None)]
+
+    def clear_losses(self) -> None:
+        """Forget the terms that `add_loss` collected, here and in the layers inside."""
+        for module in self.modules():
+            if isinstance(module, WeightHolder):
+                module._losses.clear()
+
+
+def _is_learnable(tensor: torch.Tensor) -> bool:
+    return getattr(tensor, "learnable", isinstance(tensor, torch.nn.Parameter) and tensor.is_floating_point())
+
+
+def write_tensors(owner: str, built: bool, tensors: Sequence[torch.Tensor], values: Sequence[Any]) -> None:
+    """Copy `values` into `tensors`, after checking their number and every shape."""
+    if len(values) != len(tensors):
+        hint = "" if built else " It is not built yet: call it on data or call `build(input_shape)` first."
+        raise ValueError(f"{owner} has {len(tensors)} weights and needs as many values. Received: {len(values)}.{hint}")
+    for tensor, value in zip(tensors, values, strict=True):
+        if tuple(tensor.shape) != np.shape(value):
+            raise ValueError(
+                f"{owner}: weight {getattr(tensor, 'path', '')!r} has shape {tuple(tensor.shape)}. "
+                f"Received: a value of shape {np.shape(value)}"
+            )
+    with torch.no_grad():
+        for tensor, value in zip(tensors, values, strict=True):
+            tensor.copy_(torch.as_tensor(np.asarray(value) if not isinstance(value, torch.Tensor) else value))

@@ -1,0 +1,158 @@
+"""Losses: functions `(y_true, y_pred)` that give a loss for each sample, and objects that reduce it to one number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from triarch import registry
+from triarch.losses.base import (
+    FAMILY,
+    Loss,
+    LossFunctionWrapper,
+    reduce_weighted_values,
+    squeeze_or_expand_to_same_rank,
+)
+from triarch.losses.binary import (
+    BinaryCrossentropy,
+    BinaryFocalCrossentropy,
+    binary_crossentropy,
+    binary_focal_crossentropy,
+)
+from triarch.losses.categorical import (
+    CategoricalCrossentropy,
+    CategoricalFocalCrossentropy,
+    categorical_crossentropy,
+    categorical_focal_crossentropy,
+)
+from triarch.losses.distribution import KLDivergence, Poisson, kl_divergence, poisson
+from triarch.losses.hinge import CategoricalHinge, Hinge, SquaredHinge, categorical_hinge, hinge, squared_hinge
+from triarch.losses.regression import (
+    CosineSimilarity,
+    Huber,
+    LogCosh,
+    MeanAbsoluteError,
+    MeanAbsolutePercentageError,
+    MeanSquaredError,
+    MeanSquaredLogarithmicError,
+    cosine_similarity,
+    huber,
+    log_cosh,
+    mean_absolute_error,
+    mean_absolute_percentage_error,
+    mean_squared_error,
+    mean_squared_logarithmic_error,
+)
+from triarch.losses.sparse import (
+    CategoricalGeneralizedCrossEntropy,
+    SparseCategoricalCrossentropy,
+    categorical_generalized_cross_entropy,
+    check_labels,
+    sparse_categorical_crossentropy,
+)
+from triarch.losses.structured import CTC, Circle, Dice, Tversky, circle, ctc, dice, tversky
+from triarch.serialization import resolve, serialize_keras_object
+
+mse = MSE = mean_squared_error
+mae = MAE = mean_absolute_error
+mape = MAPE = mean_absolute_percentage_error
+msle = MSLE = mean_squared_logarithmic_error
+bce = BCE = binary_crossentropy
+kld = KLD = kullback_leibler_divergence = kl_divergence
+logcosh = log_cosh
+BinaryCrossEntropy = BinaryCrossentropy
+BinaryFocalCrossEntropy = BinaryFocalCrossentropy
+CategoricalCrossEntropy = CategoricalCrossentropy
+CategoricalFocalCrossEntropy = CategoricalFocalCrossentropy
+SparseCategoricalCrossEntropy = SparseCategoricalCrossentropy
+
+
+def get(identifier: Any) -> Any:
+    """The loss that a name, class, config or function stands for; None for None. Names of functions give functions."""
+    return resolve(FAMILY, identifier)
+
+
+def serialize(loss: Any) -> Any:
+    """The loss as plain data."""
+    return serialize_keras_object(loss)
+
+
+def deserialize(name: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
+    """The loss that `serialize` described."""
+    with registry.custom_object_scope(custom_objects or {}):
+        return resolve(FAMILY, name)
+
+
+__all__ = [
+    "BCE",
+    "CTC",
+    "KLD",
+    "MAE",
+    "MAPE",
+    "MSE",
+    "MSLE",
+    "BinaryCrossEntropy",
+    "BinaryCrossentropy",
+    "BinaryFocalCrossEntropy",
+    "BinaryFocalCrossentropy",
+    "CategoricalCrossEntropy",
+    "CategoricalCrossentropy",
+    "CategoricalFocalCrossEntropy",
+    "CategoricalFocalCrossentropy",
+    "CategoricalGeneralizedCrossEntropy",
+    "CategoricalHinge",
+    "Circle",
+    "CosineSimilarity",
+    "Dice",
+    "Hinge",
+    "Huber",
+    "KLDivergence",
+    "LogCosh",
+    "Loss",
+    "LossFunctionWrapper",
+    "MeanAbsoluteError",
+    "MeanAbsolutePercentageError",
+    "MeanSquaredError",
+    "MeanSquaredLogarithmicError",
+    "Poisson",
+    "SparseCategoricalCrossEntropy",
+    "SparseCategoricalCrossentropy",
+    "SquaredHinge",
+    "Tversky",
+    "bce",
+    "binary_crossentropy",
+    "binary_focal_crossentropy",
+    "categorical_crossentropy",
+    "categorical_focal_crossentropy",
+    "categorical_generalized_cross_entropy",
+    "categorical_hinge",
+    "check_labels",
+    "circle",
+    "cosine_similarity",
+    "ctc",
+    "deserialize",
+    "dice",
+    "get",
+    "hinge",
+    "huber",
+    "kl_divergence",
+    "kld",
+    "kullback_leibler_divergence",
+    "log_cosh",
+    "logcosh",
+    "mae",
+    "mape",
+    "mean_absolute_error",
+    "mean_absolute_percentage_error",
+    "mean_squared_error",
+    "mean_squared_logarithmic_error",
+    "mse",
+    "msle",
+    "poisson",
+    "reduce_weighted_values",
+    "serialize",
+    "sparse_categorical_crossentropy",
+    "squared_hinge",
+    "squeeze_or_expand_to_same_rank",
+    "tversky",
+]

@@ -1,0 +1,115 @@
+"""`Model`: a layer that can be compiled, fitted, evaluated, saved and summarised."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from os import PathLike
+from typing import Any
+
+import torch
+
+from triarch import registry, saving
+from triarch.layers import Layer
+from triarch.layers.shapes import infer_output_shape
+from triarch.models.summary import print_summary
+from triarch.models.trainer import Trainer
+from triarch.variable import torch_dtype
+
+Path = str | PathLike[str]
+
+
+class _Calls(threading.local):
+    running = False  # whether this thread is inside a model's call
+
+
+_calls = _Calls()
+
+
+@registry.register("keras")
+@registry.register("keras.models")
+class Model(Trainer):
+    """A network of one's own: make the layers in `__init__`, use them in `call(inputs, training=None)`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if args or "inputs" in kwargs or "outputs" in kwargs:
+            raise TypeError(
+                f"{type(self).__name__} takes no input and output tensors: use `Sequential` for a stack of layers, or "
+                "write a subclass of `Model` with a `call` method."
+            )
+        super().__init__(**kwargs)
+
+    def build(self, input_shape: Any) -> None:
+        """Make the weights of all layers inside, by a trial run on zeros."""
+        infer_output_shape(self, input_shape, torch_dtype(self.compute_dtype) or torch.float32)
+
+    def _build_from_inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        # The call that follows makes the weights of the layers inside; a trial run would be wasted.
+        if type(self).build is Model.build:
+            shapes = self._shapes_for_build(args, kwargs)
+            Layer.build(self, *shapes)
+        else:
+            super()._build_from_inputs(args, kwargs)
+
+    def __call__(self, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
+        if _calls.running:
+            return super().__call__(*args, training=training, **kwargs)
+        (self._learning_plan or self).clear_losses()  # only the outermost call starts the collection anew
+        _calls.running = True
+        try:
+            return super().__call__(*args, training=training, **kwargs)
+        finally:
+            _calls.running = False
+
+    @property
+    def losses(self) -> list[torch.Tensor]:
+        """Terms that layers added in the last call, then regularisation terms."""
+        return self.learning_plan.losses()
+
+    @property
+    def layers(self) -> list[torch.nn.Module]:
+        """The layers directly inside."""
+        return list(self._children())
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> torch.nn.Module:
+        """The layer of this name, or at this place."""
+        layers = self.layers
+        if index is not None and name is None:
+            if not -len(layers) <= index < len(layers):
+                raise ValueError(f"The model has {len(layers)} layers. Received: index={index}")
+            return layers[index]
+        for layer in layers:
+            if name is not None and getattr(layer, "name", None) == name:
+                return layer
+        names = [getattr(layer, "name", type(layer).__name__) for layer in layers]
+        raise ValueError(f"No layer is called {name!r}. Layers: {names}")
+
+    def summary(
+        self,
+        line_length: int | None = None,
+        positions: list[float] | None = None,
+        print_fn: Callable[[str], Any] | None = None,
+        expand_nested: bool = False,
+        show_trainable: bool = False,
+        layer_range: tuple[str, str] | list[str] | None = None,
+    ) -> None:
+        """Print the layers with their output shapes and numbers of weights."""
+        print_summary(self, line_length, positions, print_fn, expand_nested, show_trainable, layer_range)
+
+    def save(self, filepath: Path, overwrite: bool = True, zipped: bool = True) -> None:
+        """Write architecture, weights, compile settings and the optimizer's state to a `.keras` file."""
+        saving.save_model(self, filepath, overwrite=overwrite, zipped=zipped)
+
+    def save_weights(self, filepath: Path, overwrite: bool = True) -> None:
+        """Write the weights to a `.weights.h5` file."""
+        saving.save_weights(self, filepath, overwrite=overwrite)
+
+    def load_weights(self, filepath: Path, skip_mismatch: bool = False) -> None:
+        """Read the weights from a `.weights.h5` or `.keras` file."""
+        saving.load_weights(self, filepath, skip_mismatch=skip_mismatch)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
+        """Make the model that `get_config` described."""
+        with registry.custom_object_scope(custom_objects or {}):
+            return super().from_config(config)

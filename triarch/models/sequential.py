@@ -1,0 +1,198 @@
+"""`Sequential`: a stack of layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+
+from triarch import registry
+from triarch.graph import Shape, SymbolicTensor
+from triarch.layers import InputLayer, Layer
+from triarch.layers.shapes import infer_output_shape
+from triarch.models.model import Model
+from triarch.serialization import deserialize_keras_object, serialize_keras_object
+from triarch.variable import torch_dtype
+
+
+@registry.register("keras")
+@registry.register("keras.models")
+class Sequential(Model):
+    """Layers one after the other: each takes what the one before gives.
+
+    With an `Input` first (or `input_shape=` on the first layer) the weights are made at once, otherwise at the first
+    batch. Any `torch.nn.Module` can stand where a layer stands. In `state_dict`, layers are called `0`, `1`, ...
+    """
+
+    def __init__(self, layers: Iterable[Any] | None = None, trainable: bool = True, name: str | None = None) -> None:
+        super().__init__(trainable=trainable, name=name)
+        self._stack: list[torch.nn.Module] = []
+        self._input_layer: InputLayer | None = None
+        self._shapes: list[Any] = []  # of the input and of every layer's output, once the input's is known
+        for layer in layers or ():
+            self.add(layer)
+
+    def add(self, layer: Any, rebuild: bool = True) -> None:
+        """Put a layer on top of the stack."""
+        if isinstance(layer, SymbolicTensor) and layer.node is not None:
+            layer = layer.node.layer
+        if isinstance(layer, InputLayer):
+            self._set_input(layer)
+            return
+        if not isinstance(layer, torch.nn.Module):
+            raise ValueError(
+                "A Sequential model holds layers, torch modules and, first, an `Input`. "
+                f"Received: {layer!r} of type {type(layer).__name__}"
+            )
+        name = getattr(layer, "name", None)
+        if name is not None and any(getattr(other, "name", None) == name for other in self._stack):
+            raise ValueError(f"All layers of a Sequential model need names of their own. Received: {name!r} twice")
+        declared = getattr(layer, "declared_input_shape", None)
+        if isinstance(layer, Sequential) and layer._input_layer is not None:
+            declared = layer.input_shape
+        if not self._stack and self._input_layer is None and declared is not None:
+            self._set_input(InputLayer(batch_shape=declared))
+        self.add_module(str(len(self._stack)), layer)
+        self._stack.append(layer)
+        if self._shapes:
+            self._shapes.append(_build_layer(layer, self._shapes[-1], self.dtype))
+        self._forget_functions()
+
+    def pop(self, rebuild: bool = True) -> torch.nn.Module:
+        """Take the last layer off the stack."""
+        if not self._stack:
+            raise ValueError("There is no layer to take off.")
+        layer = self._stack.pop()
+        del self._modules[str(len(self._stack))]
+        del self._shapes[len(self._stack) + 1 :]
+        self._forget_functions()
+        return layer
+
+    def _set_input(self, layer: InputLayer) -> None:
+        if self._stack or self._input_layer is not None:
+            raise ValueError(
+                "The `Input` comes first in a Sequential model, and only once. "
+                f"Received: {layer!r} after {len(self._stack)} layers"
+            )
+        self.build(layer.batch_shape)
+        self._input_layer = layer
+
+    def _forget_functions(self) -> None:
+        self.train_function = self.test_function = self.predict_function = None
+
+    def build(self, input_shape: Any = None) -> None:
+        """Make the weights of every layer for inputs of this shape, the batch axis included."""
+        if self._input_layer is not None:
+            return
+        if input_shape is None:
+            raise ValueError("A Sequential model without an `Input` needs the input's shape. Received: None")
+        shapes = [tuple(input_shape)]
+        for layer in self._stack:
+            shapes.append(_build_layer(layer, shapes[-1], self.dtype))
+        self._shapes = shapes
+        self._input_layer = InputLayer(batch_shape=shapes[0], dtype=self.compute_dtype)
+
+    def call(self, inputs: Any) -> Any:
+        """Layer after layer."""
+        if self._input_layer is not None:
+            inputs = self._input_layer.standardize(inputs, self)
+        for layer in self._stack:
+            inputs = layer(inputs)
+        return inputs
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The shape that the last layer gives for inputs of this shape."""
+        for layer in self._stack:
+            input_shape = _output_shape_of(layer, input_shape, self.dtype)
+        return input_shape
+
+    @property
+    def layers(self) -> list[torch.nn.Module]:
+        """The layers, without the input layer."""
+        return list(self._stack)
+
+    @property
+    def input_shape(self) -> Shape:
+        """The shape of the inputs, the batch axis included."""
+        return self._known_shapes()[0]
+
+    @property
+    def output_shape(self) -> Shape:
+        """The shape of the outputs, the batch axis included."""
+        return self._known_shapes()[-1]
+
+    def output_shape_of(self, layer: torch.nn.Module) -> Any:
+        """The shape that one of the layers gives."""
+        return self._known_shapes()[self._stack.index(layer) + 1]
+
+    def _known_shapes(self) -> list[Any]:
+        if not self._shapes:
+            raise ValueError(
+                f"Sequential model {self.name!r} does not know its shapes yet: start it with an `Input`, call it on "
+                "data, or call `build(input_shape)`."
+            )
+        return self._shapes
+
+    @property
+    def inputs(self) -> list[SymbolicTensor]:
+        """The symbolic input, in a list."""
+        return [SymbolicTensor(self.input_shape, self.input_dtype, name="input")]
+
+    @property
+    def outputs(self) -> list[SymbolicTensor]:
+        """The symbolic output, in a list."""
+        return [SymbolicTensor(self.output_shape, self.compute_dtype, name="output")]
+
+    @property
+    def input_dtype(self) -> str:
+        """The number type to which inputs are cast."""
+        return self._input_layer.dtype if self._input_layer is not None else self.compute_dtype
+
+    def get_config(self) -> dict[str, Any]:
+        """Name and layers, in Keras's form."""
+        layers: Sequence[Any] = self._stack
+        if self._input_layer is not None:
+            layers = [self._input_layer, *layers]
+        for layer in layers:
+            if not hasattr(layer, "get_config"):
+                raise ValueError(
+                    f"A torch module without `get_config` cannot be written to a file: {type(layer).__name__}. Save the "
+                    "weights with `save_weights`, or make it a registered `Layer`."
+                )
+        config: dict[str, Any] = {
+            "name": self.name,
+            "trainable": self.trainable,
+            "dtype": serialize_keras_object(self.dtype_policy),
+            "layers": [serialize_keras_object(layer) for layer in layers],
+        }
+        if self._input_layer is not None:
+            config["build_input_shape"] = list(self.input_shape)
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Sequential:
+        """Make the model that `get_config` described."""
+        with registry.custom_object_scope(custom_objects or {}):
+            model = cls(name=config.get("name"))
+            for layer in config["layers"]:
+                model.add(deserialize_keras_object(layer))
+        shape = config.get("build_input_shape")
+        if shape is not None and model._input_layer is None:
+            model.build(tuple(shape))
+        if config.get("trainable", True) is False:
+            model.trainable = False
+        return model
+
+
+def _build_layer(layer: torch.nn.Module, input_shape: Any, dtype: str) -> Any:
+    """Build `layer` for inputs of this shape, where it is not built; returns the shape of its outputs."""
+    if isinstance(layer, Layer) and not layer.built:
+        layer.build(input_shape)
+    return _output_shape_of(layer, input_shape, dtype)
+
+
+def _output_shape_of(layer: torch.nn.Module, input_shape: Any, dtype: str) -> Any:
+    if isinstance(layer, Layer):
+        return layer.compute_output_shape(input_shape)
+    return infer_output_shape(layer, input_shape, torch_dtype(dtype) or torch.float32)

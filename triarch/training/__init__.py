@@ -1,0 +1,1 @@
+"""Training: sources of data -> steps -> loops, for anything that has weights and a call."""

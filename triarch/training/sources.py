@@ -1,0 +1,253 @@
+"""Data as people have it -> batches `(x, y, sample_weight)` of tensors on the device, epoch after epoch."""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils import _pytree as pytree
+
+from triarch import config
+from triarch.training.batches import Batch, check_finite, to_tensors, unpack_x_y_sample_weight
+from triarch.training.py_dataset import PyDataset
+
+_CHUNK_BYTES = 4 << 20  # shuffled samples are gathered this much at a time: many batches in one call
+
+
+class Source(ABC):
+    """A stream of batches that can be gone through once an epoch."""
+
+    num_batches: int | None = None
+    batch_size: int | None = None
+    endless = False
+
+    @abstractmethod
+    def batches(self) -> Iterator[Batch]:
+        """The batches of one epoch."""
+
+    def on_epoch_begin(self) -> None:
+        """Called before each epoch."""
+
+    def on_epoch_end(self) -> None:
+        """Called after each epoch."""
+
+
+class ArraySource(Source):
+    """Arrays and tensors in memory, nested as the model wants them."""
+
+    def __init__(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        batch_size: int | None = None,
+        shuffle: bool | str = False,
+        class_weight: Mapping[int, float] | None = None,
+    ) -> None:
+        if shuffle not in (True, False, "batch"):
+            raise ValueError(f"shuffle must be True, False or 'batch'. Received: {shuffle!r}")
+        y = to_tensors(y)
+        if class_weight is not None:
+            if sample_weight is not None:
+                raise ValueError("Give `class_weight` or `sample_weight`, not both.")
+            sample_weight = class_weights_of(y, class_weight)
+        self._data = (to_tensors(x), y, to_tensors(sample_weight))
+        self._leaves, self._structure = pytree.tree_flatten(self._data)
+        self.size = _common_length(self._data)
+        self.batch_size = 32 if batch_size is None else int(batch_size)
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be a positive integer. Received: {batch_size!r}")
+        self.num_batches = -(-self.size // self.batch_size)
+        self._shuffle = shuffle
+
+    def check_finite(self) -> None:
+        """Raise ValueError where the data hold NaN."""
+        check_finite(self._data)
+
+    def batches(self) -> Iterator[Batch]:
+        columns = [self._batches_of_leaf(leaf, order) for order in [self._order()] for leaf in self._leaves]
+        device = config.device()
+        for leaves in zip(*columns, strict=True):
+            if device.type != "cpu":
+                leaves = [leaf if leaf is None else leaf.to(device, non_blocking=True) for leaf in leaves]
+            yield pytree.tree_unflatten(leaves, self._structure)
+
+    def _order(self) -> torch.Tensor | None:
+        if self._shuffle is True:
+            return torch.randperm(self.size)
+        if self._shuffle == "batch":
+            rows = torch.arange(self.size).split(self.batch_size)  # type: ignore[arg-type]
+            return torch.cat([rows[index] for index in torch.randperm(len(rows)).tolist()])
+        return None
+
+    def _batches_of_leaf(self, leaf: torch.Tensor | None, order: torch.Tensor | None) -> Iterator[torch.Tensor | None]:
+        assert self.batch_size is not None
+        if leaf is None:
+            yield from itertools.repeat(None, self.num_batches or 0)
+        elif order is None:
+            yield from leaf.split(self.batch_size)
+        else:
+            batch_bytes = self.batch_size * max(leaf[:1].nbytes, 1)
+            rows = self.batch_size * max(_CHUNK_BYTES // batch_bytes, 1)
+            for part in order.split(rows):
+                yield from leaf.index_select(0, part).split(self.batch_size)
+
+    def split(self, fraction: float) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """The data cut in two, the last `fraction` of the samples being the second part."""
+        if not 0 < fraction < 1:
+            raise ValueError(f"validation_split must lie between 0 and 1. Received: {fraction!r}")
+        cut = int(self.size * (1 - fraction))
+        if not 0 < cut < self.size:
+            raise ValueError(
+                f"validation_split={fraction} leaves no sample for one of the two parts. Received: {self.size} samples"
+            )
+        first = pytree.tree_map(lambda leaf: None if leaf is None else leaf[:cut], self._data)
+        second = pytree.tree_map(lambda leaf: None if leaf is None else leaf[cut:], self._data)
+        return first, second
+
+
+class IterableSource(Source):
+    """A generator, a torch `DataLoader` or any other iterable of batches."""
+
+    def __init__(self, batches: Iterable[Any], class_weight: Mapping[int, float] | None = None) -> None:
+        self._iterable = batches
+        self._class_weight = class_weight
+        self._is_iterator = iter(batches) is batches
+        if hasattr(batches, "__len__"):
+            self.num_batches = len(batches)
+        self.batch_size = getattr(batches, "batch_size", None)
+
+    def batches(self) -> Iterator[Batch]:
+        for data in self._iterable:
+            yield prepared(data, self._class_weight)
+
+
+class PyDatasetSource(Source):
+    """A `PyDataset`, its items fetched ahead by its workers."""
+
+    def __init__(
+        self, dataset: PyDataset, shuffle: bool | str = False, class_weight: Mapping[int, float] | None = None
+    ) -> None:
+        self._dataset = dataset
+        self._shuffle = bool(shuffle)
+        self._class_weight = class_weight
+        self.num_batches = dataset.num_batches
+        if self.num_batches == 0:
+            raise ValueError(f"The PyDataset has no batches. Received: {dataset!r} with `num_batches` 0")
+
+    def batches(self) -> Iterator[Batch]:
+        count = self.num_batches
+        order: Iterable[int] = itertools.count() if count is None else range(count)
+        if self._shuffle and count is not None:
+            order = torch.randperm(count).tolist()
+        for data in self._dataset.fetch(order):
+            yield prepared(data, self._class_weight)
+
+    def on_epoch_begin(self) -> None:
+        self._dataset.on_epoch_begin()
+
+    def on_epoch_end(self) -> None:
+        self._dataset.on_epoch_end()
+
+
+def make_source(
+    x: Any,
+    y: Any = None,
+    sample_weight: Any = None,
+    batch_size: int | None = None,
+    shuffle: bool | str = False,
+    class_weight: Mapping[int, float] | None = None,
+) -> Source:
+    """The source for whatever a user passed as `x`, `y` and `sample_weight`."""
+    if isinstance(x, Source):
+        return x
+    if _is_array_data(x):
+        return ArraySource(x, y, sample_weight, batch_size, shuffle, class_weight)
+    for name, value in (("y", y), ("sample_weight", sample_weight)):
+        if value is not None:
+            raise ValueError(f"When x is a {type(x).__name__}, `{name}` must come out of it. Received: `{name}` too")
+    if isinstance(x, PyDataset):
+        return PyDatasetSource(x, shuffle, class_weight)
+    if isinstance(x, Iterable):
+        return IterableSource(x, class_weight)
+    raise TypeError(
+        "x must be an array, a tensor, a list, tuple or dict of them, a PyDataset, a torch DataLoader, a generator or "
+        f"another iterable of batches. Received: {x!r} of type {type(x).__name__}"
+    )
+
+
+def prepared(data: Any, class_weight: Mapping[int, float] | None = None) -> Batch:
+    """What a user's iterable gave, as tensors on the device."""
+    x, y, sample_weight = unpack_x_y_sample_weight(data)
+    y = to_tensors(y)
+    if class_weight is not None and sample_weight is None:
+        sample_weight = class_weights_of(y, class_weight)
+    batch = (to_tensors(x), y, to_tensors(sample_weight))
+    check_finite(batch)
+    device = config.device()
+    return pytree.tree_map(lambda leaf: leaf if leaf is None else leaf.to(device), batch)
+
+
+def class_weights_of(y: Any, class_weight: Mapping[int, float]) -> torch.Tensor:
+    """A weight for each sample: that of its class; classes that are not named weigh 1."""
+    if not isinstance(y, torch.Tensor):
+        raise ValueError(f"`class_weight` needs a model with one output. Received: y of type {type(y).__name__}")
+    classes = y.argmax(-1) if y.ndim > 1 and y.shape[-1] > 1 else y.reshape(len(y))
+    classes = classes.round().long()
+    table = torch.ones(max(int(classes.max()), *class_weight) + 1 if len(y) else 1, dtype=torch.float32)
+    for label, weight in class_weight.items():
+        table[label] = weight
+    return table.to(y.device)[classes]
+
+
+def _is_array_data(x: Any) -> bool:
+    leaves = pytree.tree_leaves(x)
+    return len(leaves) > 0 and all(
+        isinstance(leaf, (np.ndarray, torch.Tensor, np.generic, int, float)) or hasattr(leaf, "__array__")
+        for leaf in leaves
+        if leaf is not None
+    )
+
+
+def _common_length(data: tuple[Any, Any, Any]) -> int:
+    lengths = {
+        f"{name}{pytree.keystr(path)}": len(leaf)
+        for name, part in zip(("x", "y", "sample_weight"), data, strict=True)
+        for path, leaf in pytree.tree_flatten_with_path(part)[0]
+        if leaf is not None
+    }
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"All arrays must hold equally many samples. Received: {lengths}")
+    size = next(iter(lengths.values()))
+    if size == 0:
+        raise ValueError("There are no samples to work on. Received: arrays of length 0")
+    return size
+
+
+def limited(source: Source, steps: int | None) -> Callable[[], Iterator[Batch]]:
+    """A function that gives the batches of the next epoch of `steps` batches.
+
+    Where `steps` is given, an epoch goes on where the one before stopped, and starts again at the end of the data.
+    """
+    if steps is None:
+        return source.batches
+    running: list[Iterator[Batch]] = []
+
+    def next_epoch() -> Iterator[Batch]:
+        if not running:
+            running.append(source.batches())
+        for _ in range(steps):
+            batch = next(running[0], None)
+            if batch is None:
+                running[0] = source.batches()
+                batch = next(running[0], None)
+            if batch is None:
+                running.clear()
+                return
+            yield batch
+
+    return next_epoch

@@ -1,0 +1,104 @@
+"""The default steps: what `Model.train_step`, `test_step` and `predict_step` do with one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from triarch.callbacks import LazyLogs
+from triarch.training.batches import unpack_x_y_sample_weight
+
+
+@dataclass(frozen=True)
+class LearningPlan:
+    """What every training step needs to know of a model, looked up once for a whole `fit`."""
+
+    weights: Sequence[torch.Tensor]  # those that are learnt
+    penalties: Sequence[tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]]
+    added: Sequence[list[torch.Tensor]]  # the lists in which layers collect their `add_loss` terms
+
+    @classmethod
+    def of(cls, model: Any) -> LearningPlan:
+        """The plan for `model` as it stands now."""
+        weights = model.trainable_weights
+        return cls(
+            weights=weights,
+            penalties=[(weight, weight.regularizer) for weight in weights if getattr(weight, "regularizer", None)],
+            added=[module._losses for module in model.modules() if hasattr(module, "_losses")],
+        )
+
+    def losses(self) -> list[torch.Tensor]:
+        """The terms of this step beside the compiled loss."""
+        terms = [term for collected in self.added for term in collected]
+        return terms + [penalty(weight) for weight, penalty in self.penalties]
+
+    def clear_losses(self) -> None:
+        """Forget the terms that layers collected."""
+        for collected in self.added:
+            collected.clear()
+
+
+def train_step(model: Any, data: Any) -> LazyLogs:
+    """Forward, loss, backward, update, metrics."""
+    x, y, sample_weight = unpack_x_y_sample_weight(data)
+    y_pred = model(x, training=True)
+    loss = model.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True)
+    model.track_loss(loss, x)
+    weights = model.learning_plan.weights
+    if not weights:
+        raise ValueError(f"Model {model.name!r} has no trainable weights, so it cannot be fitted.")
+    for weight in weights:
+        weight.grad = None
+    model.optimizer.scale_loss(loss).backward()
+    with torch.no_grad():
+        model.optimizer.apply([weight.grad for weight in weights], weights)
+    return model.compute_metrics(x, y, y_pred, sample_weight)
+
+
+def test_step(model: Any, data: Any) -> LazyLogs:
+    """Forward, loss, metrics."""
+    x, y, sample_weight = unpack_x_y_sample_weight(data)
+    y_pred = model(x, training=False)
+    loss = model.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=False)
+    model.track_loss(loss, x)
+    return model.compute_metrics(x, y, y_pred, sample_weight)
+
+
+def predict_step(model: Any, data: Any) -> Any:
+    """Forward."""
+    x, _, _ = unpack_x_y_sample_weight(data)
+    return model(x, training=False)
+
+
+class TorchOptimizer:
+    """A `torch.optim` optimizer with the methods that a training step calls."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.wrapped = optimizer
+
+    def scale_loss(self, loss: torch.Tensor) -> torch.Tensor:
+        """The loss as it is."""
+        return loss
+
+    def apply(self, gradients: Sequence[Any], weights: Sequence[torch.Tensor]) -> None:
+        """torch's optimizers take the gradients from the weights themselves."""
+        self.wrapped.step()
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the first parameter group."""
+        return self.wrapped.param_groups[0]["lr"]
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        for group in self.wrapped.param_groups:
+            group["lr"] = float(value)
+
+
+def concatenated(outputs: Sequence[Any]) -> Any:
+    """Nested outputs of several batches as those of one."""
+    return pytree.tree_map(lambda *parts: torch.cat(parts), *outputs)

@@ -1,0 +1,168 @@
+"""`Variable`: a named tensor of state, at once a `torch.nn.Parameter` and a Keras variable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from triarch import config, registry
+
+
+class Variable(torch.nn.Parameter):
+    """A weight or other state. Any torch function takes it; Keras's methods (`assign`, `numpy`, `value`) work too.
+
+    Args:
+        initializer: The value (array, tensor, number, list), or a function `(shape, dtype=...)` that makes it.
+        shape: Needed, and used, only where `initializer` is a function.
+        dtype: As a string; the default is that of the value, or `config.floatx()` for floats.
+        trainable: Whether gradients are wanted. Only float variables can be.
+        autocast: Whether a layer that computes in another float type may use the value cast to it.
+        name: The last part of `path`.
+        device: Where it lies; the default is `config.device()`.
+    """
+
+    name: str = ""  # hides torch's read-only attribute
+    path: str
+    learnable: bool  # as made; `trainable` says whether it is being learnt at present
+    autocast: bool
+    regularizer: Callable[[torch.Tensor], torch.Tensor] | None
+    constraint: Callable[[torch.Tensor], torch.Tensor] | None
+
+    def __new__(
+        cls,
+        initializer: Any,
+        shape: Sequence[int] | None = None,
+        dtype: str | None = None,
+        trainable: bool = True,
+        autocast: bool = True,
+        name: str | None = None,
+        device: torch.device | str | None = None,
+    ) -> Variable:
+        if callable(initializer) and not isinstance(initializer, torch.Tensor):
+            if shape is None:
+                raise ValueError("A Variable made by an initializer function needs a `shape`. Received: None")
+            value = initializer(tuple(shape), dtype=dtype or config.floatx())
+        else:
+            value = initializer
+        if dtype is None and not isinstance(value, (torch.Tensor, np.ndarray, np.generic)):
+            dtype = config.floatx() if _holds_floats(value) else None
+        tensor = torch.as_tensor(value, dtype=torch_dtype(dtype), device=device or config.device()).detach()
+        trainable = trainable and tensor.is_floating_point()
+        self = torch.Tensor._make_subclass(cls, tensor, trainable)
+        self.name = name or registry.unique_name("variable")
+        self.path = self.name
+        self.learnable = trainable
+        self.autocast = autocast and tensor.is_floating_point()
+        self.regularizer = None
+        self.constraint = None
+        return self
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Everything happens in `__new__`, as torch's tensor classes need it."""
+
+    @property
+    def trainable(self) -> bool:
+        """Whether gradients are wanted: torch's `requires_grad` under Keras's name."""
+        return self.requires_grad
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self.requires_grad_(bool(value) and self.is_floating_point())
+
+    @property
+    def value(self) -> Variable:
+        """The tensor: the variable itself, so that `variable.value.grad` is its gradient."""
+        return self
+
+    def assign(self, value: Any) -> Variable:
+        """Write a new value in place; the shape stays."""
+        value = torch.as_tensor(value, device=self.device)
+        if value.shape != self.shape:
+            raise ValueError(
+                f"Variable {self.path!r} has shape {tuple(self.shape)}; a value of another shape cannot be assigned. "
+                f"Received: shape {tuple(value.shape)}"
+            )
+        with torch.no_grad():
+            self.copy_(value)
+        return self
+
+    def assign_add(self, value: Any) -> Variable:
+        """Add in place."""
+        with torch.no_grad():
+            self.add_(value)
+        return self
+
+    def assign_sub(self, value: Any) -> Variable:
+        """Subtract in place."""
+        with torch.no_grad():
+            self.sub_(value)
+        return self
+
+    def numpy(self, *, force: bool = True) -> np.ndarray:
+        """The value as an array on the host (a copy only where the device asks for one)."""
+        return self.detach().cpu().numpy() if self.dtype != torch.bfloat16 else self.detach().float().cpu().numpy()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        array = self.numpy()
+        return array if dtype is None else array.astype(dtype)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Variable:
+        if id(self) not in memo:
+            memo[id(self)] = _rebuild(
+                self.detach().clone(memory_format=torch.preserve_format), self.requires_grad, dict(self.__dict__)
+            )
+        return memo[id(self)]
+
+    def __reduce_ex__(self, protocol: int) -> tuple[Any, ...]:
+        return _rebuild, (self.detach(), self.requires_grad, dict(self.__dict__))
+
+    def __repr__(self, **kwargs: Any) -> str:
+        return f"<Variable path={self.path}, shape={tuple(self.shape)}, dtype={dtype_name(self.dtype)}, value={self.numpy()}>"
+
+
+def _rebuild(tensor: torch.Tensor, trainable: bool, attributes: dict[str, Any]) -> Variable:
+    variable = torch.Tensor._make_subclass(Variable, tensor, trainable)
+    variable.__dict__.update(attributes)
+    return variable
+
+
+def _holds_floats(value: Any) -> bool:
+    return np.asarray(value).dtype.kind == "f"
+
+
+def as_tensor(value: Any, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """`value` as a tensor of type `dtype`; a tensor stays on its device, anything else goes to `config.device()`.
+
+    Without a `dtype`, tensors and arrays keep theirs and Python's floats become `config.floatx()`.
+    """
+    if isinstance(value, torch.Tensor):
+        return value if dtype is None or value.dtype is dtype else value.to(dtype)
+    if dtype is None and not isinstance(value, (np.ndarray, np.generic)) and _holds_floats(value):
+        dtype = torch_dtype(config.floatx())
+    return torch.as_tensor(value, dtype=dtype, device=config.device())
+
+
+def as_float_tensor(value: Any) -> Any:
+    """Tensors, and whatever else torch's functions take, as they are; arrays, lists and numbers as a float tensor."""
+    if hasattr(value, "__torch_function__"):
+        return value
+    tensor = as_tensor(value)
+    return tensor if tensor.is_floating_point() else tensor.to(torch_dtype(config.floatx()))
+
+
+def torch_dtype(dtype: str | torch.dtype | np.dtype | None) -> torch.dtype | None:
+    """`"float32"` -> `torch.float32`; torch's and NumPy's types and None pass through."""
+    if dtype is None or isinstance(dtype, torch.dtype):
+        return dtype
+    found = getattr(torch, str(np.dtype(dtype)) if not isinstance(dtype, str) else dtype, None)
+    if not isinstance(found, torch.dtype):
+        raise ValueError(f"Expected a number type such as 'float32' or 'int64'. Received: {dtype!r}")
+    return found
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """`torch.float32` -> `"float32"`."""
+    return str(dtype).removeprefix("torch.")
