@@ -77,6 +77,10 @@ class Identity(Initializer):
             raise ValueError(f"An identity matrix has two axes. Received: shape={tuple(shape)}")
         return self.gain * torch.eye(*shape, dtype=_dtype(dtype), device=config.device())
 
+    def get_config(self) -> dict[str, Any]:
+        """The gain where it is not 1: Keras never writes it, but reads it."""
+        return {} if self.gain == 1 else {"gain": self.gain}
+
 
 @register(_FAMILY, "STFTInitializer")
 class STFT(Initializer):

@@ -110,7 +110,7 @@ def _serialize_function(function: Any) -> Any:
     if registry.home_of(function):
         return function.__name__
     name = registry.get_registered_name(function)
-    if "<" in function.__qualname__ and ">" not in name:
+    if "<" in function.__qualname__ and name == function.__name__:
         raise ValueError(
             "A lambda or local function cannot be saved: files carry data, never code. Received: "
             f"{function.__qualname__!r}. Use a function of a module, decorated with "
@@ -208,7 +208,7 @@ def find_object(module: str | None, name: str, registered_name: str | None) -> A
     parts = (module or "").split(".")
     if parts[0] in ("keras", "triarch", "builtins"):
         # "keras.layers" is a family; Keras's private "keras.src.optimizers.adam" lies in "keras.optimizers".
-        for family in (f"{parts[0]}.{part}" for part in parts[1:]):
+        for family in (str(module), *(f"{parts[0]}.{part}" for part in parts[1:])):
             if registry.find(family, name) is not None:
                 return registry.find(family, name)
         if registry.find(parts[0], name) is not None:

@@ -133,16 +133,17 @@ def _holds_floats(value: Any) -> bool:
     return np.asarray(value).dtype.kind == "f"
 
 
-def as_tensor(value: Any, dtype: torch.dtype | None = None) -> torch.Tensor:
-    """`value` as a tensor of type `dtype`; a tensor stays on its device, anything else goes to `config.device()`.
+def as_tensor(value: Any, dtype: torch.dtype | None = None, device: torch.device | None = None) -> torch.Tensor:
+    """`value` as a tensor of type `dtype`; a tensor stays where it is, anything else goes to `device`.
 
-    Without a `dtype`, tensors and arrays keep theirs and Python's floats become `config.floatx()`.
+    Without a `dtype`, tensors and arrays keep theirs and Python's floats become `config.floatx()`; without a `device`,
+    it is `config.device()`.
     """
     if isinstance(value, torch.Tensor):
         return value if dtype is None or value.dtype is dtype else value.to(dtype)
     if dtype is None and not isinstance(value, (np.ndarray, np.generic)) and _holds_floats(value):
         dtype = torch_dtype(config.floatx())
-    return torch.as_tensor(value, dtype=dtype, device=config.device())
+    return torch.as_tensor(value, dtype=dtype, device=device or config.device())
 
 
 def as_float_tensor(value: Any) -> Any:
