@@ -40,7 +40,7 @@ def squeeze_or_expand_to_same_rank(
 def match(y_true: Any, y_pred: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Labels and predictions as float tensors of one type and rank; a ValueError where the shapes do not fit."""
     y_pred = as_float_tensor(y_pred)
-    y_true = as_tensor(y_true, y_pred.dtype)
+    y_true = as_tensor(y_true, y_pred.dtype, y_pred.device)
     if y_true.shape != y_pred.shape:
         y_true, y_pred = squeeze_or_expand_to_same_rank(y_true, y_pred)
         sizes = zip(reversed(y_true.shape), reversed(y_pred.shape), strict=False)
@@ -143,7 +143,7 @@ class Loss(Configurable):
         self.reduction = standardize_reduction(reduction)
         self.dtype: str = mixed_precision.get(dtype or config.floatx()).compute_dtype
         self._dtype_given = dtype is not None
-        self._torch_dtype = torch_dtype(self.dtype)
+        self._torch_dtype: torch.dtype = torch_dtype(self.dtype)  # type: ignore[assignment]
 
     def call(self, y_true: Any, y_pred: Any) -> torch.Tensor:
         """The loss of each sample."""

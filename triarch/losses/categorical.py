@@ -29,7 +29,7 @@ def _one_hot_labels(
     y_true: Any, y_pred: torch.Tensor, label_smoothing: float, axis: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Labels, smoothed, and predictions of equal shape."""
-    y_true = as_tensor(y_true, y_pred.dtype)
+    y_true = as_tensor(y_true, y_pred.dtype, y_pred.device)
     if y_true.shape != y_pred.shape:
         raise ValueError(
             "Categorical cross-entropy needs one-hot labels of the shape of the predictions. Received: "

@@ -26,7 +26,7 @@ def sparse_categorical_crossentropy(
     """
     logits = None if from_logits else logits_of(y_pred, "softmax", axis)
     scores = as_float_tensor(y_pred) if logits is None else logits
-    labels = as_tensor(y_true, torch.int64)
+    labels = as_tensor(y_true, torch.int64, scores.device)
     if labels.ndim == scores.ndim and labels.shape[axis] == 1:
         labels = labels.squeeze(axis)
     if axis not in (-1, scores.ndim - 1):
@@ -83,7 +83,7 @@ def check_labels(labels: torch.Tensor, classes: int, ignore_class: int | None = 
 def categorical_generalized_cross_entropy(y_true: Any, y_pred: Any, q: float) -> torch.Tensor:
     """`(1 - p^q) / q`, p the probability given to the label, a class number (https://arxiv.org/abs/1805.07836)."""
     y_pred = as_float_tensor(y_pred)
-    labels = as_tensor(y_true, torch.int64)
+    labels = as_tensor(y_true, torch.int64, y_pred.device)
     if labels.ndim == y_pred.ndim and labels.shape[-1] == 1:
         labels = labels.squeeze(-1)
     _check_label_shape(labels, y_pred)
@@ -142,7 +142,7 @@ class SparseCategoricalCrossentropy(Loss):
 
     def call(self, y_true: Any, y_pred: Any) -> torch.Tensor:
         """The loss of each sample."""
-        y_true = as_tensor(y_true)
+        y_true = as_tensor(y_true, device=y_pred.device)
         self._check_labels_once(y_true, y_pred.shape[self.axis])
         return sparse_categorical_crossentropy(y_true, y_pred, self.from_logits, self.ignore_class, self.axis)
 
