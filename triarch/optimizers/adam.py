@@ -41,23 +41,15 @@ class Adam(Optimizer):
     def slot_names(self) -> tuple[tuple[str, ...], ...]:
         return (("momentum", "velocity"), ("velocity_hat",)) if self.amsgrad else (("momentum", "velocity"),)
 
-    def rule(
-        self,
-        w: Tensors,
-        g: Tensors,
-        lr: float,
-        t: int,
-        momentum: Tensors = (),
-        velocity: Tensors = (),
-        velocity_hat: Tensors | None = None,
-    ) -> None:
-        m, v = momentum, velocity
+    def rule(self, w: Tensors, g: Tensors, lr: float, t: int, slots: dict[str, Tensors]) -> None:
+        m, v = slots["momentum"], slots["velocity"]
         torch._foreach_lerp_(m, g, 1 - self.beta_1)
         torch._foreach_mul_(v, self.beta_2)
         torch._foreach_addcmul_(v, g, g, value=1 - self.beta_2)
-        if velocity_hat is not None:
-            torch._foreach_maximum_(velocity_hat, v)
-            v = velocity_hat
+        if self.amsgrad:
+            largest = slots["velocity_hat"]
+            torch._foreach_maximum_(largest, v)
+            v = largest
         denominator = torch._foreach_sqrt(v)
         torch._foreach_add_(denominator, self.epsilon)
         step_size = lr * sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t)
@@ -129,8 +121,8 @@ class Adamax(Optimizer):
     def slot_names(self) -> tuple[tuple[str, ...], ...]:
         return (("momentum", "norm"),)
 
-    def rule(self, w: Tensors, g: Tensors, lr: float, t: int, momentum: Tensors = (), norm: Tensors = ()) -> None:
-        m, u = momentum, norm
+    def rule(self, w: Tensors, g: Tensors, lr: float, t: int, slots: dict[str, Tensors]) -> None:
+        m, u = slots["momentum"], slots["norm"]
         torch._foreach_lerp_(m, g, 1 - self.beta_1)
         torch._foreach_mul_(u, self.beta_2)
         torch._foreach_maximum_(u, torch._foreach_abs(g))
@@ -173,8 +165,8 @@ class Nadam(Optimizer):
     def advance(self, t: int) -> None:
         self._u_product.mul_(self._mu(t))  # type: ignore[union-attr]
 
-    def rule(self, w: Tensors, g: Tensors, lr: float, t: int, momentum: Tensors = (), velocity: Tensors = ()) -> None:
-        m, v = momentum, velocity
+    def rule(self, w: Tensors, g: Tensors, lr: float, t: int, slots: dict[str, Tensors]) -> None:
+        m, v = slots["momentum"], slots["velocity"]
         mu, mu_next = self._mu(t), self._mu(t + 1)
         product = self._u_product.item()  # type: ignore[union-attr]
         torch._foreach_lerp_(m, g, 1 - self.beta_1)

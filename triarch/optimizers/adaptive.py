@@ -1,5 +1,5 @@
-"""Rules with a learning rate of its own for each element. Legend: w weights, g gradients, lr learning rate, v mean or sum
-of g², a mean of g, m momentum, d mean of δ²."""
+"""Rules that scale every element by its own past. Legend: w weights, g gradients, lr learning rate, v mean or sum of
+g², a mean of g, m momentum, d mean of δ²."""
 
 from __future__ import annotations
 
@@ -40,17 +40,8 @@ class RMSprop(Optimizer):
         momentum = (("momentum",),) if self.momentum > 0 else ()
         return (("velocity",), *momentum, ("average_gradient",)) if self.centered else (("velocity",), *momentum)
 
-    def rule(
-        self,
-        w: Tensors,
-        g: Tensors,
-        lr: float,
-        t: int,
-        velocity: Tensors = (),
-        momentum: Tensors | None = None,
-        average_gradient: Tensors | None = None,
-    ) -> None:
-        v, m, a = velocity, momentum, average_gradient
+    def rule(self, w: Tensors, g: Tensors, lr: float, t: int, slots: dict[str, Tensors]) -> None:
+        v, m, a = slots["velocity"], slots.get("momentum"), slots.get("average_gradient")
         torch._foreach_mul_(v, self.rho)
         torch._foreach_addcmul_(v, g, g, value=1 - self.rho)
         denominator = torch._foreach_add(v, self.epsilon)
@@ -87,8 +78,8 @@ class Adagrad(Optimizer):
     def initial_value(self, slot: str) -> float:
         return self.initial_accumulator_value
 
-    def rule(self, w: Tensors, g: Tensors, lr: float, t: int, accumulator: Tensors = ()) -> None:
-        v = accumulator
+    def rule(self, w: Tensors, g: Tensors, lr: float, t: int, slots: dict[str, Tensors]) -> None:
+        v = slots["accumulator"]
         torch._foreach_addcmul_(v, g, g)
         denominator = torch._foreach_add(v, self.epsilon)
         torch._foreach_sqrt_(denominator)
@@ -116,16 +107,8 @@ class Adadelta(Optimizer):
     def slot_names(self) -> tuple[tuple[str, ...], ...]:
         return (("accumulated_grad", "accumulated_delta_var"),)
 
-    def rule(
-        self,
-        w: Tensors,
-        g: Tensors,
-        lr: float,
-        t: int,
-        accumulated_grad: Tensors = (),
-        accumulated_delta_var: Tensors = (),
-    ) -> None:
-        v, d = accumulated_grad, accumulated_delta_var
+    def rule(self, w: Tensors, g: Tensors, lr: float, t: int, slots: dict[str, Tensors]) -> None:
+        v, d = slots["accumulated_grad"], slots["accumulated_delta_var"]
         torch._foreach_mul_(v, self.rho)
         torch._foreach_addcmul_(v, g, g, value=1 - self.rho)
         delta = torch._foreach_add(d, self.epsilon)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable
 from numbers import Real
 from operator import is_
 from typing import Any
@@ -16,19 +16,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from triarch import config, initializers, registry
+from triarch import registry
 from triarch.optimizers.clipping import clip_by_global_norm, clip_by_norm, clip_by_value
 from triarch.optimizers.plan import Group, Plan, Tensors, layout, like, make_plan
 from triarch.optimizers.schedules import LearningRateSchedule
+from triarch.optimizers.state import State
 from triarch.serialization import Configurable, serialize_keras_object
-from triarch.variable import Variable, dtype_name
+from triarch.variable import Variable
 
 _TENSORS = {torch.Tensor}
 _CONFIG_HEAD = ("name", "learning_rate", "weight_decay", "clipnorm", "global_clipnorm", "clipvalue")
 
 
 @registry.register("keras.optimizers")
-class Optimizer(Configurable):
+class Optimizer(State, Configurable):
     """Base class of the optimizers.
 
     An optimizer of your own names its state in `slot_names` and writes `rule`, over lists of tensors; or, as in Keras,
@@ -71,7 +72,7 @@ class Optimizer(Configurable):
         _check_count("ema_overwrite_frequency", ema_overwrite_frequency if use_ema else None, 1)
         _check_count("gradient_accumulation_steps", gradient_accumulation_steps, 2)
 
-        self.name = name or registry.unique_name(registry.to_snake_case(type(self).__name__))
+        super().__init__(name or registry.unique_name(registry.to_snake_case(type(self).__name__)))
         self.weight_decay = weight_decay
         self.clipnorm = clipnorm
         self.clipvalue = clipvalue
@@ -82,16 +83,14 @@ class Optimizer(Configurable):
         self.loss_scale_factor = loss_scale_factor
         self.gradient_accumulation_steps = gradient_accumulation_steps
 
-        self.built = False
-        self.averages: list[Variable] = []
-        self._variables: list[Variable] = []
-        self._trainable_variables: list[torch.Tensor] = []
+        self.averages: Tensors = []
+        self._trainable_variables: Tensors = []
         self._positions: dict[int, int] = {}  # id of a variable -> its place
-        self._slots: dict[str, list[Variable]] = {}
-        self._accumulators: list[Variable] = []
+        self._slots: dict[str, Tensors] = {}
+        self._accumulators: Tensors = []
         self._plans: dict[tuple[int, ...], Plan] = {}
         self._all: tuple[int, ...] = ()
-        self._not_decayed: list[torch.Tensor] = []
+        self._not_decayed: Tensors = []
         self._not_decayed_names: re.Pattern[str] | None = None
 
         self._iterations = self._track(torch.zeros((), dtype=torch.int32), "iteration")
@@ -100,8 +99,6 @@ class Optimizer(Configurable):
             self._learning_rate = learning_rate
         else:
             self._learning_rate = self._track(torch.tensor(_rate(learning_rate)), "learning_rate")
-
-    # The rule.
 
     def slot_names(self) -> tuple[tuple[str, ...], ...]:
         """Names of the state kept for each weight; names in one tuple are stored weight by weight."""
@@ -114,7 +111,7 @@ class Optimizer(Configurable):
     def advance(self, t: int) -> None:
         """Bring state that is not kept per weight to update `t` (from 1); called once before `rule`."""
 
-    def rule(self, w: Tensors, g: Tensors, lr: float, t: int, **slots: list[Variable]) -> None:
+    def rule(self, w: Tensors, g: Tensors, lr: float, t: int, slots: dict[str, Tensors]) -> None:
         """Update the weights `w` in place for gradients `g`, in update number `t` (from 1)."""
         raise NotImplementedError(f"{type(self).__name__} must override `rule` or `update_step`.")
 
@@ -122,16 +119,14 @@ class Optimizer(Configurable):
         """The rule for one variable: what an optimizer written for Keras overrides."""
         place = self._get_variable_index(variable)
         slots = {name: [variables[place]] for name, variables in self._slots.items()}
-        self.rule([variable], [gradient], float(learning_rate), self._updates_done() + 1, **slots)
+        self.rule([variable], [gradient], float(learning_rate), self._updates_done() + 1, slots)
 
     def _execute(self, group: Group, g: Tensors, lr: float, t: int) -> None:
         if type(self).update_step is Optimizer.update_step:
-            self.rule(group.weights, g, lr, t, **group.slots)
+            self.rule(group.weights, g, lr, t, group.slots)
         else:
             for weight, gradient in zip(group.weights, g, strict=True):
                 self.update_step(gradient, weight, self.learning_rate)
-
-    # State.
 
     def build(self, variables: Iterable[torch.Tensor]) -> None:
         """Make the state for `variables`, the only ones that this optimizer will then update."""
@@ -151,66 +146,6 @@ class Optimizer(Configurable):
             self._slots.update(zip(names, made, strict=True))
         self.built = True
 
-    def add_variable_from_reference(
-        self, reference_variable: torch.Tensor, name: str = "var", initializer: Any = 0.0
-    ) -> Variable:
-        """A variable of state with the shape, number type, device and memory layout of a weight."""
-        value = torch.zeros_like(reference_variable, requires_grad=False)
-        if isinstance(initializer, Real):
-            value.fill_(float(initializer))
-        else:
-            value.copy_(initializers.get(initializer)(tuple(value.shape), dtype=dtype_name(value.dtype)))
-        path = getattr(reference_variable, "path", "variable").replace("/", "_")
-        return self._track(value, f"{path}_{name}")
-
-    def add_optimizer_variables(
-        self, trainable_variables: Iterable[torch.Tensor], name: str | Sequence[str], initializer: Any = 0.0
-    ) -> Any:
-        """A list of variables of state, one for each weight; several names give several lists, made weight by weight."""
-        names = [name] if isinstance(name, str) else list(name)
-        initial = initializer if isinstance(initializer, (list, tuple)) else [initializer] * len(names)
-        lists: tuple[list[Variable], ...] = tuple([] for _ in names)
-        for variable in trainable_variables:
-            for made, slot, value in zip(lists, names, initial, strict=True):
-                made.append(self.add_variable_from_reference(variable, slot, value))
-        return lists[0] if isinstance(name, str) else lists
-
-    def add_variable(
-        self, shape: Sequence[int], initializer: Any = 0.0, dtype: str | None = None, name: str | None = None
-    ) -> Variable:
-        """A variable of state that belongs to no weight."""
-        make = initializers.Constant(initializer) if isinstance(initializer, Real) else initializers.get(initializer)
-        return self._track(make(tuple(shape), dtype=dtype or config.floatx()), name or "variable")
-
-    def _track(self, value: torch.Tensor, name: str) -> Variable:
-        variable = Variable(value, trainable=False, name=name, device=value.device)
-        variable.path = f"{self.name}/{name}"
-        self._variables.append(variable)
-        return variable
-
-    @property
-    def variables(self) -> list[Variable]:
-        """All state, in the order of Keras's files: iterations, learning rate (where it is no schedule), slots."""
-        return list(self._variables)
-
-    def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
-        """Put the state into `store` as arrays `"0"`, `"1"`, ..."""
-        for number, variable in enumerate(self._variables):
-            store[str(number)] = variable.numpy()
-
-    def load_own_variables(self, store: Mapping[str, Any]) -> None:
-        """Take the state from `store`; where the numbers of arrays differ, it is left as it is, with a warning."""
-        if len(store) != len(self._variables):
-            hint = "" if self.built else " The optimizer is not built; call `optimizer.build(variables)` first."
-            warnings.warn(
-                f"The state of optimizer {self.name!r} was not loaded: it has {len(self._variables)} variables, the "
-                f"saved one {len(store)}.{hint}",
-                stacklevel=2,
-            )
-            return
-        for number, variable in enumerate(self._variables):
-            variable.assign(np.asarray(store[str(number)]))
-
     def get_config(self) -> dict[str, Any]:
         rate = self._learning_rate
         arguments = super().get_config()
@@ -224,8 +159,6 @@ class Optimizer(Configurable):
         """After a copy or unpickling: the copied variables have new ids."""
         self.__dict__.update(state)
         self._positions = {id(variable): place for place, variable in enumerate(self._trainable_variables)}
-
-    # Learning rate and step count.
 
     @property
     def iterations(self) -> torch.Tensor:
@@ -250,8 +183,8 @@ class Optimizer(Configurable):
             self._learning_rate.assign(_rate(value))
         else:
             raise TypeError(
-                f"The learning rate of optimizer {self.name!r} is a schedule, so it cannot be set to a number. Make the "
-                f"optimizer with a number as `learning_rate` to set it later. Received: {value!r}"
+                f"The learning rate of optimizer {self.name!r} is a schedule, so it cannot be set to a number. "
+                f"Make the optimizer with a number as `learning_rate` to set it later. Received: {value!r}"
             )
 
     def _current_rate(self) -> float:
@@ -263,8 +196,6 @@ class Optimizer(Configurable):
     def scale_loss(self, loss: torch.Tensor) -> torch.Tensor:
         """`loss` times `loss_scale_factor`, where there is one."""
         return loss if self.loss_scale_factor is None else loss * self.loss_scale_factor
-
-    # The step.
 
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, torch.Tensor]]) -> torch.Tensor:
         """Like `apply`, for pairs of a gradient and its variable; gives the number of steps made."""
@@ -285,7 +216,7 @@ class Optimizer(Configurable):
             return
         chosen = self._chosen(len(grads), trainable_variables)
         plan = self._plans.get(chosen)
-        if plan is None or set(map(type, grads)) != _TENSORS or list(map(layout, grads)) != plan.layouts:
+        if plan is None or set(map(type, grads)) != _TENSORS or not plan.fits(grads):
             plan, grads = self._prepare(grads, chosen)
         with torch.no_grad():
             if self.loss_scale_factor is not None:
@@ -297,7 +228,7 @@ class Optimizer(Configurable):
             if self.use_ema:
                 self._update_averages()
             for variable in plan.constrained:
-                variable.copy_(variable.constraint(variable))  # type: ignore[attr-defined]
+                variable.copy_(variable.constraint(variable))
             self._iterations.add_(1)
 
     def _accumulate(self, plan: Plan, grads: Tensors) -> None:
@@ -305,7 +236,7 @@ class Optimizer(Configurable):
         if (int(self._iterations) + 1) % steps:
             torch._foreach_add_(plan.accumulators, grads)
         else:
-            mean = torch._foreach_add(grads, plan.accumulators)
+            mean = list(torch._foreach_add(grads, plan.accumulators))
             torch._foreach_div_(mean, steps)
             self._update(plan, mean)
             torch._foreach_zero_(self._accumulators)
@@ -334,16 +265,30 @@ class Optimizer(Configurable):
         if self.ema_overwrite_frequency and (done + 1) % self.ema_overwrite_frequency == 0:
             torch._foreach_copy_(weights, self.averages)
 
-    # Moving averages and weight decay.
-
     def finalize_variable_values(self, var_list: Iterable[torch.Tensor]) -> None:
         """Where `use_ema` is set, give the variables their moving averages as values."""
-        if not self.use_ema:
-            return
         variables = list(var_list)
+        if not (self.use_ema and variables):
+            return
         averages = [self.averages[self._get_variable_index(variable)] for variable in variables]
         with torch.no_grad():
             torch._foreach_copy_(variables, averages)
+
+    def swap_averages(self) -> None:
+        """Exchange the weights and their moving averages; done twice, all is as before."""
+        if not self.averages:
+            raise ValueError(
+                f"Optimizer {self.name!r} has no moving averages: it needs `use_ema=True`, and must be built."
+            )
+        with torch.no_grad():
+            weights = [weight.clone() for weight in self._trainable_variables]
+            torch._foreach_copy_(self._trainable_variables, self.averages)
+            torch._foreach_copy_(self.averages, weights)
+
+    def restart_averages(self) -> None:
+        """Let the moving averages be the weights as they are now."""
+        with torch.no_grad():
+            torch._foreach_copy_(self.averages, self._trainable_variables)
 
     def exclude_from_weight_decay(
         self, var_list: Iterable[torch.Tensor] | None = None, var_names: Iterable[str] | None = None
@@ -357,8 +302,6 @@ class Optimizer(Configurable):
     def _is_decayed(self, variable: torch.Tensor) -> bool:
         names, name = self._not_decayed_names, getattr(variable, "name", None) or ""
         return not any(variable is other for other in self._not_decayed) and not (names and names.search(name))
-
-    # Plans.
 
     def _chosen(self, count: int, variables: Iterable[torch.Tensor] | None) -> tuple[int, ...]:
         """The places of the variables that `count` gradients are for."""
@@ -412,7 +355,7 @@ class Optimizer(Configurable):
             )
         key = tuple(place for place, _ in present)
         weights = [self._trainable_variables[place] for place in key]
-        if key not in self._plans or self._plans[key].layouts != list(map(layout, weights)):
+        if key not in self._plans or not self._plans[key].fits(weights):
             self._follow_weights()
             self._plans[key] = make_plan(
                 weights,

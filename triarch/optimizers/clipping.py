@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 
-Tensors = Sequence[torch.Tensor]
+from triarch.optimizers.plan import Tensors
 
 
 def clip_by_norm(grads: Tensors, norm: float) -> Tensors:
@@ -15,17 +13,17 @@ def clip_by_norm(grads: Tensors, norm: float) -> Tensors:
     torch._foreach_clamp_min_(norms, norm)
     clipped = torch._foreach_mul(grads, norm)
     torch._foreach_div_(clipped, norms)
-    return clipped
+    return list(clipped)
 
 
 def clip_by_global_norm(grads: Tensors, norm: float) -> Tensors:
     """All gradients scaled down together, so that the norm of the whole is at most `norm`."""
     scale = norm / torch.nn.utils.get_total_norm(grads).clamp_min(norm)
-    return torch._foreach_mul(grads, scale)
+    return list(torch._foreach_mul(grads, scale))
 
 
 def clip_by_value(grads: Tensors, value: float) -> Tensors:
     """Each element brought into `[-value, value]`."""
     clipped = torch._foreach_clamp_max(grads, value)
     torch._foreach_clamp_min_(clipped, -value)
-    return clipped
+    return list(clipped)

@@ -35,8 +35,8 @@ class Lion(Optimizer):
     def slot_names(self) -> tuple[tuple[str, ...], ...]:
         return (("momentum",),)
 
-    def rule(self, w: Tensors, g: Tensors, lr: float, t: int, momentum: Tensors = ()) -> None:
-        m = momentum
+    def rule(self, w: Tensors, g: Tensors, lr: float, t: int, slots: dict[str, Tensors]) -> None:
+        m = slots["momentum"]
         direction = torch._foreach_lerp(m, g, 1 - self.beta_1)
         torch._foreach_sign_(direction)
         torch._foreach_add_(w, direction, alpha=-lr)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
-from triarch.variable import Variable
-
-Tensors = Sequence[torch.Tensor]
+Tensors: TypeAlias = list[Any]  # of tensors; torch's stubs refuse a list of a subclass of Tensor
 
 
 @dataclass
@@ -18,21 +15,27 @@ class Group:
     """Variables of one number type on one device, with their slots: the lists that a rule takes."""
 
     positions: list[int]  # of the gradients, among those given
-    weights: list[torch.Tensor]
-    slots: dict[str, list[Variable]]
+    weights: Tensors
+    slots: dict[str, Tensors]
     is_fusible: bool  # floats on a CPU or CUDA device, every slot in memory exactly as its weight
-    clocks: list[torch.Tensor]  # for kernels that want the number of the update on the device: one tensor, repeated
+    clocks: Tensors  # for kernels that want the number of the update on the device: one tensor, repeated
 
 
 @dataclass
 class Plan:
     """Everything that a step over certain variables needs to know."""
 
+    weights: Tensors
+    strides: list[tuple[int, ...]]
     layouts: list[tuple[Any, ...]]
     groups: list[Group]
-    decayed: list[torch.Tensor]
-    constrained: list[torch.Tensor]
-    accumulators: list[Variable]
+    decayed: Tensors
+    constrained: Tensors
+    accumulators: Tensors
+
+    def fits(self, grads: Tensors) -> bool:
+        """Whether the weights still lie in memory as they did, and these gradients as the weights do."""
+        return list(map(layout, grads)) == self.layouts and [w.stride() for w in self.weights] == self.strides
 
 
 def layout(tensor: torch.Tensor) -> tuple[Any, ...]:
@@ -53,17 +56,14 @@ def like(gradient: Any, weight: torch.Tensor) -> torch.Tensor:
     return torch.empty_like(weight, requires_grad=False).copy_(gradient)
 
 
-def make_plan(
-    weights: list[torch.Tensor],
-    slots: dict[str, list[Variable]],
-    accumulators: list[Variable],
-    decayed: list[torch.Tensor],
-) -> Plan:
+def make_plan(weights: Tensors, slots: dict[str, Tensors], accumulators: Tensors, decayed: Tensors) -> Plan:
     """The plan for `weights`; slots and accumulators are given in the same order."""
     kinds: dict[tuple[torch.dtype, torch.device], list[int]] = {}
     for position, weight in enumerate(weights):
         kinds.setdefault((weight.dtype, weight.device), []).append(position)
     return Plan(
+        weights=weights,
+        strides=[weight.stride() for weight in weights],
         layouts=list(map(layout, weights)),
         groups=[_make_group(positions, weights, slots) for positions in kinds.values()],
         decayed=decayed,
@@ -72,7 +72,7 @@ def make_plan(
     )
 
 
-def _make_group(positions: list[int], weights: list[torch.Tensor], slots: dict[str, list[Variable]]) -> Group:
+def _make_group(positions: list[int], weights: Tensors, slots: dict[str, Tensors]) -> Group:
     members = [weights[position] for position in positions]
     chosen = {name: [made[position] for position in positions] for name, made in slots.items()}
     first = members[0]

@@ -36,8 +36,8 @@ class SGD(Optimizer):
     def slot_names(self) -> tuple[tuple[str, ...], ...]:
         return (("momentum",),) if self.momentum else ()
 
-    def rule(self, w: Tensors, g: Tensors, lr: float, t: int, momentum: Tensors | None = None) -> None:
-        m = momentum
+    def rule(self, w: Tensors, g: Tensors, lr: float, t: int, slots: dict[str, Tensors]) -> None:
+        m = slots.get("momentum")
         if m is None:
             torch._foreach_add_(w, g, alpha=-lr)
             return
