@@ -1,0 +1,63 @@
+"""Logs as a table in a file."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from triarch.callbacks.base import Callback
+
+
+class CSVLogger(Callback):
+    """Writes the logs of each epoch as a row of a CSV file, at once; values that are missing are `NA`.
+
+    The columns are those of the first epoch, sorted, and their validation values. `append` goes on with a file that
+    exists.
+    """
+
+    def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
+        self.filename = os.fspath(filename)
+        self.sep = separator
+        self.append = append
+        self.keys: list[str] | None = None
+        self._file: IO[str] | None = None
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        path = Path(self.filename)
+        has_header = self.append and path.exists() and path.stat().st_size > 0
+        self._close()
+        self._file = path.open("a" if self.append else "w", newline="", encoding="utf-8")
+        self._needs_header = not has_header
+        self.keys = None
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if self._file is None:
+            raise RuntimeError("CSVLogger has no open file: `on_train_begin` must be called before `on_epoch_end`.")
+        logs = {} if logs is None else logs
+        writer = csv.writer(self._file, delimiter=self.sep)
+        if self.keys is None:
+            self.keys = sorted(logs)
+            if not any(key.startswith("val_") for key in self.keys):
+                self.keys += [f"val_{key}" for key in self.keys]
+            if self._needs_header:
+                writer.writerow(["epoch", *self.keys])
+        writer.writerow([epoch, *(_cell(logs.get(key, "NA")) for key in self.keys)])
+        self._file.flush()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _cell(value: Any) -> Any:
+    if not isinstance(value, str) and np.ndim(value) > 0:
+        return f'"[{", ".join(map(str, value))}]"'
+    return value
