@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 from triarch import config, mixed_precision, registry, regularizers
 from triarch.graph import Node, SymbolicTensor, standardize_shape
 from triarch.layers.shapes import infer_output_shape, map_shapes, shape_of
-from triarch.layers.tracking import adopt_containers
+from triarch.layers.tracking import adopt_containers, assign_container
 from triarch.layers.weights import WeightHolder
 from triarch.serialization import Configurable, config_names, deserialize_keras_object
 from triarch.variable import torch_dtype
@@ -88,6 +88,12 @@ class Layer(WeightHolder, Configurable, metaclass=_LayerMeta):
         if kwargs:
             raise TypeError(f"{type(self).__name__} takes no such arguments. Received: {sorted(kwargs)}")
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, (list, tuple, dict)):
+            assign_container(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "build" in vars(cls):
@@ -111,7 +117,7 @@ class Layer(WeightHolder, Configurable, metaclass=_LayerMeta):
         """The shape of the outputs for inputs of this shape; found by a trial run where a subclass does not say it."""
         if not self.built:
             self.build(input_shape)
-        return infer_output_shape(self, input_shape, torch_dtype(self.compute_dtype))
+        return infer_output_shape(self, input_shape, self._compute_torch_dtype)
 
     def built_output_shape(self) -> Any:
         """The output shape for the input shape that the layer was built for; None where that is not known."""
@@ -196,8 +202,9 @@ class Layer(WeightHolder, Configurable, metaclass=_LayerMeta):
 
     @dtype_policy.setter
     def dtype_policy(self, policy: Any) -> None:
-        self._dtype_policy = mixed_precision.get(policy)
-        self._compute_torch_dtype = torch_dtype(self._dtype_policy.compute_dtype)
+        policy = mixed_precision.get(policy)
+        self._dtype_policy = policy
+        self._compute_torch_dtype: torch.dtype = torch_dtype(policy.compute_dtype)  # type: ignore[assignment]
         self._casts_weights = self._dtype_policy.compute_dtype != self._dtype_policy.variable_dtype
 
     @property
@@ -235,16 +242,22 @@ class Layer(WeightHolder, Configurable, metaclass=_LayerMeta):
 
     # Config and files.
 
+    _optional_config: ClassVar[tuple[str, ...]] = ()  # arguments that the config names only where they are not None
+
     def _arguments(self) -> Iterator[tuple[str, Any]]:
-        yield from (("name", self.name), ("trainable", self.trainable), ("dtype", self.dtype_policy))
+        accepted = config_names(type(self))
+        common = (("name", self.name), ("trainable", self.trainable), ("dtype", self.dtype_policy))
+        yield from (pair for pair in common if pair[0] in accepted)
         own = [name for name in config_names(type(self), until=Layer) if name not in ("name", "trainable", "dtype")]
-        yield from self._stored(own)
+        for name, value in self._stored(own):
+            if value is not None or name not in self._optional_config:
+                yield name, value
         for name, default in (("autocast", True), ("activity_regularizer", None)):
             if name not in own and getattr(self, name) != default:
                 yield name, getattr(self, name)
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Any:
+    def from_config(cls, config: Mapping[str, Any]) -> Any:
         """Make the layer that `get_config` described."""
         accepted = config_names(cls)
         # Keras writes the arguments of its optional features even where they are unset.
@@ -264,7 +277,7 @@ class Layer(WeightHolder, Configurable, metaclass=_LayerMeta):
 
     def extra_repr(self) -> str:
         """The arguments, for torch's `repr` of a module."""
-        names = config_names(type(self), until=Layer)
+        names = [name for name in config_names(type(self), until=Layer) if name != "name"]
         return ", ".join([f"name={self.name!r}", *(f"{name}={getattr(self, name, '?')!r}" for name in names)])
 
 

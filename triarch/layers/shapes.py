@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -43,9 +44,9 @@ def infer_output_shape(module: torch.nn.Module, input_shape: Any, dtype: torch.d
     module.eval()
     try:
         for trial, size in enumerate(_TRIAL_SIZES):
-            zeros = map_shapes(lambda shape: _zeros(shape, trial + 1, size, dtype, device), input_shape)
+            make_zeros = functools.partial(_zeros, batch=trial + 1, size=size, dtype=dtype, device=device)
             with torch.no_grad():
-                runs.append(module(zeros))
+                runs.append(module(map_shapes(make_zeros, input_shape)))
     except (RuntimeError, ValueError, IndexError) as error:
         raise ValueError(
             f"{type(module).__name__} cannot take inputs of shape {input_shape}: {error}. Where unknown sizes are the "

@@ -23,11 +23,30 @@ class Container(torch.nn.Module):
                 self.add_module(name, Container(_items(item)))
 
 
+def assign_container(module: torch.nn.Module, name: str, container: Any) -> None:
+    """Set an attribute to a list, tuple or dict; what it holds takes its place among the children in this order.
+
+    An empty container keeps its place for what is put in it before `adopt_containers`.
+    """
+    object.__setattr__(module, name, container)
+    modules = vars(module).get("_modules")
+    if modules is None or name.startswith("_"):
+        return
+    if _holds_state(container):
+        modules[name] = Container(_items(container))
+    elif container:
+        modules.pop(name, None)
+    else:
+        modules[name] = None
+
+
 def adopt_containers(module: torch.nn.Module) -> None:
     """Register every plain container of layers or variables among the attributes of `module`, as it now stands."""
     for name, value in list(vars(module).items()):
         if not name.startswith("_") and isinstance(value, (list, tuple, dict)) and _holds_state(value):
             module._modules[name] = Container(_items(value))
+        elif isinstance(value, (list, dict)) and name in module._modules:
+            del module._modules[name]
 
 
 def unpacked(module: torch.nn.Module) -> Iterator[torch.nn.Module]:

@@ -134,7 +134,7 @@ class WeightHolder(torch.nn.Module):
     def save_own_variables(self, store: Any) -> None:
         """Put the weights of this layer itself into `store` under "0", "1", ..."""
         for index, tensor in enumerate(self._own_tensors()):
-            store[str(index)] = tensor.detach().cpu().numpy()
+            store[str(index)] = tensor.detach()
 
     def load_own_variables(self, store: Any) -> None:
         """Take the weights of this layer itself from `store`."""
@@ -153,7 +153,8 @@ class WeightHolder(torch.nn.Module):
         """Terms that `add_loss` collected since `clear_losses`, then regularisation terms, of all layers inside too."""
         added = [term for module in self.modules() if isinstance(module, WeightHolder) for term in module._losses]
         weights = self.trainable_weights
-        return added + [weight.regularizer(weight) for weight in weights if getattr(weight, "regularizer", None)]
+        regularizers_of = [(getattr(weight, "regularizer", None), weight) for weight in weights]
+        return added + [regularizer(weight) for regularizer, weight in regularizers_of if regularizer]
 
     def clear_losses(self) -> None:
         """Forget the terms that `add_loss` collected, here and in the layers inside."""

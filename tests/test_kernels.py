@@ -1,0 +1,150 @@
+"""Convolution and pooling against their definitions, over odd sizes, and what their plans promise."""
+
+from __future__ import annotations
+
+import direct
+import numpy as np
+import pytest
+import torch
+from tolerances import assert_as_exact_as
+
+from triarch.kernels import Window, convolve, kernel_memory_order, plan_convolution, plan_pooling, pool
+
+SIZES = [1, 2, 3, 5, 7, 8]
+SETTINGS = [  # window size, stride, dilation
+    (1, 1, 1),
+    (2, 1, 1),
+    (2, 2, 1),
+    (3, 1, 1),
+    (3, 2, 1),
+    (3, 1, 2),
+    (4, 3, 1),
+    (5, 1, 1),
+    (2, 4, 1),
+]
+RANKS = [1, 2, 3]
+
+
+def _same(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor
+
+
+def _spatial(size: int, rank: int) -> tuple[int, ...]:
+    """Sizes that differ from axis to axis."""
+    return (size, size + 1, size + 2)[:rank]
+
+
+def _to_format(array: np.ndarray, data_format: str) -> torch.Tensor:
+    tensor = torch.from_numpy(array)
+    return tensor if data_format == "channels_last" else tensor.movedim(-1, 1).contiguous()
+
+
+def _from_format(tensor: torch.Tensor, data_format: str) -> torch.Tensor:
+    return tensor if data_format == "channels_last" else tensor.movedim(1, -1)
+
+
+def _window_fits(window: Window, sizes: tuple[int, ...]) -> bool:
+    return all(size > 0 for size in window.output_sizes(sizes))
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("padding", ["valid", "same", "causal"])
+@pytest.mark.parametrize("rank", RANKS)
+@pytest.mark.parametrize(("size", "stride", "dilation"), SETTINGS)
+def test_convolution_equals_its_definition(rng, rank, padding, data_format, size, stride, dilation):
+    if padding == "causal" and rank > 1:
+        window_sizes = (size,)
+        rank = 1
+    window_sizes = (size, max(size - 1, 1), size)[:rank]
+    window = Window(window_sizes, (stride,) * rank, (dilation,) * rank, padding, data_format)
+    kernel = rng.normal(size=(*window_sizes, 2, 4)).astype(np.float32)
+    tested = 0
+    for length in SIZES:
+        images = rng.normal(size=(2, *_spatial(length, rank), 4)).astype(np.float32)
+        if not _window_fits(window, images.shape[1:-1]):
+            continue
+        truth = direct.convolve(images, kernel, window.strides, window.dilation, padding, groups=2)
+        inputs = _to_format(images, data_format)
+        plan = plan_convolution(inputs.shape, window, 2)
+        ours = convolve(plan, inputs, torch.from_numpy(kernel), None, _same)
+        assert tuple(ours.shape) == window.output_shape(inputs.shape, 4)
+        assert_as_exact_as(truth, _from_format(ours, data_format), truth, f"length {length}")
+        tested += 1
+    assert tested
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("statistic", ["max", "average"])
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("rank", RANKS)
+@pytest.mark.parametrize(("size", "stride"), [(s, t) for s, t, d in SETTINGS if d == 1])
+def test_pooling_equals_its_definition(rng, rank, padding, statistic, data_format, size, stride):
+    window = Window((size, max(size - 1, 1), size)[:rank], (stride,) * rank, (1,) * rank, padding, data_format)
+    tested = 0
+    for length in SIZES:
+        images = rng.normal(size=(2, *_spatial(length, rank), 3)).astype(np.float32) - 3  # a margin of 0 would win
+        if not _window_fits(window, images.shape[1:-1]):
+            continue
+        truth = direct.pool(images, window.sizes, window.strides, padding, statistic)
+        inputs = _to_format(images, data_format)
+        ours = pool(plan_pooling(inputs.shape, window, statistic), inputs)
+        assert tuple(ours.shape) == window.output_shape(inputs.shape)
+        assert_as_exact_as(truth, _from_format(ours, data_format), truth, f"length {length}")
+        tested += 1
+    assert tested
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("rank", RANKS)
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_convolution_adjoint_identity(rng, rank, padding, data_format):
+    """⟨A x, y⟩ = ⟨x, Aᵀ y⟩, the transposed map being the gradient."""
+    window = Window((2, 3, 2)[:rank], (2, 1, 2)[:rank], (1,) * rank, padding, data_format)
+    inputs = _to_format(rng.normal(size=(2, *_spatial(5, rank), 4)), data_format).requires_grad_()
+    kernel = torch.from_numpy(rng.normal(size=(*window.sizes, 4, 3))).requires_grad_()
+    outputs = convolve(plan_convolution(inputs.shape, window, 1), inputs, kernel, None, _same)
+    other = torch.from_numpy(rng.normal(size=tuple(outputs.shape)))
+    forward = (outputs * other).sum()
+    for_inputs, for_kernel = torch.autograd.grad(forward, (inputs, kernel))
+    torch.testing.assert_close((inputs * for_inputs).sum(), forward)
+    torch.testing.assert_close((kernel * for_kernel).sum(), forward)
+
+
+@pytest.mark.parametrize("rank", RANKS)
+def test_kernel_memory_is_torchs(rank):
+    """The kernel made in this order needs no copy: permuted, it is what torch's convolution reads."""
+    shape = (3, 3, 3, 5, 4)[3 - rank :]
+    order = kernel_memory_order(rank, "channels_last")
+    back = [order.index(axis) for axis in range(rank + 2)]
+    kernel = torch.zeros([shape[axis] for axis in order]).permute(back)
+    assert kernel.shape == shape
+    weight = plan_convolution(
+        (1, *(9,) * rank, 5), Window((3,) * rank, *[(1,) * rank] * 2, "valid", "channels_last"), 1
+    )
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    view = weight.weight(kernel)
+    assert view.is_contiguous(memory_format=formats[view.ndim])
+    assert view.data_ptr() == kernel.data_ptr()
+
+
+def test_plans_are_found_again():
+    window = Window((3, 3), (1, 1), (1, 1), "same", "channels_last")
+    assert plan_convolution((2, 8, 8, 3), window, 1) is plan_convolution((2, 8, 8, 3), window, 1)
+    assert plan_pooling((2, 8, 8, 3), window, "max") is plan_pooling((2, 8, 8, 3), window, "max")
+
+
+def test_outputs_are_contiguous_channels_last():
+    """Layer after layer, memory stays in Keras's order, so that nothing is copied between them."""
+    inputs = torch.randn(2, 8, 8, 5)
+    window = Window((3, 3), (1, 1), (1, 1), "same", "channels_last")
+    outputs = convolve(plan_convolution(inputs.shape, window, 1), inputs, torch.randn(3, 3, 5, 7), None, _same)
+    assert outputs.is_contiguous()
+    halves = Window((2, 2), (2, 2), (1, 1), "valid", "channels_last")
+    assert pool(plan_pooling(outputs.shape, halves, "max"), outputs).is_contiguous()
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 8), (2, 2, 8, 5), (2, 8, 8, 4)])
+def test_what_does_not_fit_is_refused(shape):
+    window = Window((3, 3), (1, 1), (1, 1), "valid", "channels_last", channels=5)
+    with pytest.raises(ValueError, match=r"Received: shape \(2, "):
+        plan_convolution(shape, window, 1)

@@ -1,0 +1,39 @@
+"""Checks of what users give: constructor arguments and input shapes."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from triarch.layers.base import Layer
+
+
+def standardize_tuple(value: Any, rank: int, name: str) -> tuple[int, ...]:
+    """`value`, a positive integer or one for each axis, as a tuple."""
+    values = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,) * rank
+    if len(values) != rank or not all(hasattr(entry, "__index__") and entry > 0 for entry in values):
+        expected = "a positive integer" + (f" or a tuple of {rank} of them" if rank > 1 else "")
+        raise ValueError(f"`{name}` must be {expected}. Received: {name}={value!r}")
+    return tuple(operator.index(entry) for entry in values)
+
+
+def standardize_padding(value: Any, allowed: Sequence[str] = ("valid", "same")) -> str:
+    """`value` in lower case, if it is one of `allowed`."""
+    padding = value.lower() if isinstance(value, str) else value
+    if padding not in allowed:
+        raise ValueError(f"`padding` must be one of {tuple(allowed)}. Received: padding={value!r}")
+    return padding
+
+
+def describe(layer: Layer) -> str:
+    """The layer, as error messages call it."""
+    return f"Layer {layer.name!r} ({type(layer).__name__})"
+
+
+def require_axes(layer: Layer, shape: Sequence[int | None], axes: Sequence[str]) -> None:
+    """Raise ValueError where the shape of a batch has not these axes."""
+    if len(shape) != len(axes):
+        raise ValueError(
+            f"{describe(layer)} expects {len(axes)} axes ({', '.join(axes)}). Received: shape {tuple(shape)}"
+        )

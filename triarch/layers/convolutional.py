@@ -1,0 +1,147 @@
+"""Convolutions."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+
+from triarch import activations, constraints, initializers, regularizers
+from triarch.config import standardize_data_format
+from triarch.kernels import Window, convolve, kernel_memory_order, plan_convolution
+from triarch.layers.activation import in_two_steps
+from triarch.layers.arguments import describe, standardize_padding, standardize_tuple
+from triarch.layers.base import Layer
+from triarch.registry import register
+
+
+class _Convolution(Layer):
+    """What convolutions share: a kernel of shape `(*kernel_size, channels // groups, filters)` slides over the input.
+
+    Args:
+        padding: `"valid"`, `"same"` (the output is as large as the input where the stride is 1) or, for one axis,
+            `"causal"` (an output depends on no later input).
+        groups: Into how many parts channels and filters are divided; each part of the filters sees its channels only.
+    """
+
+    rank: ClassVar[int]
+    paddings: ClassVar[tuple[str, ...]] = ("valid", "same")
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: Any,
+        strides: Any = 1,
+        padding: str = "valid",
+        data_format: str | None = None,
+        dilation_rate: Any = 1,
+        groups: int = 1,
+        activation: Any = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(activity_regularizer=activity_regularizer, **kwargs)
+        self.filters = standardize_tuple(filters, 1, "filters")[0]
+        self.kernel_size = standardize_tuple(kernel_size, self.rank, "kernel_size")
+        self.strides = standardize_tuple(strides, self.rank, "strides")
+        self.padding = standardize_padding(padding, self.paddings)
+        self.data_format = standardize_data_format(data_format)
+        self.dilation_rate = standardize_tuple(dilation_rate, self.rank, "dilation_rate")
+        self.groups = standardize_tuple(groups, 1, "groups")[0]
+        self.activation = activations.get(activation)
+        self.use_bias = use_bias
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
+        self.bias: Any = None
+        self._window = Window(self.kernel_size, self.strides, self.dilation_rate, self.padding, self.data_format)
+        if self.filters % self.groups:
+            raise ValueError(
+                f"`filters` must be a multiple of `groups`. Received: filters={self.filters}, groups={self.groups}"
+            )
+        if max(self.strides) > 1 and max(self.dilation_rate) > 1:
+            raise ValueError(
+                "Either `strides` or `dilation_rate` may exceed 1, not both. Received: "
+                f"strides={self.strides}, dilation_rate={self.dilation_rate}"
+            )
+
+    def build(self, input_shape: Any) -> None:
+        self.compute_output_shape(input_shape)
+        channels = input_shape[-1] if self.data_format == "channels_last" else input_shape[1]
+        if channels is None or channels % self.groups:
+            raise ValueError(
+                f"{describe(self)} needs a number of input channels that is known and a multiple of "
+                f"groups={self.groups}. Received: shape {tuple(input_shape)}"
+            )
+        self._window = self._window._replace(channels=channels)
+        self.kernel = self.add_weight(
+            (*self.kernel_size, channels // self.groups, self.filters),
+            self.kernel_initializer,
+            regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint,
+            name="kernel",
+            memory_order=kernel_memory_order(self.rank, self.data_format),
+        )
+        if self.use_bias:
+            self.bias = self.add_weight(
+                (self.filters,),
+                self.bias_initializer,
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+                name="bias",
+            )
+
+    def call(self, inputs: torch.Tensor) -> torch.Tensor:
+        kernel = self.kernel
+        if inputs.dtype is not kernel.dtype:
+            inputs = inputs.to(kernel.dtype)
+        try:
+            plan = plan_convolution(inputs.shape, self._window, self.groups)
+        except ValueError as error:
+            raise ValueError(f"{describe(self)} {error}") from None
+        in_place, activation = in_two_steps(self.activation)
+        return activation(convolve(plan, inputs, kernel, self.bias, in_place))
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The shape of the outputs: spatial sizes as padding and strides leave them, and `filters` channels."""
+        try:
+            return self._window.output_shape(input_shape, self.filters)
+        except ValueError as error:
+            raise ValueError(f"{describe(self)} {error}") from None
+
+
+@register("keras.layers", "Convolution1D")
+class Conv1D(_Convolution):
+    """Convolution of series `(batch, length, channels)` with `filters` kernels."""
+
+    rank = 1
+    paddings = ("valid", "same", "causal")
+
+
+@register("keras.layers", "Convolution2D")
+class Conv2D(_Convolution):
+    """Convolution of images `(batch, height, width, channels)` with `filters` kernels."""
+
+    rank = 2
+
+
+@register("keras.layers", "Convolution3D")
+class Conv3D(_Convolution):
+    """Convolution of volumes `(batch, depth, height, width, channels)` with `filters` kernels."""
+
+    rank = 3
+
+
+Convolution1D = Conv1D
+Convolution2D = Conv2D
+Convolution3D = Conv3D

@@ -1,0 +1,122 @@
+"""Layers that give the same numbers another shape."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from triarch.config import standardize_data_format
+from triarch.layers.arguments import describe, require_axes
+from triarch.layers.base import Layer
+from triarch.registry import register
+
+Shape = tuple[Any, ...]  # sizes, None where unknown
+
+
+@register("keras.layers")
+class Flatten(Layer):
+    """Each sample as one row of numbers, channels last whatever the `data_format` of the input."""
+
+    def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.data_format = standardize_data_format(data_format)
+        self._channels_first = self.data_format == "channels_first"
+
+    def call(self, inputs: torch.Tensor) -> torch.Tensor:
+        if self._channels_first and inputs.ndim > 2:
+            inputs = inputs.movedim(1, -1)
+        return inputs.reshape(inputs.shape[0], inputs.shape[1:].numel())
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """`(batch, numbers a sample)`."""
+        if not input_shape:
+            raise ValueError(f"{describe(self)} expects at least a batch axis. Received: shape {tuple(input_shape)}")
+        sizes = input_shape[1:]
+        return (input_shape[0], None if None in sizes else math.prod(sizes))
+
+
+@register("keras.layers")
+class Reshape(Layer):
+    """Each sample in another shape; one entry of `target_shape` may be -1, to take what is left."""
+
+    def __init__(self, target_shape: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.target_shape = tuple(target_shape)
+        if not all(isinstance(size, int) and size >= -1 for size in self.target_shape) or (
+            self.target_shape.count(-1) > 1
+        ):
+            raise ValueError(
+                "`target_shape` is a tuple of sizes, of which one may be -1. "
+                f"Received: target_shape={self.target_shape}"
+            )
+
+    def call(self, inputs: torch.Tensor) -> torch.Tensor:
+        try:
+            sizes = _resolve(self.target_shape, inputs.shape[1:])
+        except ValueError as error:
+            raise ValueError(f"{describe(self)} {error}") from None
+        return inputs.reshape(inputs.shape[0], *sizes)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The batch axis and `target_shape`, -1 replaced where the input's sizes are known."""
+        try:
+            return (input_shape[0], *_resolve(self.target_shape, tuple(input_shape[1:])))
+        except ValueError as error:
+            raise ValueError(f"{describe(self)} {error}") from None
+
+
+@lru_cache(maxsize=4096)
+def _resolve(target: tuple[int, ...], sizes: Shape) -> Shape:
+    if None in sizes:
+        return tuple(None if size == -1 else size for size in target)
+    count = math.prod(sizes)
+    known = math.prod(size for size in target if size != -1)
+    fits = known and count % known == 0 if -1 in target else count == known
+    if not fits:
+        raise ValueError(
+            f"cannot give {count} numbers a sample the target shape {target}. Received: shape {(None, *sizes)}"
+        )
+    return tuple(count // known if size == -1 else size for size in target)
+
+
+@register("keras.layers")
+class Permute(Layer):
+    """The axes of each sample in another order: `dims` are the input's axes (from 1 on) in the order of the output."""
+
+    def __init__(self, dims: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.dims = tuple(dims)
+        if sorted(self.dims) != list(range(1, len(self.dims) + 1)):
+            raise ValueError(f"`dims` must hold the numbers from 1 to their count, each once. Received: dims={dims!r}")
+
+    def call(self, inputs: torch.Tensor) -> torch.Tensor:
+        if inputs.ndim != len(self.dims) + 1:
+            self.compute_output_shape(inputs.shape)
+        return inputs.permute(0, *self.dims)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        require_axes(self, input_shape, ("batch", *(f"axis {axis}" for axis in range(1, len(self.dims) + 1))))
+        return (input_shape[0], *(input_shape[axis] for axis in self.dims))
+
+
+@register("keras.layers")
+class RepeatVector(Layer):
+    """Each sample `n` times over: `(batch, features)` -> `(batch, n, features)`."""
+
+    def __init__(self, n: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not isinstance(n, int) or isinstance(n, bool) or n <= 0:
+            raise ValueError(f"`n` must be a positive integer. Received: n={n!r}")
+        self.n = n
+
+    def call(self, inputs: torch.Tensor) -> torch.Tensor:
+        if inputs.ndim != 2:
+            self.compute_output_shape(inputs.shape)
+        return inputs.unsqueeze(1).repeat(1, self.n, 1)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        require_axes(self, input_shape, ("batch", "features"))
+        return (input_shape[0], self.n, input_shape[1])
