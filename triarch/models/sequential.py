@@ -57,7 +57,7 @@ class Sequential(Model):
         self._stack.append(layer)
         if self._shapes:
             self._shapes.append(_build_layer(layer, self._shapes[-1], self.dtype))
-        self._forget_functions()
+        self.forget_functions()
 
     def pop(self, rebuild: bool = True) -> torch.nn.Module:
         """Take the last layer off the stack."""
@@ -66,7 +66,7 @@ class Sequential(Model):
         layer = self._stack.pop()
         del self._modules[str(len(self._stack))]
         del self._shapes[len(self._stack) + 1 :]
-        self._forget_functions()
+        self.forget_functions()
         return layer
 
     def _set_input(self, layer: InputLayer) -> None:
@@ -77,9 +77,6 @@ class Sequential(Model):
             )
         self.build(layer.batch_shape)
         self._input_layer = layer
-
-    def _forget_functions(self) -> None:
-        self.train_function = self.test_function = self.predict_function = None
 
     def build(self, input_shape: Any = None) -> None:
         """Make the weights of every layer for inputs of this shape, the batch axis included."""

@@ -1,37 +1,29 @@
-"""`Trainer`: compile, fit, evaluate, predict and their parts; each hands its work to `triarch.training`."""
+"""`Trainer`: fit, evaluate, predict and their parts; each hands its work to `triarch.training`."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
+from torch.utils import _pytree as pytree
 
-from triarch import config, mixed_precision, optimizers
-from triarch.callbacks import CallbackList, History, LazyLogs
-from triarch.layers import Layer
-from triarch.metrics import Mean, Metric
+from triarch import config
+from triarch.callbacks import CallbackList, History
+from triarch.models.compilation import Compilation
 from triarch.optimizers import Optimizer
-from triarch.serialization import deserialize_keras_object, serialize_keras_object
 from triarch.training import loop, step
 from triarch.training.batches import Batch
-from triarch.training.compiled import compiled_call
-from triarch.training.objective import CompiledLoss, CompiledMetrics
 from triarch.training.sources import ArraySource, Source, limited, make_source, prepared
 
 Verbosity = int | str
 
 
-class Trainer(Layer):
+class Trainer(Compilation):
     """The part of `Model` that learns; an interface, never made by itself."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.optimizer: Any = None
-        self.loss: Any = None
-        self.compiled = False
         self.stop_training = False
         self.stop_evaluating = False
         self.stop_predicting = False
@@ -39,167 +31,6 @@ class Trainer(Layer):
         self.train_function: loop.Step | None = None
         self.test_function: loop.Step | None = None
         self.predict_function: loop.Step | None = None
-        self.run_eagerly = False
-        self.jit_compile = False
-        self.steps_per_execution = 1
-        self._compile_arguments: dict[str, Any] | None = None
-        self._compiled_loss: CompiledLoss | None = None
-        self._compiled_metrics: CompiledMetrics | None = None
-        self._loss_tracker = Mean(name="loss")
-        self._learning_plan: step.LearningPlan | None = None
-
-    # Compile.
-
-    def compile(
-        self,
-        optimizer: Any = "rmsprop",
-        loss: Any = None,
-        loss_weights: Any = None,
-        metrics: Any = None,
-        weighted_metrics: Any = None,
-        run_eagerly: bool = False,
-        steps_per_execution: int = 1,
-        jit_compile: bool | str = "auto",
-        auto_scale_loss: bool = True,
-    ) -> None:
-        """Say how to learn: by which optimizer, towards which loss, reporting which metrics.
-
-        Args:
-            optimizer: A name, an `Optimizer`, or a `torch.optim` optimizer made from `model.parameters()`.
-            loss: A name, a `Loss`, a function `(y_true, y_pred)`; a list or dict of them for several outputs.
-            loss_weights: A factor for the loss of each output.
-            metrics: Names, metrics or functions; for several outputs a list of lists or a dict.
-            weighted_metrics: The same, counted with sample and class weights.
-            run_eagerly: Never compile the model's call, whatever `jit_compile` says.
-            steps_per_execution: Batches between two calls of the batch hooks of callbacks.
-            jit_compile: True runs the model's call through `torch.compile` (needs a C++ compiler); `"auto"` is False.
-            auto_scale_loss: Kept for Keras's sake; float16 needs the optimizer's `loss_scale_factor`.
-        """
-        if int(steps_per_execution) < 1:
-            raise ValueError(f"steps_per_execution must be a positive integer. Received: {steps_per_execution!r}")
-        if jit_compile not in (True, False, "auto"):
-            raise ValueError(f"jit_compile must be True, False or 'auto'. Received: {jit_compile!r}")
-        if self.dtype_policy == mixed_precision.DTypePolicy("mixed_float16"):
-            raise ValueError(
-                "mixed_float16 needs a loss scale that adapts itself, which triarch does not have. Use "
-                "'mixed_bfloat16', which needs none. Received: a model with dtype policy 'mixed_float16'"
-            )
-        output_names = getattr(self, "output_names", None)
-        compiled_loss = None if loss is None else CompiledLoss(loss, loss_weights, output_names)
-        compiled_metrics = CompiledMetrics(metrics, weighted_metrics, output_names)
-        chosen = optimizers.get(optimizer)
-        self.optimizer = step.TorchOptimizer(chosen) if isinstance(chosen, torch.optim.Optimizer) else chosen
-        self.loss = loss
-        self._compiled_loss, self._compiled_metrics = compiled_loss, compiled_metrics
-        self.run_eagerly = bool(run_eagerly)
-        self.jit_compile = jit_compile is True and not run_eagerly
-        self.steps_per_execution = int(steps_per_execution)
-        vars(self).pop("call", None)
-        if self.jit_compile:
-            vars(self)["call"] = compiled_call(self.call)
-        self.train_function = self.test_function = self.predict_function = None
-        self._compile_arguments = {
-            "optimizer": optimizer,
-            "loss": loss,
-            "loss_weights": loss_weights,
-            "metrics": metrics,
-            "weighted_metrics": weighted_metrics,
-            "run_eagerly": run_eagerly,
-            "steps_per_execution": steps_per_execution,
-            "jit_compile": jit_compile is True,
-        }
-        self.compiled = True
-
-    def get_compile_config(self) -> dict[str, Any] | None:
-        """The arguments of `compile` as plain data, for files; None for a model that was not compiled."""
-        if not self.compiled or self._compile_arguments is None:
-            return None
-        if isinstance(self.optimizer, step.TorchOptimizer):
-            return None  # torch's optimizers have no config: such a model is saved like one that was not compiled
-        arguments = self._compile_arguments | {"optimizer": self.optimizer}
-        return {name: serialize_keras_object(value) for name, value in arguments.items()}
-
-    def compile_from_config(self, config: Mapping[str, Any]) -> None:
-        """Compile as `get_compile_config` described."""
-        self.compile(**{name: deserialize_keras_object(value) for name, value in config.items()})
-        if self.built and isinstance(self.optimizer, Optimizer):
-            self.optimizer.build(self.trainable_weights)
-
-    # Loss and metrics.
-
-    @property
-    def learning_plan(self) -> step.LearningPlan:
-        """What the steps need to know of the model; kept during `fit`, looked up anew outside."""
-        return self._learning_plan or step.LearningPlan.of(self)
-
-    def compute_loss(
-        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
-    ) -> torch.Tensor:
-        """The scalar to minimise: the compiled loss, `add_loss` terms and regularisation; may be overridden."""
-        terms = self.learning_plan.losses()
-        if self._compiled_loss is not None:
-            loss = self._compiled_loss(y, y_pred, sample_weight)
-            return loss + sum(terms) if terms else loss
-        if not terms:
-            raise ValueError(
-                "There is no loss to compute. Set `loss` in `compile`, call `add_loss` in a layer, or override "
-                "`compute_loss`."
-            )
-        return sum(terms)  # type: ignore[return-value]
-
-    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        """Count a batch in and give the values so far, read only when looked at; may be overridden."""
-        if self._compiled_metrics is not None:
-            self._compiled_metrics.update_state(y, y_pred, sample_weight)
-        return LazyLogs(lambda: as_floats(self.get_metrics_result()))
-
-    def track_loss(self, loss: torch.Tensor, x: Any) -> None:
-        """Count the loss of a batch in."""
-        leaves = [x] if isinstance(x, torch.Tensor) else torch.utils._pytree.tree_leaves(x)
-        self._loss_tracker.update_state(loss.detach(), sample_weight=len(leaves[0]))
-
-    def get_metrics_result(self) -> dict[str, Any]:
-        """The value of every metric since the last reset, by name."""
-        results: dict[str, Any] = {}
-        compiled = self._compiled_metrics.metrics if self._compiled_metrics else []
-        for metric in self.metrics:
-            if not any(metric is other for other in compiled):
-                value = metric.result()
-                results.update(value if isinstance(value, dict) else {metric.name: value})
-        if self._compiled_metrics is not None:
-            results.update(self._compiled_metrics.result())
-        return results
-
-    @property
-    def metrics(self) -> list[Metric]:
-        """The running loss, metrics kept as attributes of the model or its layers, those of `compile`."""
-        found: list[Metric] = [self._loss_tracker] if self.compiled else []
-        for module in self.modules():
-            for name, value in vars(module).items():
-                if not name.startswith("_"):
-                    found.extend(_metrics_in(value))
-        for compiled in (self._compiled_loss, self._compiled_metrics):
-            if compiled is not None:
-                found.extend(compiled.metrics)
-        return list({id(metric): metric for metric in found}.values())
-
-    @property
-    def metrics_names(self) -> list[str]:
-        """The names under which values are reported, in the order of `evaluate`'s list."""
-        return list(self.get_metrics_result())
-
-    def reset_metrics(self) -> None:
-        """Start counting anew."""
-        for metric in self.metrics:
-            metric.reset_state()
-
-    def report(self, last_logs: Any) -> dict[str, float]:
-        """The values to report for a whole pass: the metrics', or what an overridden step returned."""
-        if isinstance(last_logs, Mapping) and not isinstance(last_logs, LazyLogs):
-            results = self.get_metrics_result() if self.metrics else {}
-            if set(results) != set(last_logs):
-                return as_floats(last_logs)
-        return as_floats(self.get_metrics_result())
 
     # Steps, to be overridden where another way of learning is wanted.
 
@@ -237,6 +68,10 @@ class Trainer(Layer):
 
             self.predict_function = predict_batches
         return self.predict_function
+
+    def forget_functions(self) -> None:
+        """Let the functions of the loops be made anew at the next use."""
+        self.train_function = self.test_function = self.predict_function = None
 
     # The loops.
 
@@ -390,7 +225,7 @@ class Trainer(Layer):
         if not self.built and isinstance(source, ArraySource):
             x, _, _ = next(source.batches())
             with torch.no_grad(), self.mode(False):
-                self(torch.utils._pytree.tree_map(lambda leaf: leaf[:1], x))
+                self(pytree.tree_map(lambda leaf: leaf[:1], x))
 
     def _validation(self, data: Any, batch_size: int | None, steps: int | None) -> Source | None:
         if data is None:
@@ -433,17 +268,6 @@ class Trainer(Layer):
         return values[0] if len(values) == 1 else values
 
 
-def as_floats(logs: Mapping[str, Any]) -> dict[str, Any]:
-    """Logs sorted by name, their scalars as Python floats: the one place where training waits for the device."""
-    floats: dict[str, Any] = {}
-    for name in sorted(logs):
-        value = logs[name]
-        if isinstance(value, torch.Tensor):
-            value = value.detach().float().cpu().numpy()
-        floats[name] = float(value) if np.ndim(value) == 0 else value
-    return floats
-
-
 def _last_of(one_step: Any) -> loop.Step:
     def run(batches: list[Batch]) -> Any:
         logs = None
@@ -472,13 +296,3 @@ def _epochs_to_validate(frequency: int | Iterable[int]) -> Any:
         return lambda epoch: (epoch + 1) % frequency == 0
     wanted = set(frequency)
     return lambda epoch: epoch + 1 in wanted
-
-
-def _metrics_in(value: Any) -> Iterator[Metric]:
-    if isinstance(value, Metric):
-        yield value
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _metrics_in(item)
-    elif isinstance(value, dict):
-        yield from _metrics_in(list(value.values()))
