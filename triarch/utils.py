@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import urllib.parse
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from triarch import config, files, registry
+from triarch import config, files
+from triarch.backend import clear_session
 from triarch.callbacks import Progbar
 from triarch.config import disable_interactive_logging, enable_interactive_logging, is_interactive_logging_enabled
 from triarch.random import set_random_seed
@@ -23,7 +23,8 @@ from triarch.registry import (
     register_keras_serializable,
 )
 from triarch.serialization import deserialize_keras_object, serialize_keras_object
-from triarch.training.data import PyDataset, pack_x_y_sample_weight, unpack_x_y_sample_weight
+from triarch.training.batches import pack_x_y_sample_weight, unpack_x_y_sample_weight
+from triarch.training.py_dataset import PyDataset
 from triarch.variable import torch_dtype
 
 __all__ = [
@@ -52,13 +53,6 @@ __all__ = [
 
 CustomObjectScope = custom_object_scope
 Sequence = PyDataset
-
-
-def clear_session(free_memory: bool = True) -> None:
-    """Start automatic names anew (`dense`, `dense_1`, ...) and, with `free_memory`, collect unreachable objects."""
-    registry.reset_names()
-    if free_memory:
-        gc.collect()
 
 
 def to_categorical(x: Any, num_classes: int | None = None) -> Any:

@@ -140,10 +140,10 @@ def read(data_set: str, original: Original) -> bytes:
         ConnectionError: the file is nowhere and cannot be downloaded; the message says where to put it.
         files.ChecksumError: the file found first is not the original; it is left where it is, unused.
     """
-    path = _find(data_set, original)
+    path = find(data_set, original)
     if path is None:
         _download(data_set, original)
-        path = _find(data_set, original)
+        path = find(data_set, original)
     if path is None:
         raise FileNotFoundError(f"The downloaded files of {data_set} do not hold {original.name!r}.")
     try:
@@ -183,7 +183,8 @@ def _places(data_set: str) -> Iterator[Path]:
     yield _cache(data_set)
 
 
-def _find(data_set: str, original: Original) -> Path | None:
+def find(data_set: str, original: Original) -> Path | None:
+    """Where the file is on this machine, packed or not; None where it is not."""
     for place in _places(data_set):
         for folder in (place / subfolder for subfolder in _SUBFOLDERS):
             for packing in _UNPACK:
