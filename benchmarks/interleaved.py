@@ -1,0 +1,115 @@
+"""Times several sides of a comparison in turn, so that a machine whose speed drifts is fair to all of them.
+
+Each side lives in a process of its own (`Worker`), set up and warmed up once; then rounds go A B C, A B C, ... and each
+round times one run of each side while the others wait. What is reported is the median over the rounds and the median of
+the ratios round by round.
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+class Worker:
+    """A side in its own process: `module` run with `arguments`, which must call `serve`."""
+
+    def __init__(self, name: str, module: str, arguments: Sequence[str], environment: dict[str, str]) -> None:
+        self.name = name
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | environment,
+        )
+        answer = self._read()
+        self.error = None if answer == "ready" else answer
+
+    def _read(self) -> str:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:  # libraries may print: only marked lines are answers
+            if line.startswith("#answer "):
+                return line.removeprefix("#answer ").strip()
+        assert self._process.stderr is not None
+        return self._process.stderr.read().strip().splitlines()[-1] if self._process.wait() else "ended early"
+
+    def run(self) -> float:
+        """Seconds of one run."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+        return float(self._read())
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
+
+
+def serve(run: Callable[[], Any], warm_ups: int = 2) -> None:
+    """In a worker: run whenever asked, and answer with the seconds it took."""
+    for _ in range(warm_ups):
+        run()
+    print("#answer ready", flush=True)
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        run()
+        print(f"#answer {time.perf_counter() - start}", flush=True)
+
+
+def compare(workers: Sequence[Worker], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each side in each round."""
+    seconds: dict[str, list[float]] = {worker.name: [] for worker in workers}
+    for _ in range(rounds):
+        for worker in workers:
+            seconds[worker.name].append(worker.run())
+    return seconds
+
+
+def median_ratio(first: Sequence[float], second: Sequence[float]) -> float:
+    """The median over the rounds of first / second."""
+    return statistics.median(a / b for a, b in zip(first, second, strict=True))
+
+
+def record(benchmark: str, content: dict[str, Any], packages: Sequence[str]) -> Path:
+    """Write a result file with the machine and the versions; returns its path."""
+    versions = {}
+    for package in packages:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    now = datetime.datetime.now(datetime.UTC)
+    document = {
+        "benchmark": benchmark,
+        "date": now.isoformat(timespec="seconds"),
+        "machine": {"processor": _processor(), "cores": os.cpu_count(), "system": platform.platform()},
+        "python": platform.python_version(),
+        "versions": versions,
+        **content,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{benchmark}-{now:%Y-%m-%d}.json"
+    path.write_text(json.dumps(document, indent=2) + "\n")
+    return path
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()

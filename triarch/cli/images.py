@@ -1,0 +1,39 @@
+"""Image files as arrays, read the same way for training and for prediction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from triarch.cli.output import CommandError
+
+_READ_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+
+
+def open_image(path: Path) -> Image.Image:
+    """The picture upright, in mode L where it is grey and RGB otherwise; transparent parts become white."""
+    try:
+        with Image.open(path) as file:
+            file.load()
+            picture = ImageOps.exif_transpose(file)
+    except FileNotFoundError as error:
+        raise CommandError(f"There is no image {str(path)!r}.") from error
+    except _READ_ERRORS as error:
+        raise CommandError(f"The file {str(path)!r} is not an image that can be read: {error}") from error
+    if picture.mode.startswith("I"):  # 16 bits
+        return Image.fromarray((np.asarray(picture).clip(0, 65535) / 257).round().astype(np.uint8))
+    if picture.has_transparency_data:
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
+        grey = picture.convert("L")
+        return grey if picture.convert("RGB").tobytes() == grey.convert("RGB").tobytes() else picture.convert("RGB")
+    return picture.convert("L" if picture.mode in ("1", "L") else "RGB")
+
+
+def as_array(picture: Image.Image, height: int, width: int, channels: int) -> np.ndarray:
+    """The picture stretched to `(height, width, channels)`, values 0..255 of type `uint8`; channels are 1 or 3."""
+    picture = picture.convert("L" if channels == 1 else "RGB")
+    if picture.size != (width, height):
+        picture = picture.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=None)
+    return np.asarray(picture).reshape(height, width, channels)

@@ -1,0 +1,92 @@
+"""Training before one's eyes: a line an epoch, and on a terminal a bar with the time left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.text import Text
+
+from triarch.callbacks import Callback
+from triarch.cli.output import console, duration, percent
+
+_INTERVAL = 0.2  # seconds between two looks at the metrics, which make the host wait for the device
+
+
+class EpochLines(Callback):
+    """Writes a line after each epoch and keeps what it says as `rows`; use as a context round `fit`."""
+
+    def __init__(self, epochs: int) -> None:
+        super().__init__()
+        self.epochs = epochs
+        self.rows: list[dict[str, float]] = []
+        self.console = console()
+        self._start = 0.0
+
+    def __enter__(self) -> EpochLines:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        pass
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        self._start = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        seconds = time.perf_counter() - self._start
+        values = {name: float(value) for name, value in (logs or {}).items()}
+        self.rows.append({"epoch": epoch + 1, **values, "seconds": round(seconds, 3)})
+        count = str(epoch + 1).rjust(len(str(self.epochs)))
+        self.console.print(Text(f"epoch {count}/{self.epochs}  {_described(values)}  {duration(seconds)}"))
+
+
+class EpochBar(EpochLines):
+    """`EpochLines` above a bar that shows the whole training, its time left and the metrics so far."""
+
+    def __init__(self, epochs: int, steps: int) -> None:
+        super().__init__(epochs)
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:3.0f} %"),
+            _TimeLeft(),
+            TextColumn("{task.fields[metrics]}", style="dim"),
+            console=self.console,
+            transient=True,
+        )
+        self.bar = self.progress.add_task("epoch 1", total=epochs * steps, metrics="")
+        self._last_look = 0.0
+
+    def __enter__(self) -> EpochBar:
+        self.progress.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.progress.stop()
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        super().on_epoch_begin(epoch, logs)
+        self.progress.update(self.bar, description=f"epoch {epoch + 1}/{self.epochs}")
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        self.progress.advance(self.bar)
+        now = time.monotonic()
+        if now - self._last_look > _INTERVAL:
+            self._last_look = now
+            self.progress.update(self.bar, metrics=_described({k: float(v) for k, v in (logs or {}).items()}))
+
+
+class _TimeLeft(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text("" if task.time_remaining is None else f"{duration(task.time_remaining)} left", style="cyan")
+
+
+def _described(values: Mapping[str, float]) -> str:
+    parts = []
+    for name, value in values.items():
+        label = name.replace("val_", "validation ").replace("_", " ")
+        parts.append(f"{label} {percent(value)}" if "accuracy" in name else f"{label} {value:.4f}")
+    return "  ".join(parts)

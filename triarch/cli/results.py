@@ -1,0 +1,193 @@
+"""The result folder of a training: what is in it, and how a trained model is opened again."""
+
+from __future__ import annotations
+
+import csv
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import triarch
+from triarch import config
+from triarch.cli.data import DataSet, Part
+from triarch.cli.output import CommandError
+from triarch.files import atomic_write
+from triarch.models import load_model
+
+MODEL = "model.keras"
+REPORT = "report.json"
+HISTORY = "history.csv"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How well probabilities `(images, classes)` agree with class numbers."""
+
+    images: int
+    correct: int
+    accuracy: float
+    loss: float  # mean cross-entropy in nats
+    accuracy_of_class: tuple[float | None, ...]  # None for a class without images
+
+    @classmethod
+    def of(cls, probabilities: np.ndarray, labels: np.ndarray) -> Scores:
+        """The scores of a classifier's answers."""
+        right = probabilities.argmax(-1) == labels
+        likelihoods = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+        by_class = [right[labels == number] for number in range(probabilities.shape[1])]
+        return cls(
+            images=len(labels),
+            correct=int(right.sum()),
+            accuracy=float(right.mean()),
+            loss=float(-np.log(likelihoods.clip(config.epsilon())).mean()),
+            accuracy_of_class=tuple(float(part.mean()) if len(part) else None for part in by_class),
+        )
+
+
+@dataclass(frozen=True)
+class InputFormat:
+    """What a trained model takes and answers: image size, pixel values, and the classes in order."""
+
+    height: int
+    width: int
+    channels: int
+    lowest: float
+    highest: float
+    class_names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, data: DataSet) -> InputFormat:
+        """The format of a data set's images."""
+        return cls(*data.train.images.shape[1:], *data.value_range, data.class_names)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width, channels."""
+        return self.height, self.width, self.channels
+
+    def from_bytes(self, image: np.ndarray) -> np.ndarray:
+        """Pixel values 0..255 as the values that the model was trained with."""
+        return (self.lowest + image.astype(np.float32) * ((self.highest - self.lowest) / 255)).astype(np.float32)
+
+    def labels_of(self, part: Part, class_names: Sequence[str]) -> np.ndarray:
+        """The labels of images with other class numbers as the model's own, matched by name."""
+        unknown = set(class_names) - set(self.class_names)
+        if unknown:
+            raise CommandError(
+                f"The data must have the model's classes ({', '.join(self.class_names)}). Received also: "
+                f"{', '.join(sorted(unknown))}"
+            )
+        return np.array([self.class_names.index(name) for name in class_names])[part.labels]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model with what is needed to use it."""
+
+    model: Any
+    path: Path
+    format: InputFormat
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """The model's answers `(images, classes)`."""
+        outputs = self.model.predict(images, batch_size=256, verbose=0)
+        if outputs.ndim != 2 or outputs.shape[1] != len(self.format.class_names):
+            raise CommandError(
+                f"Expected a model with one output for each of {len(self.format.class_names)} classes. Received: "
+                f"outputs of shape {outputs.shape}"
+            )
+        return outputs
+
+
+def open_trained(argument: str) -> Trained:
+    """The model in a result folder, or a .keras file with its report beside it."""
+    path = Path(argument).expanduser()
+    path = path / MODEL if path.is_dir() else path
+    if not path.is_file():
+        raise CommandError(
+            f"Expected a result folder of `triarch train` or the .keras file in one. Received: {argument!r}"
+        )
+    report = path.with_name(REPORT)
+    try:
+        model = load_model(path, compile=False)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CommandError(f"The file {str(path)!r} is not a model that can be loaded: {error}") from error
+    try:
+        entry = json.loads(report.read_text(encoding="utf-8"))["input"]
+        return Trained(model, path, InputFormat(**{**entry, "class_names": tuple(entry["class_names"])}))
+    except FileNotFoundError as error:
+        raise CommandError(
+            f"The file {str(report)!r} is missing; it says which image size, pixel values and classes the model has. "
+            "Keep it beside the model."
+        ) from error
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CommandError(f"The file {str(report)!r} is not a report of `triarch train`: {error!r}") from error
+
+
+def claim_folder(folder: Path) -> Path:
+    """The folder, made where it is missing; one that holds anything is refused, so that no result is written over."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        is_empty = not any(folder.iterdir())
+    except OSError as error:
+        raise CommandError(f"The result folder {str(folder)!r} cannot be made: {error.strerror}") from error
+    if not is_empty:
+        raise CommandError(
+            f"--out must name a new or empty folder; results are never overwritten. Received: {str(folder)!r}"
+        )
+    return folder
+
+
+def new_run_folder(name: str, now: datetime) -> Path:
+    """An empty `runs/<date>-<name>`."""
+    base = Path("runs") / f"{now:%Y-%m-%d-%H%M%S}-{name}"
+    folder, number = base, 2
+    while folder.exists():
+        folder = base.with_name(f"{base.name}-{number}")
+        number += 1
+    return claim_folder(folder)
+
+
+def write_history(folder: Path, rows: Sequence[Mapping[str, float]]) -> None:
+    """A line for each epoch."""
+    with atomic_write(folder / HISTORY) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else ["epoch"])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_report(folder: Path, input_format: InputFormat, content: Mapping[str, Any]) -> None:
+    """Everything about the run that is not a picture, and what `evaluate` and `predict` need."""
+    report = {**content, "input": asdict(input_format), "versions": versions(), "machine": machine()}
+    with atomic_write(folder / REPORT) as temporary:
+        temporary.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of what computes; None for what is not installed."""
+
+    def installed(package: str) -> str | None:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return None
+
+    found = {
+        package: installed(package) for package in ("torch", "numpy", "h5py", "rich", "typer", "matplotlib", "pillow")
+    }
+    return {"triarch": triarch.__version__, "python": platform.python_version(), **found}
+
+
+def machine() -> dict[str, Any]:
+    """The device and threads that computations use here."""
+    device = config.device()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {"device": str(device), "processor": name, "threads": torch.get_num_threads()}
