@@ -22,8 +22,8 @@ class Row:
     arguments: dict[str, Any] = field(default_factory=dict)
     note: str = ""
     dtype: str = "float32"  # of the inputs
-    same_numbers: bool = True  # as Keras on torch gives
-    same_config: bool = True
+    same_numbers: bool = True  # as Keras on torch gives; test_kernels.py has the definition where not
+    same_config: bool = True  # as Keras writes; it writes functions in a form of its own
 
     def make(self, **more: Any) -> layers.Layer:
         """Our layer."""

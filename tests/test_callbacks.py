@@ -576,10 +576,10 @@ def test_progress_is_drawn_ten_times_a_second_at_most_and_logs_read_no_more_ofte
 
 
 def test_progress_in_a_pipe_is_plain_lines(clock, capsys):
-    told = callbacks.CallbackList(callbacks.ProgbarLogger(), epochs=1, steps=240, verbose=1)
+    told = callbacks.CallbackList(callbacks.ProgbarLogger(), epochs=1, steps=230, verbose=1)
     told.on_train_begin()
     told.on_epoch_begin(0)
-    for batch in range(240):
+    for batch in range(230):
         clock.now += 0.125
         told.on_train_batch_end(batch, {"loss": 0.00012})
     told.on_epoch_end(0, {"loss": 0.5})
@@ -587,9 +587,9 @@ def test_progress_in_a_pipe_is_plain_lines(clock, capsys):
     assert "\r" not in lines
     assert "\x1b" not in lines
     assert lines.splitlines() == [
-        " 80/240 - 10s - 20s left - 125ms/step - loss: 1.2000e-04",
-        "160/240 - 20s - 10s left - 125ms/step - loss: 1.2000e-04",
-        "240/240 - 30s - 125ms/step - loss: 0.5000",
+        " 80/230 - 10s - 18s left - 125ms/step - loss: 1.2000e-04",
+        "160/230 - 20s - 8s left - 125ms/step - loss: 1.2000e-04",
+        "230/230 - 29s - 125ms/step - loss: 0.5000",
     ]
 
 
@@ -653,7 +653,7 @@ def test_only_one_kind_of_metrics_can_be_listed():
         callbacks.Progbar(1, stateful_metrics=[], stateless_metrics=[])
 
 
-def test_messages_go_to_the_logger_where_interactive_logging_is_off(capsys, caplog):
+def test_messages_go_to_the_logger_where_interactive_logging_is_off(clock, capsys, caplog):
     config.disable_interactive_logging()
     try:
         with caplog.at_level("INFO", logger="triarch"):
@@ -661,7 +661,7 @@ def test_messages_go_to_the_logger_where_interactive_logging_is_off(capsys, capl
     finally:
         config.enable_interactive_logging()
     assert capsys.readouterr().out == ""
-    assert caplog.messages == ["1/1 - 0s - 0s/step - loss: 0.5000"] or "us/step" in caplog.messages[0]
+    assert caplog.messages == ["1/1 - 0s - 0s/step - loss: 0.5000"]
 
 
 def test_the_bar_needs_no_unicode(clock, terminal):

@@ -267,6 +267,12 @@ def test_missing_folder(tmp_path: Path) -> None:
         mlp().save(tmp_path / "none" / "m.keras")
 
 
+def test_a_folder_in_the_place_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "m.keras").mkdir()
+    with pytest.raises(IsADirectoryError, match="folder"):
+        mlp().save(tmp_path / "m.keras")
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_unwritable_folder(tmp_path: Path) -> None:
     folder = tmp_path / "locked"

@@ -312,7 +312,7 @@ def offset_loss(y_true: Any, y_pred: Any) -> Any:
     return abs(y_true - y_pred).mean()
 
 
-def test_custom_objects(pair: Pair, tmp_path: Path, rng: np.random.Generator) -> None:
+def test_functions_given_as_custom_objects(pair: Pair, tmp_path: Path, rng: np.random.Generator) -> None:
     writer, reader = pair
     model = writer.Sequential([writer.Input((4,)), writer.layers.Dense(3, activation=swish_like)])
     model.compile("sgd", offset_loss)
@@ -323,6 +323,17 @@ def test_custom_objects(pair: Pair, tmp_path: Path, rng: np.random.Generator) ->
     loaded = read(reader, tmp_path / "m.keras", custom_objects=custom)
     np.testing.assert_allclose(loaded.predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-5, atol=1e-5)
     assert loaded.evaluate(x, y, verbose=0) == pytest.approx(model.evaluate(x, y, verbose=0), abs=1e-5)
+
+
+def test_a_registered_function_in_a_lambda_layer(pair: Pair, tmp_path: Path, rng: np.random.Generator) -> None:
+    writer, reader = pair
+    for library in pair:
+        library.saving.register_keras_serializable(package="parity")(swish_like)
+    model = writer.Sequential([writer.Input((4,)), writer.layers.Lambda(swish_like), writer.layers.Dense(2)])
+    model.save(tmp_path / "m.keras")
+    loaded = read(reader, tmp_path / "m.keras")
+    x = rng.normal(size=(3, 4)).astype("float32")
+    np.testing.assert_allclose(loaded.predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-5, atol=1e-5)
 
 
 def test_a_model_without_input_shape(pair: Pair, tmp_path: Path, rng: np.random.Generator) -> None:

@@ -44,7 +44,7 @@ def _picture(path: Path, width: float, height: float) -> Iterator[Figure]:
         figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
         yield figure
         with atomic_write(path) as temporary:
-            figure.savefig(temporary, facecolor="white")
+            figure.savefig(temporary, facecolor="white", bbox_inches="tight", pad_inches=0.15)
 
 
 def draw_curves(path: Path, rows: Sequence[Mapping[str, float]], title: str) -> None:

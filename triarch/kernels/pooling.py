@@ -15,18 +15,20 @@ from triarch.kernels.layouts import LAYOUTS, with_unit_axis
 from triarch.kernels.windows import Sizes, Window, split_shape
 
 _average_images = partial(F.avg_pool2d, count_include_pad=False)
-_average_volumes = partial(F.avg_pool3d, count_include_pad=False)
 
 
-def _average_small_volumes(
-    volumes: Tensor, kernel_size: Sizes, stride: Sizes, padding: Sizes, ceil_mode: bool
-) -> Tensor:
-    """The mean over height and width, then over depth: torch's own refuses windows larger than the volume."""
-    slices = volumes.flatten(0, 1)  # (batch * channels, depth, height, width)
+def _average_volumes(volumes: Tensor, kernel_size: Sizes, stride: Sizes, padding: Sizes, ceil_mode: bool) -> Tensor:
+    """The mean over height and width, then over depth, each as a pooling of images.
+
+    torch's own takes no bfloat16 and no window larger than the volume, and copies memory with channels last.
+    """
+    batch, channels, depth = volumes.shape[:3]
+    slices = volumes.transpose(1, 2).flatten(0, 1)  # (batch * depth, channels, height, width)
     slices = _average_images(slices, kernel_size[1:], stride[1:], padding[1:], ceil_mode)
-    columns = slices.flatten(2)  # (batch * channels, depth, height * width)
+    height, width = slices.shape[2:]
+    columns = slices.view(batch, depth, channels, height, width).transpose(1, 2).flatten(3)
     columns = _average_images(columns, (kernel_size[0], 1), (stride[0], 1), (padding[0], 0), ceil_mode)
-    return columns.reshape(*volumes.shape[:2], columns.shape[1], *slices.shape[2:])
+    return columns.unflatten(3, (height, width))
 
 
 _OPERATIONS: dict[tuple[str, int], Callable[..., Tensor]] = {
@@ -65,11 +67,8 @@ def plan_pooling(shape: tuple[int, ...], window: Window, statistic: str) -> Pool
         int(before != after and stride == 1) for (before, after), stride in zip(margins, window.strides, strict=True)
     )
     padding = tuple(before + drop for (before, _), drop in zip(margins, dropped, strict=True))
-    function = _OPERATIONS[statistic, max(window.rank, 2)]
-    if function is _average_volumes and any(size < span for size, span in zip(spatial, window.sizes, strict=True)):
-        function = _average_small_volumes
     operation = partial(
-        function,
+        _OPERATIONS[statistic, max(window.rank, 2)],
         kernel_size=with_unit_axis(window.sizes, 1),
         stride=with_unit_axis(window.strides, 1),
         padding=with_unit_axis(padding, 0),

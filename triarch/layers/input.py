@@ -71,6 +71,7 @@ class InputLayer(Layer):
             ValueError: the shape is not the declared one; the message names `owner`.
         """
         inputs = as_tensor(inputs, self._compute_torch_dtype)
+        received = inputs.shape
         if inputs.shape[1:] in self._fitting:
             return inputs
         if inputs.ndim == len(self.batch_shape) - 1 and self.batch_shape[-1] == 1:
@@ -80,7 +81,7 @@ class InputLayer(Layer):
         if not _fits(inputs.shape, self.batch_shape):
             raise ValueError(
                 f"{type(owner).__name__} {owner.name!r} expects inputs of shape {(None, *self.batch_shape[1:])}. "
-                f"Received: shape {tuple(inputs.shape)}"
+                f"Received: shape {tuple(received)}"
             )
         self._fitting.add(inputs.shape[1:])
         return inputs

@@ -175,6 +175,10 @@ class Mean(Metric):
             self.total.add_(values.sum(dtype=self._torch_dtype) if values.ndim else values)
             self.count.add_(values.shape[0] if values.ndim else 1)
             return
+        if values.ndim == 0 and isinstance(sample_weight, (int, float)):  # the loss of a batch, at every step
+            self.total.add_(values, alpha=sample_weight)
+            self.count.add_(sample_weight)
+            return
         values, weight = samplewise(values, sample_weight, torch.mean, self._torch_dtype)
         self.total.add_(values.sum())
         self.count.add_(weight.sum())  # type: ignore[union-attr]

@@ -52,9 +52,7 @@ def open_weights(path: Path) -> Iterator[File]:
 @contextmanager
 def _open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
     if not path.exists():
-        raise FileNotFoundError(
-            f"There is no such file. {_neighbours(path)}Received: {str(path)!r}",
-        )
+        raise FileNotFoundError(f"There is no such file. {_neighbours(path)}Received: {str(path)!r}")
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{_description(path)} Received: {str(path)!r}")
     with zipfile.ZipFile(path) as archive:
@@ -86,7 +84,11 @@ def _starts_with(path: Path, signature: bytes) -> bool:
 def _neighbours(path: Path) -> str:
     if not path.parent.is_dir():
         return f"The folder {str(path.parent)!r} does not exist either. "
-    names = sorted(entry.name for entry in path.parent.iterdir() if entry.name.endswith((".keras", ".weights.h5")))
+    names = sorted(
+        entry.name
+        for entry in path.parent.iterdir()
+        if entry.name.endswith((".keras", ".weights.h5")) and not entry.name.startswith(".")
+    )
     return f"Files of models there: {', '.join(map(repr, names[:10]))}. " if names else ""
 
 
