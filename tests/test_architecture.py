@@ -42,6 +42,7 @@ LAZY_IMPORTS = {
     ("triarch.callbacks.tensorboard", "torch.utils.tensorboard"),
     ("triarch.cli", "triarch.cli.app"),
     ("triarch.initializers", "scipy.signal"),
+    ("triarch.models.model", "triarch.models.summary"),
     ("triarch.saving.hdf5", "h5py"),
 }
 HEAVY = {"numba", "triton", "matplotlib", "h5py", "rich", "typer", "PIL", "tensorboard", "keras"}

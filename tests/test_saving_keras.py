@@ -19,6 +19,8 @@ Library = types.ModuleType
 Pair = tuple[Library, Library]
 Layers = Callable[[Any], list[Any]]
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras's own
+
 DIRECTIONS = ("triarch to Keras", "Keras to triarch")
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from triarch import registry
+from triarch import config, registry
 
 Self = TypeVar("Self", bound="Configurable")
 
@@ -50,8 +50,26 @@ class Configurable:
         return cls(**{name: deserialize_keras_object(value) for name, value in config.items()})
 
     def __repr__(self) -> str:
-        arguments = ", ".join(f"{name}={getattr(self, name, '?')!r}" for name in config_names(type(self)))
-        return f"{type(self).__name__}({arguments})"
+        return f"{type(self).__name__}({', '.join(self._telling_arguments())})"
+
+    def _telling_arguments(self) -> Iterator[str]:
+        """The arguments that are not at their defaults, as they would be written."""
+        defaults = config_defaults(type(self))
+        for name in config_names(type(self)):
+            value = getattr(self, name, None)
+            if not _is_default(value, defaults[name]):
+                yield f"{name}={value.__name__ if isinstance(value, FunctionType) else repr(value)}"
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    if value is default or (default is None and value in (config.floatx(), config.image_data_format())):
+        return True
+    if isinstance(default, (str, type(None))) and not isinstance(value, (*_PLAIN, list, tuple, dict)):
+        name = getattr(value, "__name__", type(value).__name__)
+        return registry.to_snake_case(name) == (default or "linear")  # no activation is the linear one
+    if isinstance(value, tuple) and isinstance(default, int):
+        return set(value) == {default}
+    return type(value) is type(default) and bool(value == default)
 
 
 @lru_cache(maxsize=None)
@@ -60,18 +78,29 @@ def config_names(cls: type, until: type | None = None) -> tuple[str, ...]:
 
     The arguments of `until` and of its bases are left out.
     """
-    own: list[str] = []
+    return tuple(dict.fromkeys(parameter.name for parameter in _config_parameters(cls, until)))
+
+
+def _config_parameters(cls: type, until: type | None) -> list[inspect.Parameter]:
+    found: list[inspect.Parameter] = []
     for base in cls.__mro__:
         if base is until:
             break
         if "__init__" not in vars(base):
             continue
         parameters = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
-        named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-        own = [name for name in named if name not in own] + own
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        own = {parameter.name for parameter in found}
+        passed_on = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name not in own]
+        found = passed_on + found
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
             break
-    return tuple(own)
+    return found
+
+
+@lru_cache(maxsize=None)
+def config_defaults(cls: type) -> dict[str, Any]:
+    """The default of each argument that `cls(...)` takes; `inspect.Parameter.empty` for those that must be given."""
+    return {parameter.name: parameter.default for parameter in _config_parameters(cls, None)}
 
 
 def serialize_keras_object(obj: Any) -> Any:
@@ -99,7 +128,7 @@ def serialize_keras_object(obj: Any) -> Any:
         return {"class_name": "__ellipsis__", "config": {}}
     if isinstance(obj, slice):
         return {"class_name": "__slice__", "config": {"start": obj.start, "stop": obj.stop, "step": obj.step}}
-    if isinstance(obj, FunctionType) or registry.home_of(obj) and not isinstance(obj, type):
+    if isinstance(obj, FunctionType) or (registry.home_of(obj) and not isinstance(obj, type)):
         return _serialize_function(obj)
     if isinstance(obj, type):
         return {"module": obj.__module__, "class_name": "__class__", "config": registry.get_registered_name(obj)}
@@ -116,12 +145,7 @@ def _serialize_function(function: Any) -> Any:
             f"{function.__qualname__!r}. Use a function of a module, decorated with "
             "`@triarch.saving.register_keras_serializable()`."
         )
-    return {
-        "module": function.__module__,
-        "class_name": "function",
-        "config": function.__name__,
-        "registered_name": name,
-    }
+    return {"module": "builtins", "class_name": "function", "config": name, "registered_name": "function"}
 
 
 def _serialize_instance(obj: Any) -> dict[str, Any]:
@@ -169,7 +193,7 @@ def deserialize_keras_object(config: Any, custom_objects: Mapping[str, Any] | No
             "Save the model with a registered function in its place."
         )
     if class_name == "function":
-        return find_object(config.get("module"), inner, config.get("registered_name"))
+        return find_object(config.get("module"), inner, None)
 
     cls = find_object(config.get("module"), class_name, config.get("registered_name"))
     instance = cls.from_config(inner) if hasattr(cls, "from_config") else cls(**deserialize_keras_object(inner))

@@ -61,7 +61,7 @@ def to_categorical(x: Any, num_classes: int | None = None) -> Any:
     A tensor gives an integer tensor, anything else a float64 array. Without `num_classes`, the largest number decides.
     """
     is_tensor = isinstance(x, torch.Tensor)
-    numbers = x.long() if is_tensor else np.asarray(x, dtype="int64")
+    numbers: Any = x.long() if is_tensor else np.asarray(x, dtype="int64")
     if numbers.ndim > 1 and numbers.shape[-1] == 1:
         numbers = numbers[..., 0]
     if 0 in numbers.shape and not num_classes:

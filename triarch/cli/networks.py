@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import triarch
 from triarch import layers
+from triarch.models import Sequential
 
 _FIRST_FILTERS = 32
 _MOST_FILTERS = 128
 
 
-def cnn(shape: tuple[int, int, int], classes: int, value_range: tuple[float, float]) -> triarch.Sequential:
+_Network = Callable[[tuple[int, int, int], int, tuple[float, float]], Sequential]
+
+
+def cnn(shape: tuple[int, int, int], classes: int, value_range: tuple[float, float]) -> Sequential:
     """Pairs of 3x3 convolutions, each pair before a pooling that halves the image, down to a side below 8 pixels.
 
     The network takes pixels as they are in the data and scales `value_range` to 0..1 itself.
@@ -30,7 +33,7 @@ def cnn(shape: tuple[int, int, int], classes: int, value_range: tuple[float, flo
         layers.Dropout(0.5),
         layers.Dense(classes, activation="softmax"),
     ]
-    return triarch.Sequential(stack, name="cnn")
+    return Sequential(stack, name="cnn")
 
 
-NETWORKS: dict[str, Callable[[tuple[int, int, int], int, tuple[float, float]], triarch.Sequential]] = {"cnn": cnn}
+NETWORKS: dict[str, _Network] = {"cnn": cnn}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps, rc_context
@@ -13,7 +14,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
 from triarch.cli.data import Part
-from triarch.cli.output import percent
 from triarch.files import atomic_write
 
 TRAINING, VALIDATION = "#2f6db3", "#e07b2a"
@@ -33,15 +33,18 @@ _STYLE = {
     "xtick.color": _INK,
     "ytick.color": _INK,
 }
+_WRONG = "#b3470b"
 _MOST_MISTAKES = 24
+_COLUMNS, _CELL = 6, 1.9  # inches
+_LONGEST_NAME = 14
 _MOST_NUMBERED = 20  # classes up to which each cell of the confusion shows its number
 
 
 @contextmanager
-def _picture(path: Path, width: float, height: float) -> Iterator[Figure]:
+def _picture(path: Path, width: float, height: float, layout: Any = "constrained") -> Iterator[Figure]:
     """A figure of this size in inches, written to `path` at the end."""
     with rc_context(_STYLE):  # type: ignore[arg-type]
-        figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+        figure = Figure(figsize=(width, height), dpi=150, layout=layout)
         yield figure
         with atomic_write(path) as temporary:
             figure.savefig(temporary, facecolor="white", bbox_inches="tight", pad_inches=0.15)
@@ -130,31 +133,39 @@ def draw_mistakes(
     wrong = np.flatnonzero(predicted != part.labels)
     belief = probabilities[wrong, part.labels[wrong]]
     worst = wrong[np.argsort(belief, kind="stable")][:_MOST_MISTAKES]
-    columns = min(6, max(len(worst), 1))
-    rows = max(-(-len(worst) // columns), 1)
-    width = max(1.75 * columns, 6.5)
-    with _picture(path, width, rows * (width / columns + 0.45) + 0.55) as figure:
-        shown = "" if len(worst) == len(wrong) else f"; the {len(worst)} worst"
+    columns = min(_COLUMNS, max(len(worst), 1))
+    side = _CELL - 0.2
+    image_height = side * part.images.shape[1] / part.images.shape[2]
+    row_height = image_height + 0.6
+    width = max(columns * _CELL, 5.5)
+    height = 0.4 + row_height * -(-len(worst) // columns)
+    shown = "" if len(worst) == len(wrong) else f", the {len(worst)} worst first"
+    with _picture(path, width, height, layout=None) as figure:
         title = f"Mistakes: {len(wrong):,} of {len(part):,} test images{shown}"
-        figure.suptitle(title, x=0.02, ha="left", fontsize=13, fontweight="bold")
-        grid = figure.subplots(rows, columns, squeeze=False).reshape(-1)
-        for axes in grid:
+        figure.text(0.1 / width, 1 - 0.1 / height, title, va="top", fontsize=13, fontweight="bold")
+        for place, index in enumerate(worst):
+            row, column = divmod(place, columns)
+            left, bottom = column * _CELL + 0.1, height - 0.3 - (row + 1) * row_height
+            axes = figure.add_axes((left / width, bottom / height, side / width, image_height / height))
             axes.set_axis_off()
-        if not len(worst):
-            grid[0].text(0.5, 0.5, "none", ha="center", va="center", fontsize=16, color=TRAINING)
-        for axes, index in zip(grid, worst, strict=False):
-            lowest, highest = value_range
-            image = (part.images[index].astype(np.float32) - lowest) / (highest - lowest)
-            axes.imshow(image.squeeze().clip(0, 1), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-            true, taken = class_names[part.labels[index]], class_names[predicted[index]]
-            axes.set_title(f"is {true}", fontsize=10.5, loc="center", pad=18)
-            axes.text(
-                0.5,
-                1.03,
-                f"taken for {taken}, {percent(probabilities[index, predicted[index]])}",
-                transform=axes.transAxes,
-                ha="center",
-                va="bottom",
-                fontsize=8.5,
-                color="#b3470b",
+            axes.imshow(
+                _displayed(part.images[index], value_range), cmap="gray", vmin=0, vmax=1, interpolation="nearest"
             )
+            true, taken = (_shortened(class_names[number]) for number in (part.labels[index], predicted[index]))
+            share = f"{probabilities[index, predicted[index]]:.0%}".replace("%", " %")
+            caption: dict[str, Any] = {"transform": axes.transAxes, "ha": "center", "va": "bottom"}
+            axes.text(0.5, 1 + 0.24 / image_height, f"is {true}", fontsize=10.5, **caption)
+            axes.text(
+                0.5, 1 + 0.06 / image_height, f"taken for {taken}, {share}", fontsize=8.5, color=_WRONG, **caption
+            )
+
+
+def _displayed(image: np.ndarray, value_range: tuple[float, float]) -> np.ndarray:
+    """The image with values 0..1; without the channel axis where it is grey."""
+    lowest, highest = value_range
+    scaled = ((image.astype(np.float32) - lowest) / (highest - lowest)).clip(0, 1)
+    return scaled[..., 0] if scaled.shape[-1] == 1 else scaled
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-import triarch
 from triarch import config
+from triarch._version import __version__
 from triarch.cli.data import DataSet, Part
 from triarch.cli.output import CommandError
 from triarch.files import atomic_write
@@ -66,7 +66,9 @@ class InputFormat:
     @classmethod
     def of(cls, data: DataSet) -> InputFormat:
         """The format of a data set's images."""
-        return cls(*data.train.images.shape[1:], *data.value_range, data.class_names)
+        height, width, channels = data.train.images.shape[1:]
+        lowest, highest = data.value_range
+        return cls(height, width, channels, lowest, highest, data.class_names)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -183,7 +185,7 @@ def versions() -> dict[str, str | None]:
     found = {
         package: installed(package) for package in ("torch", "numpy", "h5py", "rich", "typer", "matplotlib", "pillow")
     }
-    return {"triarch": triarch.__version__, "python": platform.python_version(), **found}
+    return {"triarch": __version__, "python": platform.python_version(), **found}
 
 
 def machine() -> dict[str, Any]:

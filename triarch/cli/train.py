@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import sys
+import math
 import time
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-import triarch
+from triarch import callbacks, optimizers
 from triarch.cli import pictures
 from triarch.cli.data import DataSet, Part, every, load
 from triarch.cli.networks import NETWORKS
-from triarch.cli.output import CommandError, duration, percent, say, say_table, short_path
+from triarch.cli.output import CommandError, console, duration, percent, say, say_table, short_path
 from triarch.cli.progress import EpochBar, EpochLines
 from triarch.cli.results import (
+    HISTORY,
     MODEL,
     InputFormat,
     Scores,
@@ -27,9 +29,35 @@ from triarch.cli.results import (
     write_history,
     write_report,
 )
+from triarch.models import Sequential
+from triarch.random import set_random_seed
 
 INTERRUPTED = 130  # exit code, as shells have it
+CURVES, CONFUSION, MISTAKES = "curves.png", "confusion.png", "mistakes.png"
 _IMAGES_IN_ALL = 400_000  # shown to the network where the user does not say how many epochs
+
+
+@dataclass(frozen=True)
+class _Run:
+    data_set: DataSet
+    learning: Part
+    validation: Part
+    network: Sequential
+    epochs: int
+    batch_size: int
+    folder: Path
+    started: float  # seconds
+    facts: Mapping[str, Any]  # for the report
+
+    @property
+    def steps(self) -> int:
+        return -(-len(self.learning) // self.batch_size)
+
+    def save(self, rows: list[dict[str, float]], **facts: Any) -> None:
+        self.network.save(self.folder / MODEL)
+        write_history(self.folder, rows)
+        content = {**self.facts, "epochs_finished": len(rows), **facts}
+        write_report(self.folder, InputFormat.of(self.data_set), content)
 
 
 def train(
@@ -46,105 +74,102 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Result folder; default: runs/<date>-<data>-<model>.")] = None,
 ) -> None:
     """Train a network on images and write model, curves, confusion, mistakes and a report into a result folder."""
-    started = time.perf_counter()
-    now = datetime.now().astimezone()
     if model not in NETWORKS:
         raise CommandError(f"--model must be one of {', '.join(NETWORKS)}. Received: {model!r}")
-    if not 0 < lr < float("inf"):
+    if not 0 < lr < math.inf:
         raise CommandError(f"--lr must be a positive number. Received: {lr}")
-    data_set = load(data)
-    validating = every(10, data_set.train.labels)
-    learning, validation = data_set.train.where(~validating), data_set.train.where(validating)
-    epochs = epochs or min(30, max(8, _IMAGES_IN_ALL // len(learning)))
-
-    triarch.utils.set_random_seed(seed)
-    input_format = InputFormat.of(data_set)
-    network = NETWORKS[model](input_format.shape, len(data_set.class_names), data_set.value_range)
-    steps = -(-len(learning) // batch_size)
-    network.compile(
-        optimizer=triarch.optimizers.Adam(triarch.optimizers.schedules.CosineDecay(lr, epochs * steps)),
-        loss="sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-    )
-    folder = claim_folder(out) if out else new_run_folder(f"{data_set.name}-{model}", now)
-    arguments = {"data": data, "model": model, "epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
-    content: dict[str, Any] = {
-        "started": now.isoformat(timespec="seconds"),
-        "arguments": arguments,
-        "data": {
-            "name": data_set.name,
-            "training_images": len(learning),
-            "validation_images": len(validation),
-            "test_images": len(data_set.test),
-        },
-        "weights": network.count_params(),
-    }
-    say(
-        f"{data_set.name}: {len(learning):,} images to learn from, {len(validation):,} to validate, "
-        f"{len(data_set.test):,} to test; {len(data_set.class_names)} classes"
-    )
-    say(f"{model}: {network.count_params():,} weights; {epochs} epochs of {steps} steps")
-
-    on_terminal = sys.stdout.isatty()
-    lines = EpochBar(epochs, steps) if on_terminal else EpochLines(epochs)
-    training_started = time.perf_counter()
-    try:
-        with lines:
-            network.fit(
-                learning.images,
-                learning.labels,
-                batch_size=batch_size,
-                epochs=epochs,
-                validation_data=(validation.images, validation.labels),
-                validation_batch_size=256,
-                callbacks=[lines],
-                verbose=0,
-            )
-    except KeyboardInterrupt:
-        network.save(folder / MODEL)
-        write_history(folder, lines.rows)
-        write_report(folder, input_format, {**content, "interrupted": True, "epochs_finished": len(lines.rows)})
-        say(f"Interrupted in epoch {len(lines.rows) + 1}. The model as it is now: {short_path(folder / MODEL)}")
-        raise typer.Exit(INTERRUPTED) from None
-    training_seconds = time.perf_counter() - training_started
-
-    network.save(folder / MODEL)
-    write_history(folder, lines.rows)
-    trained = Trained(network, folder / MODEL, input_format)
-    scores = _test(trained, data_set, folder, lines.rows, f"{model} on {data_set.name}")
-    total_seconds = time.perf_counter() - started
-    content |= {
-        "interrupted": False,
-        "epochs_finished": len(lines.rows),
-        "last_epoch": lines.rows[-1],
-        "test": asdict(scores),
-        "seconds": {"training": round(training_seconds, 2), "total": round(total_seconds, 2)},
-    }
-    write_report(folder, input_format, content)
+    run = _prepare(data, model, epochs, batch_size, lr, seed, out)
+    learning_started = time.perf_counter()
+    rows = _learn(run)
+    seconds = {"training": time.perf_counter() - learning_started}
+    run.save(rows, interrupted=False, last_epoch=rows[-1])
+    scores = _test(run, rows)
+    seconds["total"] = time.perf_counter() - run.started
+    run.save(rows, interrupted=False, last_epoch=rows[-1], test=asdict(scores), seconds=seconds)
     say()
     say_table(
         f"Test accuracy {percent(scores.accuracy)}",
         [
             ("correct", f"{scores.correct:,} of {scores.images:,} test images"),
             ("test loss", f"{scores.loss:.4f}"),
-            ("time", f"{duration(training_seconds)} training, {duration(total_seconds)} in all"),
-            ("results", short_path(folder)),
-            *((name.partition(".")[0], short_path(folder / name)) for name in (MODEL, *_PICTURES)),
+            ("time", f"{duration(seconds['training'])} training, {duration(seconds['total'])} in all"),
+            ("results", short_path(run.folder)),
+            *((Path(name).stem, short_path(run.folder / name)) for name in (MODEL, CURVES, CONFUSION, MISTAKES)),
         ],
     )
 
 
-_PICTURES = ("curves.png", "confusion.png", "mistakes.png")
+def _prepare(
+    data: str, model: str, epochs: int | None, batch_size: int, lr: float, seed: int, out: Path | None
+) -> _Run:
+    """Data, network and result folder."""
+    started, now = time.perf_counter(), datetime.now().astimezone()
+    data_set = load(data)
+    validating = every(10, data_set.train.labels)
+    learning, validation = data_set.train.where(~validating), data_set.train.where(validating)
+    epochs = epochs or min(30, max(8, _IMAGES_IN_ALL // len(learning)))
+    set_random_seed(seed)
+    network = NETWORKS[model](InputFormat.of(data_set).shape, len(data_set.class_names), data_set.value_range)
+    counts = {"training": len(learning), "validation": len(validation), "test": len(data_set.test)}
+    facts = {
+        "started": now.isoformat(timespec="seconds"),
+        "arguments": {"data": data, "model": model, "batch_size": batch_size, "lr": lr, "seed": seed, "epochs": epochs},
+        "data": {"name": data_set.name, "images": counts},
+        "weights": network.count_params(),
+    }
+    folder = claim_folder(out) if out else new_run_folder(f"{data_set.name}-{model}", now)
+    run = _Run(data_set, learning, validation, network, epochs, batch_size, folder, started, facts)
+    network.compile(
+        optimizer=optimizers.Adam(optimizers.schedules.CosineDecay(lr, epochs * run.steps)),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    images = ", ".join(f"{count:,} {purpose}" for purpose, count in counts.items())
+    say(f"{data_set.name}: {len(data_set.class_names)} classes; images: {images}")
+    say(f"{model}: {network.count_params():,} weights; {epochs} epochs of {run.steps} steps")
+    return run
 
 
-def _test(trained: Trained, data_set: DataSet, folder: Path, rows: list[dict[str, float]], title: str) -> Scores:
+def _learn(run: _Run) -> list[dict[str, float]]:
+    """Train; the history, a row an epoch. Ctrl-C saves the model as it is and ends the process."""
+    lines = EpochBar(run.epochs, run.steps) if console().is_terminal else EpochLines(run.epochs)
+    try:
+        with lines:
+            run.network.fit(
+                run.learning.images,
+                run.learning.labels,
+                batch_size=run.batch_size,
+                epochs=run.epochs,
+                validation_data=(run.validation.images, run.validation.labels),
+                validation_batch_size=256,
+                callbacks=[lines, callbacks.TerminateOnNaN()],
+                verbose=0,
+            )
+    except KeyboardInterrupt:
+        run.save(lines.rows, interrupted=True)
+        say(f"Interrupted in epoch {len(lines.rows) + 1}. The model as it is now: {short_path(run.folder / MODEL)}")
+        raise typer.Exit(INTERRUPTED) from None
+    if not math.isfinite(lines.rows[-1]["loss"]):
+        write_history(run.folder, lines.rows)
+        raise CommandError(
+            f"The loss became {lines.rows[-1]['loss']} in epoch {len(lines.rows)}; try a smaller --lr. The history is in "
+            f"{short_path(run.folder / HISTORY)}"
+        )
+    return lines.rows
+
+
+def _test(run: _Run, rows: list[dict[str, float]]) -> Scores:
     """The scores on the test images, and the pictures."""
-    test: Part = data_set.test
-    probabilities = trained.probabilities(test.images)
+    data_set, test = run.data_set, run.data_set.test
+    probabilities = Trained(run.network, run.folder / MODEL, InputFormat.of(data_set)).probabilities(test.images)
     scores = Scores.of(probabilities, test.labels)
-    curves, confusion, mistakes = (folder / name for name in _PICTURES)
-    pictures.draw_curves(curves, rows, title)
-    right = f"{scores.correct:,} of {scores.images:,} test images right ({percent(scores.accuracy)})"
-    pictures.draw_confusion(confusion, probabilities.argmax(-1), test.labels, data_set.class_names, right)
-    pictures.draw_mistakes(mistakes, probabilities, test, data_set.class_names, data_set.value_range)
+    pictures.draw_curves(run.folder / CURVES, rows, f"{run.network.name} on {data_set.name}")
+    pictures.draw_confusion(
+        run.folder / CONFUSION,
+        probabilities.argmax(-1),
+        test.labels,
+        data_set.class_names,
+        f"{scores.correct:,} of {scores.images:,} test images right ({percent(scores.accuracy)})",
+    )
+    pictures.draw_mistakes(run.folder / MISTAKES, probabilities, test, data_set.class_names, data_set.value_range)
     return scores

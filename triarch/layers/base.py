@@ -277,8 +277,11 @@ class Layer(WeightHolder, Configurable, metaclass=_LayerMeta):
 
     def extra_repr(self) -> str:
         """The arguments, for torch's `repr` of a module."""
-        names = [name for name in config_names(type(self), until=Layer) if name != "name"]
-        return ", ".join([f"name={self.name!r}", *(f"{name}={getattr(self, name, '?')!r}" for name in names)])
+        return ", ".join(self._telling_arguments())
+
+    def _telling_arguments(self) -> Iterator[str]:
+        shown_as_children = [f"{name}=" for name in self._modules]
+        return (part for part in super()._telling_arguments() if not part.startswith(tuple(shown_as_children)))
 
 
 def _as_tensor(value: Any) -> Any:

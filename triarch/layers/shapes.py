@@ -40,7 +40,7 @@ def infer_output_shape(module: torch.nn.Module, input_shape: Any, dtype: torch.d
     """
     device = next((tensor.device for tensor in module.parameters()), torch.device("cpu"))
     runs = []
-    was_training = [(part, part.training) for part in module.modules()]
+    before = [(part, part.training, len(getattr(part, "_losses", ()))) for part in module.modules()]
     module.eval()
     try:
         for trial, size in enumerate(_TRIAL_SIZES):
@@ -53,8 +53,10 @@ def infer_output_shape(module: torch.nn.Module, input_shape: Any, dtype: torch.d
             "reason, give them, or define `compute_output_shape`."
         ) from error
     finally:
-        for part, mode in was_training:
-            part.training = mode
+        for part, was_training, losses in before:
+            part.training = was_training
+            if losses != len(getattr(part, "_losses", ())):
+                del part._losses[losses:]  # type: ignore[operator,union-attr]
     return pytree.tree_map(_common_shape, *runs)
 
 

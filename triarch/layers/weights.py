@@ -23,6 +23,9 @@ class WeightHolder(torch.nn.Module):
     _trainable: bool
     _losses: list[torch.Tensor]
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_losses": []}  # tensors within a graph can be neither copied nor pickled
+
     def add_weight(
         self,
         shape: Sequence[int] | None = None,
@@ -116,7 +119,7 @@ class WeightHolder(torch.nn.Module):
 
     def get_weights(self) -> list[np.ndarray]:
         """Copies of all weights, as arrays."""
-        return [weight.detach().cpu().numpy().copy() for weight in self.weights]
+        return [_as_array(weight).copy() for weight in self.weights]
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Overwrite all weights; nothing is written unless their number and every shape fit."""
@@ -161,6 +164,11 @@ class WeightHolder(torch.nn.Module):
         for module in self.modules():
             if isinstance(module, WeightHolder):
                 module._losses.clear()
+
+
+def _as_array(tensor: torch.Tensor) -> np.ndarray:
+    tensor = tensor.detach().cpu()
+    return (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).numpy()
 
 
 def _is_learnable(tensor: torch.Tensor) -> bool:

@@ -12,7 +12,6 @@ import torch
 from triarch import registry, saving
 from triarch.layers import Layer
 from triarch.layers.shapes import infer_output_shape
-from triarch.models.summary import print_summary
 from triarch.models.trainer import Trainer
 from triarch.variable import torch_dtype
 
@@ -94,6 +93,8 @@ class Model(Trainer):
         layer_range: tuple[str, str] | list[str] | None = None,
     ) -> None:
         """Print the layers with their output shapes and numbers of weights."""
+        from triarch.models.summary import print_summary  # loads rich, which `import triarch` does not
+
         print_summary(self, line_length, positions, print_fn, expand_nested, show_trainable, layer_range)
 
     def save(self, filepath: Path, overwrite: bool = True, zipped: bool = True) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -28,7 +28,7 @@ class Sequential(Model):
     def __init__(self, layers: Iterable[Any] | None = None, trainable: bool = True, name: str | None = None) -> None:
         super().__init__(trainable=trainable, name=name)
         self._stack: list[torch.nn.Module] = []
-        self._input_layer: InputLayer | None = None
+        self.input_layer: InputLayer | None = None
         self._shapes: list[Any] = []  # of the input and of every layer's output, once the input's is known
         for layer in layers or ():
             self.add(layer)
@@ -49,9 +49,9 @@ class Sequential(Model):
         if name is not None and any(getattr(other, "name", None) == name for other in self._stack):
             raise ValueError(f"All layers of a Sequential model need names of their own. Received: {name!r} twice")
         declared = getattr(layer, "declared_input_shape", None)
-        if isinstance(layer, Sequential) and layer._input_layer is not None:
+        if isinstance(layer, Sequential) and layer.input_layer is not None:
             declared = layer.input_shape
-        if not self._stack and self._input_layer is None and declared is not None:
+        if not self._stack and self.input_layer is None and declared is not None:
             self._set_input(InputLayer(batch_shape=declared))
         self.add_module(str(len(self._stack)), layer)
         self._stack.append(layer)
@@ -70,17 +70,17 @@ class Sequential(Model):
         return layer
 
     def _set_input(self, layer: InputLayer) -> None:
-        if self._stack or self._input_layer is not None:
+        if self._stack or self.input_layer is not None:
             raise ValueError(
                 "The `Input` comes first in a Sequential model, and only once. "
                 f"Received: {layer!r} after {len(self._stack)} layers"
             )
         self.build(layer.batch_shape)
-        self._input_layer = layer
+        self.input_layer = layer
 
     def build(self, input_shape: Any = None) -> None:
         """Make the weights of every layer for inputs of this shape, the batch axis included."""
-        if self._input_layer is not None:
+        if self.input_layer is not None:
             return
         if input_shape is None:
             raise ValueError("A Sequential model without an `Input` needs the input's shape. Received: None")
@@ -88,12 +88,12 @@ class Sequential(Model):
         for layer in self._stack:
             shapes.append(_build_layer(layer, shapes[-1], self.dtype))
         self._shapes = shapes
-        self._input_layer = InputLayer(batch_shape=shapes[0], dtype=self.compute_dtype)
+        self.input_layer = InputLayer(batch_shape=shapes[0], dtype=self.compute_dtype)
 
     def call(self, inputs: Any) -> Any:
         """Layer after layer."""
-        if self._input_layer is not None:
-            inputs = self._input_layer.standardize(inputs, self)
+        if self.input_layer is not None:
+            inputs = self.input_layer.standardize(inputs, self)
         for layer in self._stack:
             inputs = layer(inputs)
         return inputs
@@ -141,16 +141,19 @@ class Sequential(Model):
         """The symbolic output, in a list."""
         return [SymbolicTensor(self.output_shape, self.compute_dtype, name="output")]
 
+    def _telling_arguments(self) -> Iterator[str]:
+        yield f"name={self.name!r}"  # the layers are shown below
+
     @property
     def input_dtype(self) -> str:
         """The number type to which inputs are cast."""
-        return self._input_layer.dtype if self._input_layer is not None else self.compute_dtype
+        return self.input_layer.dtype if self.input_layer is not None else self.compute_dtype
 
     def get_config(self) -> dict[str, Any]:
         """Name and layers, in Keras's form."""
         layers: Sequence[Any] = self._stack
-        if self._input_layer is not None:
-            layers = [self._input_layer, *layers]
+        if self.input_layer is not None:
+            layers = [self.input_layer, *layers]
         for layer in layers:
             if not hasattr(layer, "get_config"):
                 raise ValueError(
@@ -163,7 +166,7 @@ class Sequential(Model):
             "dtype": serialize_keras_object(self.dtype_policy),
             "layers": [serialize_keras_object(layer) for layer in layers],
         }
-        if self._input_layer is not None:
+        if self.input_layer is not None:
             config["build_input_shape"] = list(self.input_shape)
         return config
 
@@ -175,7 +178,7 @@ class Sequential(Model):
             for layer in config["layers"]:
                 model.add(deserialize_keras_object(layer))
         shape = config.get("build_input_shape")
-        if shape is not None and model._input_layer is None:
+        if shape is not None and model.input_layer is None:
             model.build(tuple(shape))
         if config.get("trainable", True) is False:
             model.trainable = False

@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 from triarch.layers import Layer
 from triarch.layers.shapes import is_shape
 from triarch.optimizers import Optimizer
+from triarch.registry import to_snake_case
 
 _Row = tuple[int, Any, torch.nn.Module]  # depth, the model that holds the layer, the layer
 
@@ -38,16 +39,17 @@ def print_summary(
         print_fn: Takes the lines as one plain text; default: print, coloured on a terminal.
         layer_range: Patterns for the names of the first and the last layer to show.
     """
-    console = Console(width=line_length, record=print_fn is not None, quiet=False, file=_Nowhere() if print_fn else None)
+    console = Console(width=line_length, record=print_fn is not None, file=_Nowhere() if print_fn else None)
     columns = ["Layer (type)", "Output Shape", "Param #", *(["Trainable"] if show_trainable else [])]
     table = Table(width=line_length or min(console.width, 80 + 10 * show_trainable))
-    for column, width in zip(columns, _widths(positions, table.width or 80, len(columns)), strict=True):
-        right = column == "Param #"
-        table.add_column(escape(column), justify="right" if right else "left", width=width, ratio=None if width else 2)
+    widths = _widths(positions, table.width or 80, len(columns))
+    for column, width, ratio in zip(columns, widths, (9, 7, 4, 3), strict=False):
+        justify: Any = "right" if column == "Param #" else "left"
+        table.add_column(column, justify=justify, width=width, ratio=None if width else ratio)
     for depth, parent, layer in _rows(model, expand_nested, layer_range):
         kind = type(layer).__name__
-        name = getattr(layer, "name", None)
-        label = f"{'  └ ' * min(depth, 1)}{'    ' * max(depth - 1, 0)}{name} ([bold]{kind}[/bold])" if name else kind
+        name = getattr(layer, "name", to_snake_case(kind))
+        label = f"{'    ' * max(depth - 1, 0)}{'  └ ' * min(depth, 1)}{name} ([bold]{kind}[/bold])"
         cells = [label, _output_shape(parent, layer), _count(layer)]
         if show_trainable:
             weights = _weights(layer)

@@ -249,9 +249,7 @@ class Trainer(Compilation):
             self.steps_per_execution,
         )
 
-    def _callback_list(
-        self, callbacks: Any, verbose: Verbosity, history: bool = True, **params: Any
-    ) -> CallbackList:
+    def _callback_list(self, callbacks: Any, verbose: Verbosity, history: bool = True, **params: Any) -> CallbackList:
         if isinstance(callbacks, CallbackList):
             return callbacks
         if verbose == "auto":

@@ -30,7 +30,9 @@ def per_output(setting: Any, outputs: Sequence[str], what: str, shared: bool = F
     if isinstance(setting, dict):
         unknown = sorted(set(setting) - set(outputs))
         if unknown:
-            raise ValueError(f"`{what}` names outputs that the model does not have: {unknown}. Outputs: {list(outputs)}")
+            raise ValueError(
+                f"`{what}` names outputs that the model does not have: {unknown}. Outputs: {list(outputs)}"
+            )
         return {name: setting.get(name) for name in outputs}
     if isinstance(setting, (list, tuple)):
         if len(setting) != len(outputs):
@@ -224,6 +226,4 @@ def _check_names(setting: Any) -> None:
         for entry in setting:
             _check_names(entry)
     elif isinstance(setting, str) and not any(setting.lower() in names for names in _BY_SHAPE):
-        metrics.get(setting)
-    elif setting is not None and not isinstance(setting, (str, Metric)) and not callable(setting):
         metrics.get(setting)

@@ -1,0 +1,405 @@
+"""`Layer` as users extend it, and as a `torch.nn.Module`."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from triarch import Input, layers, registry
+from triarch.serialization import deserialize_keras_object, serialize_keras_object
+
+
+@registry.register_keras_serializable("tests")
+class Scale(layers.Layer):
+    """A weight made in `__init__`, one in `build`, a state that is not learnt."""
+
+    def __init__(self, start=2.0, **kwargs):
+        super().__init__(**kwargs)
+        self.start = start
+        self.factor = self.add_weight((), initializer="ones", name="factor")
+        self.calls = self.add_weight((), initializer="zeros", dtype="int64", trainable=False, name="calls")
+
+    def build(self, input_shape):
+        self.shift = self.add_weight((input_shape[-1],), initializer="zeros", name="shift", regularizer="l2")
+
+    def call(self, inputs):
+        self.calls.assign_add(1)
+        return inputs * self.factor * self.start + self.shift
+
+
+class Block(layers.Layer):
+    """Layers in an attribute, a list, a tuple and a dict, and a torch module."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.first = layers.Dense(4)
+        self.stack = [layers.Dense(4), (layers.Dense(4), layers.Dropout(0.5))]
+        self.by_name = {"scale": Scale()}
+        self.linear = torch.nn.Linear(4, 2)
+
+    def call(self, inputs):
+        hidden = self.stack[0](self.first(inputs))
+        hidden = self.stack[1][1](self.stack[1][0](hidden))
+        return self.linear(self.by_name["scale"](hidden))
+
+
+class ModeReader(layers.Layer):
+    """Tells which mode it ran in, and its child."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.child = ModeChild()
+
+    def call(self, inputs, training=None):
+        self.seen = training
+        return self.child(inputs)
+
+
+class ModeChild(layers.Layer):
+    def call(self, inputs, training=None):
+        self.seen = training
+        return inputs
+
+
+class Reporter(layers.Layer):
+    """Adds a loss in `call`."""
+
+    def call(self, inputs):
+        self.add_loss(inputs.square().mean())
+        return inputs
+
+
+class TwoInputs(layers.Layer):
+    """Builds from two shapes."""
+
+    def build(self, left_shape, right_shape):
+        self.kernel = self.add_weight((left_shape[-1], right_shape[-1]), name="kernel")
+
+    def call(self, left, right):
+        return (left @ self.kernel * right).sum(-1, keepdim=True)
+
+
+@pytest.fixture
+def block() -> Block:
+    block = Block()
+    block(torch.zeros(1, 3))
+    return block
+
+
+def test_weights_of_a_custom_layer():
+    layer = Scale(name="mine")
+    assert [weight.name for weight in layer.weights] == ["factor", "calls"]
+    outputs = layer(np.ones((2, 3)))
+    assert torch.equal(outputs, torch.full((2, 3), 2.0))
+    assert [weight.path for weight in layer.weights] == ["mine/factor", "mine/shift", "mine/calls"]
+    assert [weight.name for weight in layer.trainable_weights] == ["factor", "shift"]
+    assert [weight.name for weight in layer.non_trainable_weights] == ["calls"]
+    assert layer.count_params() == 5
+    assert layer.shift.dtype is torch.float32
+    assert layer.calls.numpy() == 1
+
+
+def test_containers_are_tracked(block):
+    names = list(dict(block.named_parameters()))
+    assert names[:6] == [
+        "first.kernel",
+        "first.bias",
+        "stack.0.kernel",
+        "stack.0.bias",
+        "stack.1.0.kernel",
+        "stack.1.0.bias",
+    ]
+    assert "by_name.scale.factor" in names
+    assert "linear.weight" in names
+    assert len(block.weights) == len(names) == 11
+    assert block.count_params() == sum(parameter.numel() for parameter in block.parameters())
+    assert list(block.state_dict()) == names
+
+
+def test_containers_can_be_replaced(block):
+    block.stack = [layers.Dense(4), (layers.Identity(), layers.Identity())]
+    block(torch.zeros(1, 3))
+    assert len(block.weights) == 9
+    assert "stack.0.kernel" in dict(block.named_parameters())
+
+
+def test_a_layer_used_twice_counts_once():
+    layer = layers.Layer()
+    layer.one = layers.Dense(2)
+    layer.other = layer.one
+    layer.one.build((None, 2))
+    assert len(layer.weights) == 2
+
+
+def test_weights_in_a_list():
+    class Stack(layers.Layer):
+        def build(self, input_shape):
+            self.kernels = [self.add_weight((input_shape[-1],) * 2, name=f"kernel_{i}") for i in range(3)]
+
+        def call(self, inputs):
+            for kernel in self.kernels:
+                inputs = inputs @ kernel
+            return inputs
+
+    layer = Stack()
+    layer(torch.ones(1, 2)).sum().backward()
+    assert [weight.name for weight in layer.trainable_weights] == ["kernel_0", "kernel_1", "kernel_2"]
+    assert list(layer.state_dict()) == ["kernels.0", "kernels.1", "kernels.2"]
+
+
+def test_state_dict_round_trip(block):
+    other = Block()
+    other(torch.zeros(1, 3))
+    assert not torch.equal(other.first.kernel, block.first.kernel)
+    other.load_state_dict(block.state_dict())
+    inputs = torch.randn(2, 3)
+    assert torch.equal(block(inputs), other(inputs))
+
+
+def test_build_from_two_inputs():
+    layer = TwoInputs()
+    assert layer(torch.ones(2, 3), torch.ones(2, 4)).shape == (2, 1)
+    assert layer.kernel.shape == (3, 4)
+    assert layer.get_build_config() == {"shapes_dict": {"left_shape": (None, 3), "right_shape": (None, 4)}}
+    other = TwoInputs()
+    other.build_from_config(layer.get_build_config())
+    assert other.kernel.shape == (3, 4)
+
+
+def test_training_argument():
+    layer = ModeReader()
+    inputs = torch.zeros(1)
+    layer(inputs)
+    assert (layer.seen, layer.child.seen) == (False, False)
+    layer(inputs, training=True)
+    assert (layer.seen, layer.child.seen) == (True, True)
+    assert not layer.training
+    assert not layer.child.training
+    layer.train()
+    layer(inputs)
+    assert (layer.seen, layer.child.seen) == (True, True)
+    layer(inputs, training=False)
+    assert (layer.seen, layer.child.seen) == (False, False)
+    assert layer.training
+    layer(inputs, training=None)
+    assert layer.seen is True
+
+
+def test_training_mode_comes_back_after_an_error():
+    layer = layers.Lambda(lambda x, training: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        layer(torch.zeros(1), training=True)
+    assert not layer.training
+
+
+def test_freezing(block):
+    everything = len(block.weights)
+    block.trainable = False
+    assert block.trainable_weights == []
+    assert len(block.non_trainable_weights) == everything
+    assert not any(parameter.requires_grad for parameter in block.parameters())
+    assert not block.first.trainable
+    block.trainable = True
+    assert len(block.trainable_weights) == everything - 1  # the count of calls is no number to learn
+    block.first.trainable = False
+    assert len(block.trainable_weights) == everything - 3
+
+
+def test_freezing_before_building():
+    layer = layers.Dense(2, trainable=False)
+    layer(torch.ones(1, 3))
+    assert layer.trainable_weights == []
+    layer.trainable = True
+    assert len(layer.trainable_weights) == 2
+
+
+def test_losses():
+    layer = Reporter()
+    inputs = torch.full((2, 3), 2.0)
+    layer(inputs)
+    assert [float(loss) for loss in layer.losses] == [4.0]
+    layer.clear_losses()
+    assert layer.losses == []
+    with pytest.raises(ValueError, match=r"`add_loss` takes scalars. Received: shape \(3,\)"):
+        layer.add_loss(torch.zeros(3))
+
+
+def test_losses_of_inner_layers_and_regularizers():
+    outer = layers.Layer()
+    outer.inner = [Reporter(), Scale(), layers.Dense(1, activity_regularizer="l2")]
+    outer.build(None)
+    inputs = torch.ones(2, 3)
+    for layer in outer.inner:
+        layer(inputs)
+    outer.inner[1].shift.assign(torch.ones(3))
+    assert len(outer.losses) == 3
+    assert float(outer.losses[0]) == 1.0
+    assert float(outer.losses[2].detach()) == pytest.approx(0.03)
+    outer.inner[1].trainable = False
+    assert len(outer.losses) == 2
+
+
+def test_shape_inference_by_trial_leaves_no_trace():
+    layer = Reporter()
+    assert layer.compute_output_shape((None, 3)) == (None, 3)
+    assert layer.losses == []
+    assert not layer.training
+
+
+def test_shape_inference_of_a_custom_layer(block):
+    assert block.compute_output_shape((None, 3)) == (None, 2)
+    assert block(Input((3,))).shape == (None, 2)
+    assert layers.Lambda(lambda x: x.flatten(1)).compute_output_shape((None, None, 3)) == (None, None)
+    with pytest.raises(ValueError, match="cannot take inputs of shape"):
+        block.compute_output_shape((None, 7))
+
+
+def test_call_is_required():
+    with pytest.raises(NotImplementedError, match=r"does not define `call"):
+        layers.Layer()(torch.zeros(1))
+
+
+def test_automatic_names():
+    assert [layers.Conv2D(1, 1).name, layers.Conv2D(1, 1).name, Scale().name] == ["conv2d", "conv2d_1", "scale"]
+
+
+def test_config_of_a_custom_layer():
+    layer = Scale(start=3.0, name="mine")
+    layer.build((None, 4))
+    config = layer.get_config()
+    assert (config["start"], config["name"], config["trainable"]) == (3.0, "mine", True)
+    restored = deserialize_keras_object(serialize_keras_object(layer))
+    assert restored.start == 3.0
+    assert restored.shift.shape == (4,)
+
+
+def test_config_without_stored_argument_is_explained():
+    class Forgetful(layers.Layer):
+        def __init__(self, size, **kwargs):
+            super().__init__(**kwargs)
+
+    with pytest.raises(NotImplementedError, match=r"does not keep its argument `size`.*Set `self.size = size`"):
+        Forgetful(3).get_config()
+
+
+def test_hooks():
+    layer = layers.Dense(2)
+    seen = []
+    layer.register_forward_pre_hook(lambda module, args: seen.append(tuple(args[0].shape)))
+    layer.register_forward_hook(lambda module, args, output: output * 0)
+    assert not layer(torch.ones(2, 3)).any()
+    assert seen == [(2, 3)]
+    layer(torch.ones(4, 3))
+    assert seen == [(2, 3), (4, 3)]
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda thing: pickle.loads(pickle.dumps(thing))])
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (layers.Dense(3, activation="relu", activity_regularizer="l2"), (2, 4)),
+        (layers.Conv2D(3, 3, padding="same"), (2, 5, 5, 2)),
+        (layers.Dropout(0.5, seed=3), (2, 4)),
+        (Scale(), (2, 4)),
+        (Block(), (2, 4)),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, layers.Layer) else None,
+)
+def test_copies(layer, shape, duplicate):
+    inputs = torch.randn(shape)
+    layer(inputs)
+    twin = duplicate(layer)
+    assert [getattr(w, "path", "") for w in twin.weights] == [getattr(w, "path", "") for w in layer.weights]
+    assert [w.stride() for w in twin.weights] == [w.stride() for w in layer.weights]
+    assert not twin._losses
+    assert torch.equal(twin(inputs, training=True), layer(inputs, training=True))
+    with torch.no_grad():
+        for weight in twin.trainable_weights:
+            weight.add_(1)
+    assert all(not torch.equal(a, b) for a, b in zip(twin.trainable_weights, layer.trainable_weights, strict=True))
+
+
+def test_conversion_of_the_number_type(block):
+    block.to(torch.float64)
+    assert block.first.kernel.dtype is torch.float64
+    assert block.first.dtype == block.first.compute_dtype == "float64"
+    assert block.by_name["scale"].calls.dtype is torch.int64
+    assert block(torch.ones(2, 3)).dtype is torch.float64
+    assert block.first.kernel is block.weights[0]
+
+
+def test_memory_order_survives_conversion():
+    layer = layers.Conv2D(4, 3)
+    layer.build((None, 8, 8, 2))
+    for changed in (layer, layer.double(), copy.deepcopy(layer)):
+        assert changed.kernel.permute(3, 2, 0, 1).is_contiguous(memory_format=torch.channels_last)
+    layer(torch.ones(1, 8, 8, 2)).sum().backward()
+    assert layer.kernel.grad.stride() == layer.kernel.stride()
+
+
+def test_setting_weights():
+    layer = layers.Dense(2, name="mine")
+    with pytest.raises(ValueError, match=r"has 0 weights and needs as many values. Received: 1.* It is not built yet"):
+        layer.set_weights([np.zeros(2)])
+    layer.build((None, 3))
+    kernel, bias = np.arange(6.0).reshape(3, 2), np.ones(2)
+    layer.set_weights([kernel, bias])
+    np.testing.assert_array_equal(layer.get_weights()[0], kernel)
+    with pytest.raises(ValueError, match=r"has 2 weights and needs as many values. Received: 1"):
+        layer.set_weights([kernel])
+    with pytest.raises(ValueError, match=r"weight 'mine/bias' has shape \(2,\). Received: a value of shape \(3,\)"):
+        layer.set_weights([kernel + 1, np.ones(3)])
+    np.testing.assert_array_equal(layer.get_weights()[0], kernel)  # nothing was written
+    layer.get_weights()[0][:] = 7
+    np.testing.assert_array_equal(layer.get_weights()[0], kernel)  # they are copies
+
+
+def test_weights_of_half_precision_are_arrays_too():
+    layer = layers.Dense(2, dtype="bfloat16")
+    layer.build((None, 3))
+    assert layer.get_weights()[0].dtype == np.float32
+
+
+def test_counting_needs_weights():
+    with pytest.raises(ValueError, match="has no weights yet"):
+        layers.Dense(2).count_params()
+
+
+def test_constraints_and_regularizers_stay_with_the_weight():
+    layer = layers.Dense(2, kernel_regularizer="l2", kernel_constraint="non_neg")
+    layer.build((None, 3))
+    assert layer.kernel.constraint(torch.tensor([-1.0])).tolist() == [0.0]
+    assert layer.bias.regularizer is None
+    assert len(layer.losses) == 1
+
+
+def test_declared_input_shape():
+    assert layers.Dense(2, input_shape=(3,)).declared_input_shape == (None, 3)
+    assert layers.Dense(2, input_dim=3).declared_input_shape == (None, 3)
+    assert layers.Dense(2, batch_input_shape=(8, 3)).declared_input_shape == (8, 3)
+    assert layers.Dense(2).declared_input_shape is None
+
+
+def test_torch_functions_transform_layers():
+    """`torch.func` sees a layer as any other module."""
+    layer = layers.Dense(2)
+    layer.build((None, 3))
+    parameters = {name: torch.zeros_like(value) for name, value in layer.named_parameters()}
+    outputs = torch.func.functional_call(layer, parameters, (torch.ones(4, 3),))
+    assert not outputs.any()
+
+
+def test_repr_shows_the_arguments():
+    text = repr(layers.Dense(3, activation="relu", name="mine"))
+    assert all(part in text for part in ("Dense(", "name='mine'", "units=3", "activation=relu"))
+
+
+def test_symbolic_tensors_hold_no_numbers():
+    symbol = Input((3,))
+    with pytest.raises(TypeError, match="holds no numbers"):
+        np.asarray(symbol)
+    assert symbol.ndim == 2
