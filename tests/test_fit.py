@@ -228,9 +228,7 @@ def test_regularizers_and_added_losses_count():
     model = triarch.Sequential([layers.Input((4,)), Extra(), kernel])
     model.compile("sgd", "mse")
     y = np.zeros((50, 1), "float32")
-    expected = (
-        np.mean((X @ kernel.get_weights()[0]) ** 2) + np.mean(X**2) + 0.1 * np.sum(kernel.get_weights()[0] ** 2)
-    )
+    expected = np.mean((X @ kernel.get_weights()[0]) ** 2) + np.mean(X**2) + 0.1 * np.sum(kernel.get_weights()[0] ** 2)
     assert model.evaluate(X, y, batch_size=50, verbose=0) == pytest.approx(expected, rel=1e-5)
     assert len(model.losses) == 2
     model(X)
@@ -316,7 +314,7 @@ def test_bad_input_is_a_clear_error_and_changes_nothing(name):
 @pytest.mark.parametrize("method", ["fit", "evaluate", "train_on_batch", "test_on_batch"])
 def test_a_model_that_is_not_compiled_is_refused(method):
     model = triarch.Sequential([layers.Dense(2)])
-    with pytest.raises(ValueError, match="model.compile"):
+    with pytest.raises(ValueError, match=r"model\.compile"):
         getattr(model, method)(X, Y)
 
 

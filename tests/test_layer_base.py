@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import triarch
 from triarch import Input, layers, registry
 from triarch.serialization import deserialize_keras_object, serialize_keras_object
 
@@ -403,3 +404,27 @@ def test_symbolic_tensors_hold_no_numbers():
     with pytest.raises(TypeError, match="holds no numbers"):
         np.asarray(symbol)
     assert symbol.ndim == 2
+
+
+def test_layers_in_private_and_nested_containers_are_children():
+    class Nested(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self._blocks = [layers.Dense(2)]
+            self.pairs = [[layers.Dense(2), layers.Dense(2)], {"last": triarch.Variable(torch.ones(3), name="w")}]
+
+        def call(self, inputs):
+            return self.pairs[0][1](self.pairs[0][0](self._blocks[0](inputs)))
+
+    layer = Nested()
+    layer(torch.ones(1, 2))
+    assert len(layer.trainable_weights) == 7
+    assert set(layer.state_dict()) == {
+        *("_blocks.0.kernel", "_blocks.0.bias", "pairs.1.last"),
+        *(f"pairs.0.{index}.{name}" for index in (0, 1) for name in ("kernel", "bias")),
+    }
+
+
+def test_what_is_no_tensor_is_refused():
+    with pytest.raises(ValueError, match=r"takes tensors or arrays.*Received: \[\[1"):
+        layers.Dense(2)([[1.0, 2.0]])

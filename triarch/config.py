@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 ENVIRONMENT = {
-    "TRIARCH_DATASETS": "Folder with original data-set files (`mnist/`, `fashion-mnist/`, `cifar-10/`), looked in first.",
+    "TRIARCH_DATASETS": "Folder with original data-set files (`mnist/`, `fashion-mnist/`, `cifar-10/`), used first.",
     "TRIARCH_DEVICE": "Device for new weights and data: `auto` (the default), `cpu`, `cuda`, `cuda:1`, ...",
     "TRIARCH_HOME": "Folder for downloaded files. Default: `~/.triarch`.",
 }

@@ -100,7 +100,9 @@ def _dtype(dtype: str | None) -> torch.dtype | None:
     return torch_dtype(dtype or config.floatx())
 
 
-def normal(shape: Shape, mean: float = 0.0, stddev: float = 1.0, dtype: str | None = None, seed: Any = None) -> torch.Tensor:
+def normal(
+    shape: Shape, mean: float = 0.0, stddev: float = 1.0, dtype: str | None = None, seed: Any = None
+) -> torch.Tensor:
     """Numbers from a normal distribution."""
     out = torch.empty(tuple(shape), dtype=_dtype(dtype), device=config.device())
     return out.normal_(mean, stddev, generator=generator_for(seed))
@@ -131,9 +133,11 @@ def randint(shape: Shape, minval: int, maxval: int, dtype: str = "int32", seed: 
 
 
 def categorical(logits: torch.Tensor, num_samples: int, dtype: str = "int32", seed: Any = None) -> torch.Tensor:
-    """Class numbers `(batch, num_samples)` drawn with the probabilities `softmax(logits)`, logits `(batch, classes)`."""
+    """Class numbers `(batch, num_samples)`, drawn with probabilities `softmax(logits)` from `(batch, classes)`."""
     logits = torch.as_tensor(logits, device=config.device())
-    drawn = torch.multinomial(torch.softmax(logits, -1), num_samples, True, generator=generator_for(seed, logits.device))
+    drawn = torch.multinomial(
+        torch.softmax(logits, -1), num_samples, True, generator=generator_for(seed, logits.device)
+    )
     return drawn.to(torch_dtype(dtype))
 
 
@@ -182,7 +186,9 @@ def beta(shape: Shape, alpha: float, beta: float, dtype: str | None = None, seed
     return first / (first + gamma(shape, beta, dtype, second_seed))
 
 
-def binomial(shape: Shape, counts: float, probabilities: float, dtype: str | None = None, seed: Any = None) -> torch.Tensor:
+def binomial(
+    shape: Shape, counts: float, probabilities: float, dtype: str | None = None, seed: Any = None
+) -> torch.Tensor:
     """How many of `counts` trials succeed, each with probability `probabilities`."""
     trials = torch.full(tuple(shape), float(counts), device=config.device())
     chances = torch.full(tuple(shape), float(probabilities), device=config.device())

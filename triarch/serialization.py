@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
+from functools import cache
 from types import FunctionType
 from typing import Any, TypeVar
 
@@ -31,7 +31,8 @@ class Configurable:
 
     def _arguments(self) -> Iterator[tuple[str, Any]]:
         """Names and values that belong to the config, in its order."""
-        yield from self._stored(config_names(type(self)))
+        cls: type = type(self)
+        yield from self._stored(config_names(cls))
 
     def _stored(self, names: Iterable[str]) -> Iterator[tuple[str, Any]]:
         derived = type(self).get_config.__module__.startswith("triarch.")
@@ -54,8 +55,9 @@ class Configurable:
 
     def _telling_arguments(self) -> Iterator[str]:
         """The arguments that are not at their defaults, as they would be written."""
-        defaults = config_defaults(type(self))
-        for name in config_names(type(self)):
+        cls: type = type(self)
+        defaults = config_defaults(cls)
+        for name in config_names(cls):
             value = getattr(self, name, None)
             if not _is_default(value, defaults[name]):
                 yield f"{name}={value.__name__ if isinstance(value, FunctionType) else repr(value)}"
@@ -72,7 +74,7 @@ def _is_default(value: Any, default: Any) -> bool:
     return type(value) is type(default) and bool(value == default)
 
 
-@lru_cache(maxsize=None)
+@cache
 def config_names(cls: type, until: type | None = None) -> tuple[str, ...]:
     """Names of the arguments that `cls(...)` takes, those of base classes first where `**kwargs` passes them on.
 
@@ -97,7 +99,7 @@ def _config_parameters(cls: type, until: type | None) -> list[inspect.Parameter]
     return found
 
 
-@lru_cache(maxsize=None)
+@cache
 def config_defaults(cls: type) -> dict[str, Any]:
     """The default of each argument that `cls(...)` takes; `inspect.Parameter.empty` for those that must be given."""
     return {parameter.name: parameter.default for parameter in _config_parameters(cls, None)}

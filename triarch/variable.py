@@ -116,11 +116,12 @@ class Variable(torch.nn.Parameter):
             )
         return memo[id(self)]
 
-    def __reduce_ex__(self, protocol: int) -> tuple[Any, ...]:
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         return _rebuild, (self.detach(), self.requires_grad, dict(self.__dict__))
 
-    def __repr__(self, **kwargs: Any) -> str:
-        return f"<Variable path={self.path}, shape={tuple(self.shape)}, dtype={dtype_name(self.dtype)}, value={self.numpy()}>"
+    def __repr__(self) -> str:  # type: ignore[override]
+        kind = f"shape={tuple(self.shape)}, dtype={dtype_name(self.dtype)}"
+        return f"<Variable path={self.path}, {kind}, value={self.numpy()}>"
 
 
 def _rebuild(tensor: torch.Tensor, trainable: bool, attributes: dict[str, Any]) -> Variable:

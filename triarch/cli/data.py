@@ -109,12 +109,12 @@ def _with_channels(images: np.ndarray) -> np.ndarray:
 
 def _held_out(name: str, images: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]) -> tuple[Part, Part]:
     """A training part and a fixed fifth for testing."""
-    counts = np.bincount(labels, minlength=len(class_names))
-    rarest = int(counts.argmin())
-    if counts[rarest] < _FEWEST:
+    present, counts = np.unique(labels, return_counts=True)
+    if counts.min() < _FEWEST:
+        rarest = class_names[present[counts.argmin()]]
         raise CommandError(
             f"A fifth of every class is held out for testing, so each needs at least {_FEWEST} images. Received: "
-            f"{counts[rarest]} of class {class_names[rarest]!r} in {name!r}"
+            f"{counts.min()} of class {rarest!r} in {name!r}"
         )
     chosen = every(5, labels)
     whole = Part(images, labels)

@@ -140,9 +140,11 @@ def draw_mistakes(
     width = max(columns * _CELL, 5.5)
     height = 0.4 + row_height * -(-len(worst) // columns)
     shown = "" if len(worst) == len(wrong) else f", the {len(worst)} worst first"
-    with _picture(path, width, height, layout=None) as figure:
+    with _picture(path, width, max(height, 0.9), layout=None) as figure:
+        if not len(worst):
+            figure.text(0.02, 0.3, "Every image was given its true class.", color=TRAINING)
         title = f"Mistakes: {len(wrong):,} of {len(part):,} test images{shown}"
-        figure.text(0.1 / width, 1 - 0.1 / height, title, va="top", fontsize=13, fontweight="bold")
+        figure.text(0.1 / width, 0.97, title, va="top", fontsize=13, fontweight="bold")
         for place, index in enumerate(worst):
             row, column = divmod(place, columns)
             left, bottom = column * _CELL + 0.1, height - 0.3 - (row + 1) * row_height

@@ -54,8 +54,13 @@ class _Run:
         return -(-len(self.learning) // self.batch_size)
 
     def save(self, rows: list[dict[str, float]], **facts: Any) -> None:
+        """Write model, history and report."""
         self.network.save(self.folder / MODEL)
         write_history(self.folder, rows)
+        self.report(rows, **facts)
+
+    def report(self, rows: list[dict[str, float]], **facts: Any) -> None:
+        """Write the report anew."""
         content = {**self.facts, "epochs_finished": len(rows), **facts}
         write_report(self.folder, InputFormat.of(self.data_set), content)
 
@@ -85,7 +90,7 @@ def train(
     run.save(rows, interrupted=False, last_epoch=rows[-1])
     scores = _test(run, rows)
     seconds["total"] = time.perf_counter() - run.started
-    run.save(rows, interrupted=False, last_epoch=rows[-1], test=asdict(scores), seconds=seconds)
+    run.report(rows, interrupted=False, last_epoch=rows[-1], test=asdict(scores), seconds=seconds)
     say()
     say_table(
         f"Test accuracy {percent(scores.accuracy)}",
@@ -152,7 +157,7 @@ def _learn(run: _Run) -> list[dict[str, float]]:
     if not math.isfinite(lines.rows[-1]["loss"]):
         write_history(run.folder, lines.rows)
         raise CommandError(
-            f"The loss became {lines.rows[-1]['loss']} in epoch {len(lines.rows)}; try a smaller --lr. The history is in "
+            f"The loss became {lines.rows[-1]['loss']} in epoch {len(lines.rows)}; try a smaller --lr. The history: "
             f"{short_path(run.folder / HISTORY)}"
         )
     return lines.rows

@@ -102,6 +102,7 @@ class Layer(WeightHolder, Configurable, metaclass=_LayerMeta):
             cls._call_parameters = tuple(inspect.signature(vars(cls)["call"]).parameters)[1:]
 
     _call_parameters: tuple[str, ...] = ()
+    untracked: ClassVar[frozenset[str]] = frozenset({"_losses", "_build_config"})  # containers that hold no layers
 
     # What a subclass writes.
 
@@ -135,6 +136,8 @@ class Layer(WeightHolder, Configurable, metaclass=_LayerMeta):
     def _prepare_and_call(self, args: tuple[Any, ...], kwargs: dict[str, Any], training: bool | None) -> Any:
         args, kwargs = pytree.tree_map(_as_tensor, (args, kwargs))
         leaves = pytree.tree_leaves((args, kwargs))
+        if not any(isinstance(leaf, (torch.Tensor, SymbolicTensor)) for leaf in leaves):
+            raise ValueError(f"Layer {self.name!r} takes tensors or arrays. Received: {args[0] if args else kwargs!r}")
         if any(isinstance(leaf, SymbolicTensor) for leaf in leaves):
             return self._call_symbolically(args, kwargs)
         if not self.built:

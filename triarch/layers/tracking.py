@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+_TORCHS_OWN = frozenset(vars(torch.nn.Module()))
+
 
 class Container(torch.nn.Module):
     """The registered twin of a plain list, tuple or dict: `state_dict` keys read `blocks.0.kernel`."""
@@ -30,7 +32,7 @@ def assign_container(module: torch.nn.Module, name: str, container: Any) -> None
     """
     object.__setattr__(module, name, container)
     modules = vars(module).get("_modules")
-    if modules is None or name.startswith("_"):
+    if modules is None or name in _untracked(module):
         return
     if _holds_state(container):
         modules[name] = Container(_items(container))
@@ -42,11 +44,22 @@ def assign_container(module: torch.nn.Module, name: str, container: Any) -> None
 
 def adopt_containers(module: torch.nn.Module) -> None:
     """Register every plain container of layers or variables among the attributes of `module`, as it now stands."""
+    untracked = _untracked(module)
     for name, value in list(vars(module).items()):
-        if not name.startswith("_") and isinstance(value, (list, tuple, dict)) and _holds_state(value):
+        if name in untracked or not isinstance(value, (list, tuple, dict)):
+            continue
+        if _holds_state(value):
             module._modules[name] = Container(_items(value))
-        elif isinstance(value, (list, dict)) and name in module._modules:
+        elif name in module._modules:
             del module._modules[name]
+
+
+def containers_of(module: torch.nn.Module) -> Iterator[Container]:
+    """The containers directly in `module`, and those inside them."""
+    for child in module.children():
+        if isinstance(child, Container):
+            yield child
+            yield from containers_of(child)
 
 
 def unpacked(module: torch.nn.Module) -> Iterator[torch.nn.Module]:
@@ -56,6 +69,10 @@ def unpacked(module: torch.nn.Module) -> Iterator[torch.nn.Module]:
             yield from unpacked(child)
     else:
         yield module
+
+
+def _untracked(module: torch.nn.Module) -> frozenset[str]:
+    return _TORCHS_OWN | getattr(type(module), "untracked", frozenset())
 
 
 def _items(container: Any) -> Iterable[tuple[Any, Any]]:

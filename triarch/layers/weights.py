@@ -10,7 +10,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from triarch import constraints, initializers, regularizers
-from triarch.layers.tracking import Container, unpacked
+from triarch.layers.tracking import containers_of, unpacked
 from triarch.variable import Variable, torch_dtype
 
 
@@ -78,7 +78,7 @@ class WeightHolder(torch.nn.Module):
 
     def _own_tensors(self) -> list[torch.Tensor]:
         """Weights of this layer itself: the learnable ones first, then the state that training does not learn."""
-        holders = [self, *(child for child in self._modules.values() if isinstance(child, Container))]
+        holders = [self, *containers_of(self)]
         own = [
             tensor
             for holder in holders

@@ -23,6 +23,8 @@ from triarch.training.objective import CompiledLoss, CompiledMetrics
 class Compilation(Layer):
     """The part of `Model` that knows its optimizer, loss and metrics; an interface, never made by itself."""
 
+    untracked = Layer.untracked | {"_compile_arguments"}
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.optimizer: Any = None
@@ -76,7 +78,7 @@ class Compilation(Layer):
         compiled_metrics = CompiledMetrics(metrics, weighted_metrics, output_names)
         chosen = optimizers.get(optimizer)
         self.optimizer = step.TorchOptimizer(chosen) if isinstance(chosen, torch.optim.Optimizer) else chosen
-        self.loss = loss
+        object.__setattr__(self, "loss", loss)  # a loss that is a torch module is no part of the model
         self._compiled_loss, self._compiled_metrics = compiled_loss, compiled_metrics
         self.run_eagerly = bool(run_eagerly)
         self.jit_compile = jit_compile is True and not run_eagerly

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from os import PathLike
 from typing import Any
 
@@ -110,7 +110,7 @@ class Model(Trainer):
         saving.load_weights(self, filepath, skip_mismatch=skip_mismatch)
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
         """Make the model that `get_config` described."""
         with registry.custom_object_scope(custom_objects or {}):
             return super().from_config(config)

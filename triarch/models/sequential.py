@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +24,8 @@ class Sequential(Model):
     With an `Input` first (or `input_shape=` on the first layer) the weights are made at once, otherwise at the first
     batch. Any `torch.nn.Module` can stand where a layer stands. In `state_dict`, layers are called `0`, `1`, ...
     """
+
+    untracked = Model.untracked | {"_stack"}  # its layers are children under their numbers
 
     def __init__(self, layers: Iterable[Any] | None = None, trainable: bool = True, name: str | None = None) -> None:
         super().__init__(trainable=trainable, name=name)
@@ -157,8 +159,8 @@ class Sequential(Model):
         for layer in layers:
             if not hasattr(layer, "get_config"):
                 raise ValueError(
-                    f"A torch module without `get_config` cannot be written to a file: {type(layer).__name__}. Save the "
-                    "weights with `save_weights`, or make it a registered `Layer`."
+                    f"A torch module without `get_config` cannot be written to a file: {type(layer).__name__}. Save "
+                    "the weights with `save_weights`, or make it a registered `Layer`."
                 )
         config: dict[str, Any] = {
             "name": self.name,
@@ -171,7 +173,7 @@ class Sequential(Model):
         return config
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Sequential:
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Sequential:
         """Make the model that `get_config` described."""
         with registry.custom_object_scope(custom_objects or {}):
             model = cls(name=config.get("name"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -39,7 +40,7 @@ def print_summary(
         print_fn: Takes the lines as one plain text; default: print, coloured on a terminal.
         layer_range: Patterns for the names of the first and the last layer to show.
     """
-    console = Console(width=line_length, record=print_fn is not None, file=_Nowhere() if print_fn else None)
+    console = Console(width=line_length, record=print_fn is not None, file=io.StringIO() if print_fn else None)
     columns = ["Layer (type)", "Output Shape", "Param #", *(["Trainable"] if show_trainable else [])]
     table = Table(width=line_length or min(console.width, 80 + 10 * show_trainable))
     widths = _widths(positions, table.width or 80, len(columns))
@@ -64,7 +65,7 @@ def print_summary(
 
 
 def _rows(model: Any, expand_nested: bool, layer_range: Sequence[str] | None) -> Iterator[_Row]:
-    def walk(depth: int, parent: Any, members: Sequence[torch.nn.Module]) -> Iterator[_Row]:
+    def walk(depth: int, parent: Any, members: Any) -> Iterator[_Row]:
         for layer in members:
             yield depth, parent, layer
             if expand_nested and hasattr(layer, "layers"):
@@ -133,13 +134,3 @@ def readable_size(size: float) -> str:
             return f"{size:.2f} {unit}"
         size /= 1024
     raise AssertionError("unreachable")
-
-
-class _Nowhere:
-    """Takes what a recording console would print."""
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-    def flush(self) -> None:
-        return None

@@ -25,7 +25,7 @@ def unpack_x_y_sample_weight(data: Any) -> Batch:
             "A batch is `x`, `(x, y)` or `(x, y, sample_weight)`; several inputs go into one x, as in `([a, b], y)`. "
             f"Received: {len(data)} parts"
         )
-    return (*data, None, None)[:3]  # type: ignore[return-value]
+    return (*data, None, None)[:3]
 
 
 def pack_x_y_sample_weight(x: Any, y: Any = None, sample_weight: Any = None) -> Any:

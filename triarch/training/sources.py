@@ -73,14 +73,14 @@ class ArraySource(Source):
         device = config.device()
         for leaves in zip(*columns, strict=True):
             if device.type != "cpu":
-                leaves = [leaf if leaf is None else leaf.to(device, non_blocking=True) for leaf in leaves]
+                leaves = tuple(leaf if leaf is None else leaf.to(device, non_blocking=True) for leaf in leaves)
             yield pytree.tree_unflatten(leaves, self._structure)
 
     def _order(self) -> torch.Tensor | None:
         if self._shuffle is True:
             return torch.randperm(self.size)
         if self._shuffle == "batch":
-            rows = torch.arange(self.size).split(self.batch_size)  # type: ignore[arg-type]
+            rows = torch.arange(self.size).split(self.batch_size)
             return torch.cat([rows[index] for index in torch.randperm(len(rows)).tolist()])
         return None
 
@@ -113,7 +113,7 @@ class ArraySource(Source):
 class IterableSource(Source):
     """A generator, a torch `DataLoader` or any other iterable of batches."""
 
-    def __init__(self, batches: Iterable[Any], class_weight: Mapping[int, float] | None = None) -> None:
+    def __init__(self, batches: Any, class_weight: Mapping[int, float] | None = None) -> None:
         self._iterable = batches
         self._class_weight = class_weight
         self._is_iterator = iter(batches) is batches

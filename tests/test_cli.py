@@ -1,0 +1,430 @@
+"""The command `triarch`, in this process through typer's runner and once as a real process."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import triarch
+from triarch import cli
+from triarch.cli.app import app
+from triarch.cli.data import every, load
+from triarch.cli.images import as_array, open_image
+from triarch.cli.output import CommandError, duration
+from triarch.datasets import digits
+
+COMMAND = [sys.executable, "-c", "from triarch.cli import main; main()"]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "80"}
+RESULTS = {"model.keras", "history.csv", "curves.png", "confusion.png", "mistakes.png", "report.json"}
+
+
+def run(*arguments: object) -> tuple[int, str, str]:
+    """Exit code, output and errors of a command in this process."""
+    result = CliRunner().invoke(app, [*map(str, arguments)])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def refused(*arguments: object) -> str:
+    """The one line with which a command refuses."""
+    code, _, error = run(*arguments)
+    assert code == 2, error
+    assert error.startswith("Error: ")
+    assert error.count("\n") == 1
+    return error
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder and the output of `triarch train` as it stands, run as a process of its own."""
+    place = tmp_path_factory.mktemp("demo")
+    done = subprocess.run(
+        [*COMMAND, "train"], cwd=place, env=ENVIRONMENT, capture_output=True, text=True, check=True, timeout=300
+    )
+    assert done.stderr == ""
+    return next((place / "runs").iterdir()), done.stdout
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of class folders: noisy red, green and blue pictures of two sizes and several formats."""
+    rng = np.random.default_rng(5)
+    folder = tmp_path_factory.mktemp("data") / "colours"
+    for channel, name in enumerate(("red", "green", "blue")):
+        (folder / name).mkdir(parents=True)
+        for number in range(25):
+            image = rng.integers(0, 120, (12, 14 if number % 5 else 20, 3), dtype=np.uint8)
+            image[..., channel] += 130
+            suffix = ("png", "jpg", "bmp", "webp")[number % 4]
+            Image.fromarray(image).save(folder / name / f"{number:02}.{suffix}")
+    (folder / "red" / ".hidden").write_text("not an image")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def colour_run(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The result folder of a network that learnt the colours."""
+    out = tmp_path_factory.mktemp("run") / "out"
+    code, output, error = run("train", "--data", colours, "--epochs", 8, "--lr", 0.003, "--out", out)
+    assert code == 0, output + error
+    return out
+
+
+# train
+
+
+def test_the_demo_learns_the_digits(demo: tuple[Path, str]) -> None:
+    folder, output = demo
+    assert {path.name for path in folder.iterdir()} == RESULTS
+    report = json.loads((folder / "report.json").read_text())
+    assert report["test"]["accuracy"] >= 0.98
+    assert report["test"]["images"] == 359
+    assert report["arguments"]["seed"] == 1
+    assert report["interrupted"] is False
+    assert report["versions"]["triarch"] == triarch.__version__
+    assert f"Test accuracy {100 * report['test']['accuracy']:.2f} %" in output
+    assert f"runs/{folder.name}/mistakes.png" in output
+
+
+def test_in_a_pipe_the_output_is_plain_lines(demo: tuple[Path, str]) -> None:
+    _, output = demo
+    assert all(character.isprintable() or character == "\n" for character in output)
+    assert sum(line.startswith("epoch ") for line in output.splitlines()) == 30
+
+
+def test_the_history_has_a_row_for_each_epoch(demo: tuple[Path, str]) -> None:
+    folder, _ = demo
+    with open(folder / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["epoch"]) for row in rows] == list(range(1, 31))
+    assert float(rows[-1]["loss"]) < 0.1 < float(rows[0]["loss"])
+    assert set(rows[0]) == {"epoch", "accuracy", "loss", "val_accuracy", "val_loss", "seconds"}
+
+
+def test_the_pictures_are_pictures_of_some_content(demo: tuple[Path, str], colour_run: Path) -> None:
+    for folder in (demo[0], colour_run):
+        for name in ("curves.png", "confusion.png", "mistakes.png"):
+            picture = np.asarray(Image.open(folder / name).convert("L"))
+            assert min(picture.shape) >= 60
+            assert picture.std() > 10
+
+
+def test_the_saved_model_gives_the_accuracy_of_the_report(demo: tuple[Path, str]) -> None:
+    folder, _ = demo
+    _, (x_test, y_test) = digits.load_data()
+    model = triarch.models.load_model(folder / "model.keras")
+    predicted = model.predict(x_test[..., None], verbose=0).argmax(-1)
+    report = json.loads((folder / "report.json").read_text())
+    assert (predicted == y_test).sum() == report["test"]["correct"]
+
+
+def test_the_same_seed_gives_the_same_history(tmp_path: Path) -> None:
+    histories = []
+    for name in ("a", "b"):
+        assert run("train", "--epochs", 1, "--seed", 5, "--out", tmp_path / name)[0] == 0
+        report = json.loads((tmp_path / name / "report.json").read_text())
+        histories.append({**report["last_epoch"], "seconds": 0})
+    assert histories[0] == histories[1]
+
+
+def test_a_folder_of_class_folders_is_learnt(colour_run: Path) -> None:
+    report = json.loads((colour_run / "report.json").read_text())
+    assert report["input"]["class_names"] == ["blue", "green", "red"]
+    assert [report["input"][key] for key in ("height", "width", "channels")] == [12, 14, 3]
+    assert report["test"]["accuracy"] == 1
+    assert report["data"]["images"] == {"training": 54, "validation": 6, "test": 15}
+
+
+def test_ctrl_c_saves_the_model_and_says_where(tmp_path: Path) -> None:
+    command = [*COMMAND, "train", "--epochs", "10000", "--out", "run"]
+    with subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("epoch"):
+                break
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
+    assert process.returncode == 130
+    assert "Interrupted in epoch" in rest
+    assert "run/model.keras" in rest
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["interrupted"] is True
+    code, output, _ = run("evaluate", tmp_path / "run", "--data", "digits")
+    assert code == 0
+    assert output.startswith("Accuracy ")
+
+
+def test_results_are_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("mine")
+    assert "never overwritten" in refused("train", "--out", tmp_path / "out")
+    assert "cannot be made" in refused("train", "--out", tmp_path / "out" / "mine")
+    assert os.listdir(tmp_path / "out") == ["mine"]
+
+
+def test_two_runs_of_one_second_get_two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    now = triarch.cli.train.datetime.now()
+    names = [triarch.cli.results.new_run_folder("digits-cnn", now).name for _ in range(3)]
+    first = f"{now:%Y-%m-%d-%H%M%S}-digits-cnn"
+    assert names == [first, f"{first}-2", f"{first}-3"]
+
+
+def test_a_loss_that_is_not_a_number_is_an_error(tmp_path: Path) -> None:
+    error = refused("train", "--lr", 1e9, "--epochs", 3, "--out", tmp_path / "out")
+    assert "smaller --lr" in error
+    assert os.listdir(tmp_path / "out") == ["history.csv"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "nothing"], "Received: 'nothing'"),
+        (["--model", "nothing"], "--model must be one of cnn"),
+        (["--lr", "-1"], "positive"),
+        (["--lr", "nan"], "positive"),
+    ],
+)
+def test_wrong_arguments_of_train_are_one_line(arguments: list[str], message: str) -> None:
+    assert message in refused("train", *arguments)
+
+
+@pytest.mark.parametrize("arguments", [["--epochs", "0"], ["--bogus"], ["--seed", "x"]])
+def test_usage_errors_have_exit_code_2(arguments: list[str]) -> None:
+    code, _, error = run("train", *arguments)
+    assert code == 2
+    assert arguments[0] in error
+    assert "Traceback" not in error
+
+
+# data
+
+
+def test_the_held_out_choice_is_that_of_the_digits() -> None:
+    (_, y_train), (x_test, _) = digits.load_data()
+    with np.load(Path(digits.__file__).with_name("digits.npz")) as arrays:
+        chosen = every(5, arrays["labels"])
+        assert (arrays["images"][chosen] == x_test).all()
+        assert (arrays["labels"][~chosen] == y_train).all()
+
+
+def saved(path: Path, **arrays: object) -> Path:
+    np.savez(path, **arrays)
+    return path
+
+
+IMAGES = np.random.default_rng(0).integers(0, 255, (30, 6, 7), dtype=np.uint8)
+LABELS = np.arange(30) % 3
+
+
+def test_npz_files_with_and_without_a_split(tmp_path: Path) -> None:
+    whole = load(str(saved(tmp_path / "a.npz", x=IMAGES, y=LABELS)))
+    assert (len(whole.train), len(whole.test)) == (24, 6)
+    assert whole.train.images.shape[1:] == (6, 7, 1)
+    assert whole.class_names == ("0", "1", "2")
+    assert whole.value_range == (0, 255)
+    words = np.array(["no", "yes", "perhaps"])[LABELS]
+    parts = {"x_train": IMAGES / 255 - 0.5, "y_train": words, "x_test": IMAGES[:4] / 255, "y_test": words[:4]}
+    split = load(str(saved(tmp_path / "b.npz", **parts)))
+    assert split.class_names == ("no", "perhaps", "yes")
+    assert split.test.labels.tolist() == [0, 2, 1, 0]
+    assert split.value_range == (-0.5, pytest.approx(254 / 255 - 0.5))
+    named = load(str(saved(tmp_path / "c.npz", x=IMAGES, y=LABELS[:, None], class_names=["a", "b", "c", "d"])))
+    assert named.class_names == ("a", "b", "c", "d")
+
+
+class Trap:
+    """Pickled, it would make a file when it is loaded."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, ("trapped",)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"a": IMAGES}, "Received: a"),
+        ({"x": IMAGES, "y": LABELS[:5]}, "Expected 30 labels"),
+        ({"x": IMAGES[:, 0], "y": LABELS}, "Received: shape (30, 7)"),
+        ({"x": np.full((30, 4, 4), np.nan), "y": LABELS}, "NaN"),
+        ({"x": IMAGES, "y": LABELS + 0.5}, "whole numbers"),
+        ({"x": IMAGES, "y": LABELS * 0}, "at least two classes"),
+        ({"x": IMAGES, "y": np.arange(30)}, "at least 5 images"),
+        ({"x": IMAGES * 0, "y": LABELS}, "more than one value"),
+        ({"x": IMAGES[:0], "y": LABELS[:0]}, "Received: shape (0, 6, 7)"),
+        ({"x": IMAGES, "y": LABELS, "class_names": ["a"]}, "from 0 to 0"),
+        ({"x_train": IMAGES, "y_train": LABELS, "x_test": IMAGES[:, 1:], "y_test": LABELS}, "same shape"),
+        ({"x": np.array([Trap()]), "y": LABELS}, "plain arrays"),
+    ],
+)
+def test_npz_files_that_cannot_be_learnt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arrays: dict[str, object], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert message in refused("train", "--data", saved(tmp_path / "a.npz", **arrays))
+    assert os.listdir(tmp_path) == ["a.npz"]
+
+
+def test_broken_files_are_named(tmp_path: Path, colours: Path) -> None:
+    (tmp_path / "a.npz").write_bytes(b"PK no archive")
+    assert "a.npz" in refused("train", "--data", tmp_path / "a.npz")
+    for name in ("red", "blue"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+    assert "holds no images" in refused("train", "--data", tmp_path / "images")
+    for name in ("red", "blue"):
+        for number in range(6):
+            content = (colours / name / "04.png").read_bytes()
+            (tmp_path / "images" / name / f"{number}.png").write_bytes(content)
+    broken = tmp_path / "images" / "red" / "3.png"
+    broken.write_bytes(broken.read_bytes()[:200])
+    assert str(broken) in refused("train", "--data", tmp_path / "images")
+    broken.write_text("no image")
+    assert str(broken) in refused("train", "--data", tmp_path / "images")
+    assert "at least two class folders" in refused("train", "--data", tmp_path / "images" / "red")
+
+
+def test_a_folder_with_its_own_split(tmp_path: Path, colours: Path) -> None:
+    for part in ("train", "test"):
+        (tmp_path / part).mkdir()
+        for name in ("red", "blue"):
+            (tmp_path / part / name).symlink_to(colours / name)
+    data = load(str(tmp_path))
+    assert (len(data.train), len(data.test)) == (50, 50)
+    assert data.class_names == ("blue", "red")
+    (tmp_path / "test" / "red").unlink()
+    (tmp_path / "test" / "green").symlink_to(colours / "green")
+    with pytest.raises(CommandError, match="same class folders"):
+        load(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("mode", "color", "expected"),
+    [
+        ("L", 200, [[200]]),
+        ("1", 1, [[255]]),
+        ("I;16", 257 * 100, [[100]]),
+        ("LA", (10, 0), [[255]]),
+        ("RGBA", (255, 0, 0, 255), [[255, 0, 0]]),
+        ("RGBA", (255, 0, 0, 0), [[255]]),
+        ("RGB", (1, 2, 3), [[1, 2, 3]]),
+        ("CMYK", (0, 255, 255, 0), [[255, 0, 0]]),
+    ],
+)
+def test_images_of_every_mode_are_read(tmp_path: Path, mode: str, color: object, expected: list[list[int]]) -> None:
+    path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
+    Image.new(mode, (1, 1), color).save(path)
+    picture = open_image(path)
+    channels = len(expected[0])
+    assert picture.mode == ("L" if channels == 1 else "RGB")
+    assert as_array(picture, 1, 1, channels)[0].tolist() == expected
+
+
+# evaluate and predict
+
+
+def test_evaluate_repeats_the_test_of_the_training(demo: tuple[Path, str], tmp_path: Path) -> None:
+    folder, _ = demo
+    report = json.loads((folder / "report.json").read_text())
+    code, output, _ = run("evaluate", folder / "model.keras", "--data", "digits", "--out", tmp_path / "pictures")
+    assert code == 0
+    assert f"{report['test']['correct']} of 359 images (test of digits)" in output
+    assert sorted(os.listdir(tmp_path / "pictures")) == ["confusion.png", "mistakes.png"]
+    assert "of 1,797 images" in run("evaluate", folder, "--data", "digits", "--part", "all")[1]
+
+
+def test_evaluate_matches_classes_by_name_and_values_by_range(demo: tuple[Path, str], tmp_path: Path) -> None:
+    _, (x_test, y_test) = digits.load_data()
+    chosen = y_test > 6
+    path = saved(tmp_path / "a.npz", x=x_test[chosen] / 16, y=y_test[chosen].astype(str))
+    code, output, _ = run("evaluate", demo[0], "--data", path, "--part", "all")
+    assert code == 0
+    assert float(output.split()[1]) > 90
+    assert "class 7" in output
+    assert "class 6" not in output
+    path = saved(tmp_path / "b.npz", x=x_test, y=np.array([f"digit {label}" for label in y_test]))
+    assert "the model's classes" in refused("evaluate", demo[0], "--data", path)
+
+
+def test_evaluate_refuses_what_does_not_fit(demo: tuple[Path, str], colour_run: Path, tmp_path: Path) -> None:
+    assert "(12, 14, 3)" in refused("evaluate", colour_run, "--data", "digits")
+    assert "--part" in refused("evaluate", demo[0], "--data", "digits", "--part", "some")
+    assert "result folder" in refused("evaluate", tmp_path / "nothing", "--data", "digits")
+    (tmp_path / "model.keras").write_bytes(b"no model")
+    assert "not a model that can be loaded" in refused("evaluate", tmp_path / "model.keras", "--data", "digits")
+    (tmp_path / "model.keras").write_bytes((demo[0] / "model.keras").read_bytes())
+    assert "report.json' is missing" in refused("evaluate", tmp_path, "--data", "digits")
+    (tmp_path / "report.json").write_text('{"input": {"height": 3}}')
+    assert "not a report" in refused("evaluate", tmp_path, "--data", "digits")
+
+
+def test_predict_names_the_classes_of_images(colours: Path, colour_run: Path) -> None:
+    paths = [colours / "red" / "04.png", colours / "blue" / "05.jpg"]
+    code, output, _ = run("predict", colour_run, *paths, "--top", 2)
+    assert code == 0
+    lines = output.splitlines()
+    assert [lines[0], lines[3]] == [str(path) for path in paths]
+    assert lines[1].split()[0] == "red"
+    assert lines[4].split()[0] == "blue"
+    assert len(lines) == 6
+
+
+def test_predict_reads_a_digit_of_any_size_and_both_polarities(demo: tuple[Path, str], tmp_path: Path) -> None:
+    _, (x_test, y_test) = digits.load_data()
+    bright = Image.fromarray((x_test[0] * 255.0 / 16).astype(np.uint8)).resize((64, 64), Image.Resampling.NEAREST)
+    bright.convert("RGB").save(tmp_path / "bright.png")
+    Image.fromarray(255 - np.asarray(bright)).save(tmp_path / "dark.png")
+    for arguments in (["bright.png"], ["dark.png", "--invert"]):
+        code, output, _ = run("predict", demo[0], tmp_path / arguments[0], *arguments[1:])
+        assert code == 0
+        assert output.splitlines()[1].split()[0] == str(y_test[0])
+
+
+def test_predict_refuses_what_is_no_image(demo: tuple[Path, str], tmp_path: Path) -> None:
+    assert "There is no image" in refused("predict", demo[0], tmp_path / "nothing.png")
+    (tmp_path / "a.png").write_text("text")
+    assert "a.png" in refused("predict", demo[0], tmp_path / "a.png")
+    assert run("predict", demo[0])[0] == 2
+
+
+# the rest
+
+
+def test_doctor_tells_versions_device_operations_and_data_sets() -> None:
+    code, output, _ = run("doctor")
+    assert code == 0
+    for word in ("triarch", "torch", "device", "threads", "convolution", "cifar10", "TRIARCH_HOME"):
+        assert word in output
+
+
+def test_help_lists_every_command() -> None:
+    code, output, _ = run("--help")
+    assert code == 0
+    for name in ("train", "evaluate", "predict", "doctor"):
+        assert name in output
+
+
+def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "PIL" else object())
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "The command triarch needs pillow. Install: pip install 'triarch[cli]'\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.04, "0.0 s"), (59.9, "59.9 s"), (83.4, "1 min 23 s"), (7322, "2 h 2 min")]
+)
+def test_durations_are_written_for_people(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
