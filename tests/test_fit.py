@@ -1,5 +1,7 @@
 """`fit`, `evaluate` and `predict` on every kind of data, and what they refuse."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -255,6 +257,7 @@ def test_mixed_precision_trains():
     assert model.predict(X, verbose=0).dtype == np.float32
 
 
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs the C++ compiler g++")
 def test_torch_compile_gives_the_same_training():
     model, other = classifier(jit_compile=True), classifier()
     mine = model.fit(X, Y, batch_size=25, epochs=2, shuffle=False, verbose=0).history["loss"]

@@ -14,7 +14,7 @@ from triarch import Input, layers, registry
 from triarch.serialization import deserialize_keras_object, serialize_keras_object
 
 
-@registry.register_keras_serializable("tests")
+@registry.register_keras_serializable("layer_tests")
 class Scale(layers.Layer):
     """A weight made in `__init__`, one in `build`, a state that is not learnt."""
 

@@ -14,7 +14,7 @@ from triarch import Input, layers, registry
 from triarch.serialization import deserialize_keras_object
 
 
-@registry.register_keras_serializable("tests")
+@registry.register_keras_serializable("layer_tests")
 def _double_and_shift(inputs, shift=1.0):
     return inputs * 2 + shift
 

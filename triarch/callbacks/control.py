@@ -112,10 +112,7 @@ class SwapEMAWeights(Callback):
             self._put_averages_in_place(True)
 
     def on_train_end(self, logs: Any = None) -> None:
-        if self._averages_are_in_place:
-            # `fit` ends by copying the averages to the weights, which are the averages already.
-            self.model.optimizer.restart_averages()
-            self._averages_are_in_place = False
+        self._averages_are_in_place = False  # the optimizer has made the averages the weights for good
 
     def on_test_begin(self, logs: Any = None) -> None:
         self._put_averages_in_place(True)

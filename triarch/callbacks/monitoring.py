@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ class MonitorCallback(Callback):
 
     def _find_sign(self) -> float:
         name = self.monitor.removeprefix("val_")
-        for metric in getattr(self.model, "metrics", ()):
+        for metric in _single_metrics(self.model):
             direction = getattr(metric, "_direction", None)
             if metric.name == name and direction is not None:
                 return 1.0 if direction == "up" else -1.0
@@ -60,6 +61,12 @@ class MonitorCallback(Callback):
                 stacklevel=3,
             )
         return value
+
+
+def _single_metrics(model: Any) -> Iterator[Any]:
+    for metric in getattr(model, "metrics", ()):
+        yield metric
+        yield from getattr(metric, "metrics", ())  # those of `compile` come as one
 
 
 class EarlyStopping(MonitorCallback):

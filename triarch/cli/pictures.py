@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from triarch.cli.data import Part
 from triarch.files import atomic_write
@@ -69,7 +69,7 @@ def draw_curves(path: Path, rows: Sequence[Mapping[str, float]], title: str) -> 
         left.yaxis.set_major_formatter("{x:g}")
         left.yaxis.set_minor_locator(NullLocator())
         left.legend(frameon=False, loc="upper right")
-        right.yaxis.set_major_formatter(PercentFormatter(1))
+        right.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
         right.legend(frameon=False, loc="lower right")
 
 
@@ -138,13 +138,13 @@ def draw_mistakes(
     image_height = side * part.images.shape[1] / part.images.shape[2]
     row_height = image_height + 0.6
     width = max(columns * _CELL, 5.5)
-    height = 0.4 + row_height * -(-len(worst) // columns)
+    height = max(0.4 + row_height * -(-len(worst) // columns), 0.9)
     shown = "" if len(worst) == len(wrong) else f", the {len(worst)} worst first"
-    with _picture(path, width, max(height, 0.9), layout=None) as figure:
+    with _picture(path, width, height, layout=None) as figure:
         if not len(worst):
-            figure.text(0.02, 0.3, "Every image was given its true class.", color=TRAINING)
+            figure.text(0.1 / width, 0.3, "Every image was given its true class.", color=TRAINING)
         title = f"Mistakes: {len(wrong):,} of {len(part):,} test images{shown}"
-        figure.text(0.1 / width, 0.97, title, va="top", fontsize=13, fontweight="bold")
+        figure.text(0.1 / width, 1 - 0.1 / height, title, va="top", fontsize=13, fontweight="bold")
         for place, index in enumerate(worst):
             row, column = divmod(place, columns)
             left, bottom = column * _CELL + 0.1, height - 0.3 - (row + 1) * row_height

@@ -81,7 +81,10 @@ class EpochBar(EpochLines):
 
 class _TimeLeft(ProgressColumn):
     def render(self, task: Task) -> Text:
-        return Text("" if task.time_remaining is None else f"{duration(task.time_remaining)} left", style="cyan")
+        seconds = task.time_remaining
+        if seconds is None:
+            return Text()
+        return Text(f"{seconds:.0f} s left" if seconds < 60 else f"{duration(seconds)} left", style="cyan")
 
 
 def _described(values: Mapping[str, float]) -> str:

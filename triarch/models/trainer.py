@@ -142,8 +142,6 @@ class Trainer(Compilation):
         finally:
             self._learning_plan = None
             self.train(False)
-        if isinstance(self.optimizer, Optimizer) and epochs > initial_epoch:
-            self.optimizer.finalize_variable_values(self.trainable_weights)
         assert self.history is not None
         return self.history
 
@@ -191,18 +189,20 @@ class Trainer(Compilation):
         class_weight: Mapping[int, float] | None = None,
         return_dict: bool = False,
     ) -> Any:
-        """Learn from one batch; the values are running means since the last `reset_metrics`."""
+        """Learn from one batch; the values are those of this batch."""
         self._assert_compiled("train_on_batch")
         batch = prepared((x, y, sample_weight), class_weight)
+        self.reset_metrics()
         with self.mode(True):
             last_logs = self.make_train_function()([batch])
         logs = self.report(last_logs)
         return logs if return_dict else self._as_list(logs)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
-        """Evaluate one batch; the values are running means since the last `reset_metrics`."""
+        """Evaluate one batch; the values are those of this batch."""
         self._assert_compiled("test_on_batch")
         batch = prepared((x, y, sample_weight))
+        self.reset_metrics()
         with self.mode(False), torch.no_grad():
             last_logs = self.make_test_function()([batch])
         logs = self.report(last_logs)
@@ -215,6 +215,11 @@ class Trainer(Compilation):
             return loop.joined([self.make_predict_function()([(x, None, None)])])
 
     # Their parts.
+
+    def finish_training(self) -> None:
+        """Called by `fit` after the last epoch: put averages of the weights in place, where the optimizer has them."""
+        if isinstance(self.optimizer, Optimizer) and self.optimizer.built:
+            self.optimizer.finalize_variable_values(self.trainable_weights)
 
     def _assert_compiled(self, method: str) -> None:
         if not self.compiled:
@@ -261,8 +266,8 @@ class Trainer(Compilation):
         )
 
     def _as_list(self, logs: Mapping[str, float]) -> Any:
-        values = [logs[name] for name in self.metrics_names if name in logs]
-        values += [value for name, value in logs.items() if name not in self.metrics_names]
+        names = [name for name in self.metrics_names if name in logs]
+        values = [logs[name] for name in [*names, *sorted(set(logs) - set(names))]]
         return values[0] if len(values) == 1 else values
 
 

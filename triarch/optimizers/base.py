@@ -84,6 +84,7 @@ class Optimizer(State, Configurable):
         self.gradient_accumulation_steps = gradient_accumulation_steps
 
         self.averages: Tensors = []
+        self._averages_are_in_place = False  # whether `swap_averages` has been called an odd number of times
         self._trainable_variables: Tensors = []
         self._positions: dict[int, int] = {}  # id of a variable -> its place
         self._slots: dict[str, Tensors] = {}
@@ -266,9 +267,12 @@ class Optimizer(State, Configurable):
             torch._foreach_copy_(weights, self.averages)
 
     def finalize_variable_values(self, var_list: Iterable[torch.Tensor]) -> None:
-        """Where `use_ema` is set, give the variables their moving averages as values."""
+        """Where `use_ema` is set, give the variables their moving averages as values, unless they have them."""
         variables = list(var_list)
         if not (self.use_ema and variables):
+            return
+        if self._averages_are_in_place:
+            self.restart_averages()
             return
         averages = [self.averages[self._get_variable_index(variable)] for variable in variables]
         with torch.no_grad():
@@ -284,11 +288,13 @@ class Optimizer(State, Configurable):
             weights = [weight.clone() for weight in self._trainable_variables]
             torch._foreach_copy_(self._trainable_variables, self.averages)
             torch._foreach_copy_(self.averages, weights)
+        self._averages_are_in_place = not self._averages_are_in_place
 
     def restart_averages(self) -> None:
         """Let the moving averages be the weights as they are now."""
         with torch.no_grad():
             torch._foreach_copy_(self.averages, self._trainable_variables)
+        self._averages_are_in_place = False
 
     def exclude_from_weight_decay(
         self, var_list: Iterable[torch.Tensor] | None = None, var_names: Iterable[str] | None = None

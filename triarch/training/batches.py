@@ -40,7 +40,7 @@ def pack_x_y_sample_weight(x: Any, y: Any = None, sample_weight: Any = None) -> 
 def to_tensors(data: Any) -> Any:
     """Arrays, lists of numbers and the like as tensors on the host, without a copy where possible.
 
-    Doubles become `config.floatx()`, as in Keras; other types stay.
+    Floats of other types become `config.floatx()`, as in Keras; other types stay.
     """
     if data is None or isinstance(data, (torch.Tensor, np.ndarray)):
         return _tensor(data)
@@ -75,7 +75,7 @@ def _tensor(array: Any) -> torch.Tensor | None:
         if array.dtype == np.float64:
             array = array.astype(np.float32 if config.floatx() == "float32" else np.float64)
         array = torch.from_numpy(np.ascontiguousarray(array) if not array.dtype.isnative else array)
-    if array.dtype == torch.float64:
+    if array.is_floating_point():
         array = array.to(torch_dtype(config.floatx()))
     return array.detach()
 

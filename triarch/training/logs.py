@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from triarch.callbacks.base import flattened
+
 
 def as_floats(logs: Mapping[str, Any]) -> dict[str, Any]:
     """Logs sorted by name, their scalars as Python floats: the one place where training waits for the device."""
     floats: dict[str, Any] = {}
-    for name in sorted(logs):
-        value = logs[name]
+    for name, value in flattened(logs):
         if isinstance(value, torch.Tensor):
             value = value.detach().float().cpu().numpy()
         floats[name] = float(value) if np.ndim(value) == 0 else value

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Any, Protocol
 
 import torch
 from torch.utils import _pytree as pytree
 
-from triarch.callbacks import CallbackList
+from triarch.callbacks import CallbackList, LazyLogs
 from triarch.training.batches import Batch
 
 Step = Callable[[list[Batch]], Any]
@@ -31,6 +32,7 @@ class Trainee(Protocol):
     def train(self, mode: bool = True) -> Any: ...
     def reset_metrics(self) -> None: ...
     def report(self, last_logs: Any) -> Logs: ...
+    def finish_training(self) -> None: ...
 
 
 def run_training(
@@ -64,10 +66,12 @@ def run_training(
         _check_enough(done, steps_per_epoch, stopped=trainee.stop_training)
         logs = trainee.report(last_logs)
         if validate is not None and validate_at(epoch):
-            logs.update({f"val_{name}": value for name, value in validate().items()})
+            logs |= {f"val_{name}": value for name, value in validate().items()}
+            logs = dict(sorted(logs.items()))
         callbacks.on_epoch_end(epoch, logs)
         if trainee.stop_training or (steps_per_epoch is not None and done < steps_per_epoch):
             break
+    trainee.finish_training()
     callbacks.on_train_end(logs)
 
 
@@ -118,7 +122,7 @@ def run_prediction(
             callbacks.on_predict_batch_begin(done)
             output = step(group)
             outputs.append(output)
-            callbacks.on_predict_batch_end(done + len(group) - 1, {"outputs": output})
+            callbacks.on_predict_batch_end(done + len(group) - 1, LazyLogs(partial(_output_logs, output)))
             done += len(group)
             if trainee.stop_predicting:
                 break
@@ -130,6 +134,10 @@ def run_prediction(
 def joined(outputs: list[Any]) -> Any:
     """A list of (nested) output tensors -> one (nested) array, joined along the first axis."""
     return pytree.tree_map(lambda *parts: as_array(torch.cat(parts)), *outputs)
+
+
+def _output_logs(output: Any) -> Logs:
+    return {"outputs": pytree.tree_map(as_array, output)}
 
 
 def as_array(tensor: torch.Tensor) -> Any:

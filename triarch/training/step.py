@@ -46,7 +46,7 @@ def train_step(model: Any, data: Any) -> LazyLogs:
     """Forward, loss, backward, update, metrics."""
     x, y, sample_weight = unpack_x_y_sample_weight(data)
     y_pred = model(x, training=True)
-    loss = model.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True)
+    loss = model.loss_of(x, y, y_pred, sample_weight, training=True)
     model.track_loss(loss, x)
     weights = model.learning_plan.weights
     if not weights:
@@ -63,7 +63,7 @@ def test_step(model: Any, data: Any) -> LazyLogs:
     """Forward, loss, metrics."""
     x, y, sample_weight = unpack_x_y_sample_weight(data)
     y_pred = model(x, training=False)
-    loss = model.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=False)
+    loss = model.loss_of(x, y, y_pred, sample_weight, training=False)
     model.track_loss(loss, x)
     return model.compute_metrics(x, y, y_pred, sample_weight)
 
