@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -41,7 +42,7 @@ TIER_OF = {unit: tier for tier, units in enumerate(TIERS) for unit in units}
 LAZY_IMPORTS = {
     ("triarch.callbacks.tensorboard", "torch.utils.tensorboard"),
     ("triarch.cli", "triarch.cli.app"),
-    ("triarch.initializers", "scipy.signal"),
+    ("triarch.initializers.constant", "scipy.signal"),
     ("triarch.models.model", "triarch.models.summary"),
     ("triarch.saving.hdf5", "h5py"),
 }
@@ -155,7 +156,7 @@ def public_names(module: ModuleType) -> list[str]:
         for name, value in vars(module).items()
         if not name.startswith("_")
         and not isinstance(value, (ModuleType, TypeVar))
-        and getattr(value, "__module__", module.__name__) == module.__name__
+        and (inspect.ismethod(value) or getattr(value, "__module__", module.__name__) == module.__name__)
     )
 
 

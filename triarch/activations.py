@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from triarch import registry
 from triarch.registry import register
-from triarch.serialization import resolve, serialize_keras_object
+from triarch.serialization import Lookup, resolve
 from triarch.variable import as_float_tensor
 
 _FAMILY = "keras.activations"
@@ -235,12 +234,4 @@ def get(identifier: Any) -> Callable[..., Any]:
     return linear if identifier is None else resolve(_FAMILY, identifier)
 
 
-def serialize(activation: Callable[..., Any]) -> Any:
-    """The name of one of triarch's activations, or the config of a registered one."""
-    return serialize_keras_object(activation)
-
-
-def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Callable[..., Any]:
-    """The activation that `serialize` described."""
-    with registry.custom_object_scope(custom_objects or {}):
-        return resolve(_FAMILY, config)
+serialize, deserialize = Lookup(_FAMILY).serialize, Lookup(_FAMILY).deserialize

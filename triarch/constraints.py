@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-from triarch import config, registry
+from triarch import config
 from triarch.registry import register
-from triarch.serialization import Configurable, resolve, serialize_keras_object
+from triarch.serialization import Configurable, Lookup
 from triarch.variable import as_float_tensor
 
 _FAMILY = "keras.constraints"
@@ -84,20 +84,6 @@ class MinMaxNorm(Constraint):
         return w * (desired / (config.epsilon() + norms))
 
 
-def get(identifier: Any) -> Any:
-    """The constraint that a name, class, config or function stands for; None for None."""
-    return resolve(_FAMILY, identifier)
-
-
-def serialize(constraint: Any) -> Any:
-    """The constraint as plain data."""
-    return serialize_keras_object(constraint)
-
-
-def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
-    """The constraint that `serialize` described."""
-    with registry.custom_object_scope(custom_objects or {}):
-        return resolve(_FAMILY, config)
-
-
+_lookup = Lookup(_FAMILY)
+get, serialize, deserialize = _lookup.get, _lookup.serialize, _lookup.deserialize
 max_norm, non_neg, unit_norm, min_max_norm = MaxNorm, NonNeg, UnitNorm, MinMaxNorm

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from triarch import config, registry
+from triarch import config
 from triarch.registry import register
-from triarch.serialization import Configurable, resolve, serialize_keras_object
+from triarch.serialization import Configurable, Lookup
 from triarch.variable import as_float_tensor
 
 _FAMILY = "keras.regularizers"
@@ -94,20 +93,6 @@ class OrthogonalRegularizer(Regularizer):
         return self.factor * cosines.triu(1).abs().sum() / (count * (count - 1) / 2)
 
 
-def get(identifier: Any) -> Any:
-    """The regularizer that a name, class, config or function stands for; None for None."""
-    return resolve(_FAMILY, identifier)
-
-
-def serialize(regularizer: Any) -> Any:
-    """The regularizer as plain data."""
-    return serialize_keras_object(regularizer)
-
-
-def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
-    """The regularizer that `serialize` described."""
-    with registry.custom_object_scope(custom_objects or {}):
-        return resolve(_FAMILY, config)
-
-
+_lookup = Lookup(_FAMILY)
+get, serialize, deserialize = _lookup.get, _lookup.serialize, _lookup.deserialize
 l1, l2, l1_l2, orthogonal_regularizer = L1, L2, L1L2, OrthogonalRegularizer

@@ -265,3 +265,23 @@ def resolve(family: str, identifier: Any) -> Any:
         f"Expected the name of a {kind}, an instance, a function or a config. Received: {identifier!r} of type "
         f"{type(identifier).__name__}"
     )
+
+
+class Lookup:
+    """What every family offers its users: its members by name (`get`), as plain data (`serialize`) and back."""
+
+    def __init__(self, family: str) -> None:
+        self._family = family
+
+    def get(self, identifier: Any) -> Any:
+        """What a name, class, config, function or instance stands for; None for None."""
+        return resolve(self._family, identifier)
+
+    def serialize(self, member: Any) -> Any:
+        """The member as plain data."""
+        return serialize_keras_object(member)
+
+    def deserialize(self, config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
+        """The member that `serialize` described."""
+        with registry.custom_object_scope(custom_objects or {}):
+            return resolve(self._family, config)

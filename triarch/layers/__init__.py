@@ -5,7 +5,6 @@ from triarch.layers.base import Layer
 from triarch.layers.convolutional import Conv1D, Conv2D, Conv3D, Convolution1D, Convolution2D, Convolution3D
 from triarch.layers.core import Dense, Identity, Lambda, Rescaling
 from triarch.layers.input import Input, InputLayer
-from triarch.layers.lookup import deserialize, get, serialize
 from triarch.layers.pooling import (
     AveragePooling1D,
     AveragePooling2D,
@@ -40,6 +39,10 @@ from triarch.layers.regularization import (
     SpatialDropout3D,
 )
 from triarch.layers.shaping import Flatten, Permute, RepeatVector, Reshape
+from triarch.serialization import Lookup
+
+_lookup = Lookup("keras.layers")
+get, serialize, deserialize = _lookup.get, _lookup.serialize, _lookup.deserialize
 
 __all__ = [
     "ELU",

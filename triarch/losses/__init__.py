@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from triarch import registry
 from triarch.losses.base import (
     FAMILY,
     Loss,
@@ -51,7 +47,7 @@ from triarch.losses.sparse import (
     sparse_categorical_crossentropy,
 )
 from triarch.losses.structured import CTC, Circle, Dice, Tversky, circle, ctc, dice, tversky
-from triarch.serialization import resolve, serialize_keras_object
+from triarch.serialization import Lookup
 
 mse = MSE = mean_squared_error
 mae = MAE = mean_absolute_error
@@ -66,22 +62,8 @@ CategoricalCrossEntropy = CategoricalCrossentropy
 CategoricalFocalCrossEntropy = CategoricalFocalCrossentropy
 SparseCategoricalCrossEntropy = SparseCategoricalCrossentropy
 
-
-def get(identifier: Any) -> Any:
-    """The loss that a name, class, config or function stands for; None for None. Names of functions give functions."""
-    return resolve(FAMILY, identifier)
-
-
-def serialize(loss: Any) -> Any:
-    """The loss as plain data."""
-    return serialize_keras_object(loss)
-
-
-def deserialize(name: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
-    """The loss that `serialize` described."""
-    with registry.custom_object_scope(custom_objects or {}):
-        return resolve(FAMILY, name)
-
+_lookup = Lookup(FAMILY)
+get, serialize, deserialize = _lookup.get, _lookup.serialize, _lookup.deserialize
 
 __all__ = [
     "BCE",

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from triarch import registry
 from triarch.losses import (
     bce,
     binary_crossentropy,
@@ -79,28 +75,14 @@ from triarch.metrics.operating_points import (
     SpecificityAtSensitivity,
 )
 from triarch.metrics.regression import R2Score
-from triarch.serialization import resolve, serialize_keras_object
+from triarch.serialization import Lookup
 
 BinaryCrossEntropy = BinaryCrossentropy
 CategoricalCrossEntropy = CategoricalCrossentropy
 SparseCategoricalCrossEntropy = SparseCategoricalCrossentropy
 
-
-def get(identifier: Any) -> Any:
-    """The metric that a name, class, config or function stands for; None for None. Names give metric objects."""
-    return resolve(FAMILY, identifier)
-
-
-def serialize(metric: Any) -> Any:
-    """The metric as plain data."""
-    return serialize_keras_object(metric)
-
-
-def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
-    """The metric that `serialize` described."""
-    with registry.custom_object_scope(custom_objects or {}):
-        return resolve(FAMILY, config)
-
+_lookup = Lookup(FAMILY)
+get, serialize, deserialize = _lookup.get, _lookup.serialize, _lookup.deserialize
 
 __all__ = [
     "AUC",

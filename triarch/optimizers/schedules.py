@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import ceil, cos, floor, log, pi
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from triarch import registry
-from triarch.serialization import Configurable, deserialize_keras_object, resolve, serialize_keras_object
+from triarch.serialization import Configurable, Lookup
 
 FAMILY = "keras.optimizers.schedules"
 
@@ -223,16 +223,5 @@ class CosineDecayRestarts(_Formula):
         return self.initial_learning_rate * ((1 - self.alpha) * wave + self.alpha)
 
 
-def get(identifier: Any) -> Any:
-    """A schedule from its config or name, or the schedule itself."""
-    return resolve(FAMILY, identifier)
-
-
-def serialize(learning_rate_schedule: LearningRateSchedule) -> dict[str, Any]:
-    """The schedule as plain data."""
-    return serialize_keras_object(learning_rate_schedule)
-
-
-def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
-    """The schedule that `serialize` described."""
-    return deserialize_keras_object({"module": FAMILY, **config}, custom_objects)
+_lookup = Lookup(FAMILY)
+get, serialize, deserialize = _lookup.get, _lookup.serialize, _lookup.deserialize
