@@ -9,10 +9,12 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -25,8 +27,15 @@ from triarch.cli.output import CommandError, duration
 from triarch.datasets import digits
 
 COMMAND = [sys.executable, "-c", "from triarch.cli import main; main()"]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "80"}
+ENVIRONMENT = {**os.environ, "COLUMNS": "80"}
 RESULTS = {"model.keras", "history.csv", "curves.png", "confusion.png", "mistakes.png", "report.json"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _threads_as_before() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
 
 
 def run(*arguments: object) -> tuple[int, str, str]:
@@ -93,6 +102,7 @@ def test_the_demo_learns_the_digits(demo: tuple[Path, str]) -> None:
     assert report["test"]["images"] == 359
     assert report["arguments"]["seed"] == 1
     assert report["interrupted"] is False
+    assert report["machine"]["threads"] == 1
     assert report["versions"]["triarch"] == triarch.__version__
     assert f"Test accuracy {100 * report['test']['accuracy']:.2f} %" in output
     assert f"runs/{folder.name}/mistakes.png" in output

@@ -60,7 +60,8 @@ def draw_curves(path: Path, rows: Sequence[Mapping[str, float]], title: str) -> 
             axes.set_title(label)
             axes.set_xlabel("Epoch")
             axes.grid(axis="y")
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+            axes.set_xlim(0.5, len(epochs) + 0.5)
             for key, text, color in ((name, "training", TRAINING), (f"val_{name}", "validation", VALIDATION)):
                 values = [row[key] for row in rows]
                 axes.plot(epochs, values, color=color, linewidth=2, marker="o", markersize=4, label=text)

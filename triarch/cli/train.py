@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
 
 from triarch import callbacks, optimizers
@@ -35,6 +36,7 @@ from triarch.random import set_random_seed
 INTERRUPTED = 130  # exit code, as shells have it
 CURVES, CONFUSION, MISTAKES = "curves.png", "confusion.png", "mistakes.png"
 _IMAGES_IN_ALL = 400_000  # shown to the network where the user does not say how many epochs
+_SMALL_IMAGE = 16 * 16  # numbers; threads that wait for each other cost more than they gain up to here
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,9 @@ def train(
     batch_size: Annotated[int, typer.Option(min=1, help="Images in a training step.")] = 32,
     lr: Annotated[float, typer.Option(help="Learning rate of Adam at the start; it falls to 0 along a cosine.")] = 2e-3,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed repeats a run on a CPU exactly.")] = 1,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Processor threads; default: 1 for grey images up to 16x16, else all.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Result folder; default: runs/<date>-<data>-<model>.")] = None,
 ) -> None:
     """Train a network on images and write model, curves, confusion, mistakes and a report into a result folder."""
@@ -84,6 +89,8 @@ def train(
     if not 0 < lr < math.inf:
         raise CommandError(f"--lr must be a positive number. Received: {lr}")
     run = _prepare(data, model, epochs, batch_size, lr, seed, out)
+    if threads or run.data_set.train.images[0].size <= _SMALL_IMAGE:
+        torch.set_num_threads(threads or 1)
     learning_started = time.perf_counter()
     rows = _learn(run)
     seconds = {"training": time.perf_counter() - learning_started}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -38,6 +39,7 @@ class Compilation(Layer):
         self._compiled_metrics: CompiledMetrics | None = None
         self._loss_tracker = Mean(name="loss")
         self._learning_plan: step.LearningPlan | None = None
+        self._loss_takes_training = "training" in inspect.signature(self.compute_loss).parameters
 
     def compile(
         self,
@@ -75,7 +77,8 @@ class Compilation(Layer):
             )
         output_names = getattr(self, "output_names", None)
         compiled_loss = None if loss is None else CompiledLoss(loss, loss_weights, output_names)
-        compiled_metrics = CompiledMetrics(metrics, weighted_metrics, output_names)
+        has_metrics = metrics is not None or weighted_metrics is not None
+        compiled_metrics = CompiledMetrics(metrics, weighted_metrics, output_names) if has_metrics else None
         chosen = optimizers.get(optimizer)
         self.optimizer = step.TorchOptimizer(chosen) if isinstance(chosen, torch.optim.Optimizer) else chosen
         object.__setattr__(self, "loss", loss)  # a loss that is a torch module is no part of the model
@@ -136,6 +139,12 @@ class Compilation(Layer):
             )
         return sum(terms)  # type: ignore[return-value]
 
+    def loss_of(self, x: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool) -> torch.Tensor:
+        """`compute_loss`, which may have been overridden without its argument `training`."""
+        if self._loss_takes_training:
+            return self.compute_loss(x, y, y_pred, sample_weight, training=training)
+        return self.compute_loss(x, y, y_pred, sample_weight)
+
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Count a batch in and give the values so far, read only when looked at; may be overridden."""
         if self._compiled_metrics is not None:
@@ -150,32 +159,39 @@ class Compilation(Layer):
     def get_metrics_result(self) -> dict[str, Any]:
         """The value of every metric since the last reset, by name."""
         results: dict[str, Any] = {}
-        compiled = self._compiled_metrics.metrics if self._compiled_metrics else []
         for metric in self.metrics:
-            if not any(metric is other for other in compiled):
-                value = metric.result()
-                results.update(value if isinstance(value, dict) else {metric.name: value})
-        if self._compiled_metrics is not None:
-            results.update(self._compiled_metrics.result())
+            value = metric.result()
+            results.update(value if isinstance(value, dict) else {metric.name: value})
         return results
 
     @property
     def metrics(self) -> list[Metric]:
-        """The running loss, metrics kept as attributes of the model or its layers, those of `compile`."""
+        """The running loss, the metrics of `compile` as one, the outputs' losses, then metrics kept as attributes.
+
+        Attributes of the model and of the layers inside count, those of models inside do not.
+        """
         found: list[Metric] = [self._loss_tracker] if self.compiled else []
+        if self._compiled_metrics is not None:
+            found.append(self._compiled_metrics)
+        if self._compiled_loss is not None:
+            found.extend(self._compiled_loss.metrics)
         for module in self.modules():
-            for name, value in vars(module).items():
-                if not name.startswith("_"):
-                    found.extend(_metrics_in(value))
-        for compiled in (self._compiled_loss, self._compiled_metrics):
-            if compiled is not None:
-                found.extend(compiled.metrics)
+            if module is self or not isinstance(module, Compilation):
+                for name, value in vars(module).items():
+                    if name not in _KEPT_BY_COMPILE:
+                        found.extend(_metrics_in(value))
         return list({id(metric): metric for metric in found}.values())
 
     @property
     def metrics_names(self) -> list[str]:
         """The names under which values are reported, in the order of `evaluate`'s list."""
-        return list(self.get_metrics_result())
+        return self.in_order(self.get_metrics_result())
+
+    def in_order(self, names: Iterable[str]) -> list[str]:
+        """Names of reported values in Keras's order: names of metrics as they come, then the rest by the alphabet."""
+        single = [part for metric in self.metrics for part in getattr(metric, "metrics", [metric])]
+        known = [name for name in dict.fromkeys(metric.name for metric in single) if name in names]
+        return known + sorted(set(names) - set(known))
 
     def reset_metrics(self) -> None:
         """Start counting anew."""
@@ -184,7 +200,7 @@ class Compilation(Layer):
 
     def report(self, last_logs: Any) -> dict[str, float]:
         """The values to report for a whole pass: the metrics', or what an overridden step returned."""
-        if isinstance(last_logs, Mapping) and not isinstance(last_logs, LazyLogs):
+        if isinstance(last_logs, Mapping) and (not isinstance(last_logs, LazyLogs) or last_logs.changed):
             results = self.get_metrics_result() if self.metrics else {}
             if set(results) != set(last_logs):
                 return as_floats(last_logs)
@@ -193,6 +209,9 @@ class Compilation(Layer):
     def forget_functions(self) -> None:
         """Let the functions of the loops be made anew at the next use."""
         raise NotImplementedError
+
+
+_KEPT_BY_COMPILE = frozenset({"_loss_tracker", "_compiled_loss", "_compiled_metrics", "_compile_arguments"})
 
 
 def _metrics_in(value: Any) -> Iterator[Metric]:

@@ -266,8 +266,7 @@ class Trainer(Compilation):
         )
 
     def _as_list(self, logs: Mapping[str, float]) -> Any:
-        names = [name for name in self.metrics_names if name in logs]
-        values = [logs[name] for name in [*names, *sorted(set(logs) - set(names))]]
+        values = [logs[name] for name in self.in_order(logs)]
         return values[0] if len(values) == 1 else values
 
 
