@@ -76,7 +76,7 @@ def test_steps_with_own_trackers_and_logs():
             self.tracker = keras.metrics.Mean(name="my_loss")
 
         def train_step(self, data):
-            loss = self(data[0], training=True).square().mean()
+            loss = self(data, training=True).square().mean()  # x alone comes as it is
             self.zero_grad()
             loss.backward()
             with torch.no_grad():

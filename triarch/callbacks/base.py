@@ -58,7 +58,7 @@ def lazy_logs(logs: Mapping[str, Any] | None) -> Mapping[str, Any]:
     if logs is None:
         return {}
     if isinstance(logs, LazyLogs) and not logs.changed:
-        return logs
+        return LazyLogs(logs.copy)  # what a callback adds is no part of what the step reported
     return LazyLogs(lambda: {name: _plain(value) for name, value in flattened(logs)})
 
 

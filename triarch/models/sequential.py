@@ -95,6 +95,8 @@ class Sequential(Model):
     def call(self, inputs: Any) -> Any:
         """Layer after layer."""
         if self.input_layer is not None:
+            if isinstance(inputs, (list, tuple)) and len(inputs) == 1:
+                inputs = inputs[0]
             inputs = self.input_layer.standardize(inputs, self)
         for layer in self._stack:
             inputs = layer(inputs)

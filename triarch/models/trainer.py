@@ -13,7 +13,7 @@ from triarch.callbacks import CallbackList, History
 from triarch.models.compilation import Compilation
 from triarch.optimizers import Optimizer
 from triarch.training import loop, step
-from triarch.training.batches import Batch
+from triarch.training.batches import Batch, pack_x_y_sample_weight, unpack_x_y_sample_weight
 from triarch.training.sources import ArraySource, Source, limited, make_source, prepared
 
 Verbosity = int | str
@@ -63,7 +63,7 @@ class Trainer(Compilation):
         if self.predict_function is None or force:
 
             def predict_batches(batches: list[Batch]) -> Any:
-                outputs = [self.predict_step(batch) for batch in batches]
+                outputs = [self.predict_step(pack_x_y_sample_weight(*batch)) for batch in batches]
                 return outputs[0] if len(outputs) == 1 else step.concatenated(outputs)
 
             self.predict_function = predict_batches
@@ -235,10 +235,7 @@ class Trainer(Compilation):
     def _validation(self, data: Any, batch_size: int | None, steps: int | None) -> Source | None:
         if data is None:
             return None
-        if isinstance(data, (tuple, list)) and len(data) in (2, 3):
-            source = make_source(data[0], data[1], data[2] if len(data) == 3 else None, batch_size)
-        else:
-            source = make_source(data, batch_size=batch_size)
+        source = make_source(*unpack_x_y_sample_weight(data), batch_size=batch_size)
         if isinstance(source, ArraySource):
             source.check_finite()
         return source
@@ -274,7 +271,7 @@ def _last_of(one_step: Any) -> loop.Step:
     def run(batches: list[Batch]) -> Any:
         logs = None
         for batch in batches:
-            logs = one_step(batch)
+            logs = one_step(pack_x_y_sample_weight(*batch))  # an own step may start with `x, y = data`
         return logs
 
     return run

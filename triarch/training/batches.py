@@ -29,12 +29,12 @@ def unpack_x_y_sample_weight(data: Any) -> Batch:
 
 
 def pack_x_y_sample_weight(x: Any, y: Any = None, sample_weight: Any = None) -> Any:
-    """The shortest tuple that holds what is there; `x` itself where it is alone and no container."""
+    """The shortest tuple that holds what is there; `x` itself where it is alone and no list or tuple."""
     if sample_weight is not None:
         return x, y, sample_weight
     if y is not None:
         return x, y
-    return (x,) if isinstance(x, (list, tuple, dict)) else x
+    return (x,) if isinstance(x, (list, tuple)) else x
 
 
 def to_tensors(data: Any) -> Any:

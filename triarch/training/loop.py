@@ -63,6 +63,13 @@ def run_training(
             if trainee.stop_training:
                 break
         trainee.train(False)
+        if done == 0 and epoch > epochs.start:
+            warnings.warn(
+                f"The data gave no batch in epoch {epoch + 1}, where training ends. A generator can be gone through "
+                "only once: make it endless, and say how long an epoch is by `steps_per_epoch`.",
+                stacklevel=3,
+            )
+            break
         _check_enough(done, steps_per_epoch, stopped=trainee.stop_training)
         logs = trainee.report(last_logs)
         if validate is not None and validate_at(epoch):

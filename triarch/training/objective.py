@@ -144,7 +144,8 @@ class CompiledLoss:
         chosen = per_output(self._loss, outputs, "loss", shared=is_shared)
         weights = per_output(1.0 if self._weights is None else self._weights, outputs, "loss_weights", shared=True)
         prefixes = dict(zip(outputs, report_prefixes(y_pred, self._output_names), strict=True))
-        used = [name for name in outputs if chosen[name] is not None]
+        order = self._loss if isinstance(self._loss, dict) else outputs
+        used = [name for name in order if chosen[name] is not None]
         if not used:
             raise ValueError("No loss was given for any output of the model: set `loss` in `compile`.")
         targets = matched(y_true, outputs, used)
@@ -168,12 +169,13 @@ class CompiledMetrics(Metric):
 
     def __init__(self, plain: Any, weighted: Any = None, output_names: Sequence[str] | None = None) -> None:
         super().__init__(name="compile_metrics")
-        self._settings = (plain, weighted)
+        self.plain = plain
+        self.weighted = weighted
         self._output_names = output_names
         self._plan: list[tuple[str, Metric, bool]] | None = None  # (output, metric, weighted)
         self.metrics: list[Metric] = []
         self._names: list[str] = []
-        for setting in self._settings:
+        for setting in (plain, weighted):
             _check_names(setting, _NAMES_BY_SHAPE, metrics.get)
 
     @property
@@ -220,7 +222,7 @@ class CompiledMetrics(Metric):
         outputs = list(predictions)
         chosen = [
             (output, identifier, is_weighted)
-            for setting, is_weighted in zip(self._settings, (False, True), strict=True)
+            for setting, is_weighted in ((self.plain, False), (self.weighted, True))
             for output, identifiers in _metrics_per_output(setting, outputs).items()
             for identifier in identifiers
         ]
