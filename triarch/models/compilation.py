@@ -16,9 +16,10 @@ from triarch.metrics import Mean, Metric
 from triarch.optimizers import Optimizer
 from triarch.serialization import deserialize_keras_object, serialize_keras_object
 from triarch.training import step
-from triarch.training.compiled import compiled_call
+from triarch.training.compiled_loss import CompiledLoss
+from triarch.training.compiled_metrics import CompiledMetrics
 from triarch.training.logs import as_floats
-from triarch.training.objective import CompiledLoss, CompiledMetrics
+from triarch.training.torch_compile import compiled_call
 
 
 class Compilation(Layer):

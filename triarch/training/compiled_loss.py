@@ -1,0 +1,86 @@
+"""The loss of `compile`, laid out for the outputs that a model really has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from triarch import losses
+from triarch.losses import Loss, LossFunctionWrapper
+from triarch.metrics import Mean, Metric
+from triarch.training.naming import by_shape, check_names, numbered, object_name
+from triarch.training.outputs import matched, named_outputs, per_output, report_prefixes, sole, target_of
+
+
+def make_loss(identifier: Any, y_true: Tensor, y_pred: Tensor) -> Loss:
+    """A loss from whatever names or is one; a plain function is averaged over the batch."""
+    loss = losses.get(by_shape(identifier, y_true, y_pred))
+    if isinstance(loss, Loss):
+        return loss
+    return LossFunctionWrapper(loss, name=identifier if isinstance(identifier, str) else object_name(loss))
+
+
+class CompiledLoss:
+    """The sum of the outputs' weighted losses; with several outputs also a running mean of each (`metrics`)."""
+
+    def __init__(self, loss: Any, loss_weights: Any = None, output_names: Sequence[str] | None = None) -> None:
+        self._loss = loss
+        self._weights = loss_weights
+        self._output_names = output_names
+        self._single: Any = None  # the one loss of a model with one output, which is the common case
+        self._terms: list[tuple[str, Any, float, Mean | None]] | None = None
+        check_names(loss, ("crossentropy", "ce"), losses.get)
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """The running means of the single outputs' losses."""
+        return [tracker for *_, tracker in self._terms or () if tracker is not None]
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
+        """The loss of a batch, a scalar."""
+        if self._single is not None and isinstance(y_pred, torch.Tensor):
+            if y_true is None:
+                raise ValueError("The compiled loss needs targets, but the data have no y. Received: y=None")
+            return self._single(sole(y_true), y_pred, sole(sample_weight))
+        if self._terms is None:
+            self._lay_out(y_true, y_pred)
+            return self(y_true, y_pred, sample_weight)
+        predictions = named_outputs(y_pred, self._output_names)
+        targets = matched(y_true, list(predictions), [name for name, *_ in self._terms])
+        weights = per_output(sample_weight, list(predictions), "sample_weight", shared=True)
+        total: Any = 0.0
+        for name, loss, weight, tracker in self._terms:
+            value = loss(target_of(targets, name), predictions[name], weights[name])
+            if tracker is not None:
+                tracker.update_state(value.detach(), sample_weight=len(predictions[name]))
+            total = total + (value if weight == 1 else weight * value)
+        return total
+
+    def _lay_out(self, y_true: Any, y_pred: Any) -> None:
+        predictions = named_outputs(y_pred, self._output_names)
+        outputs = list(predictions)
+        is_shared = not isinstance(self._loss, (dict, list, tuple))
+        chosen = per_output(self._loss, outputs, "loss", shared=is_shared)
+        weights = per_output(1.0 if self._weights is None else self._weights, outputs, "loss_weights", shared=True)
+        prefixes = dict(zip(outputs, report_prefixes(y_pred, self._output_names), strict=True))
+        order = self._loss if isinstance(self._loss, dict) else outputs
+        used = [name for name in order if chosen[name] is not None]
+        if not used:
+            raise ValueError("No loss was given for any output of the model: set `loss` in `compile`.")
+        targets = matched(y_true, outputs, used)
+        made = {name: make_loss(chosen[name], target_of(targets, name), predictions[name]) for name in used}
+        labels = numbered([f"{prefixes[name] or made[name].name}_loss" for name in used])
+        self._terms = [
+            (
+                name,
+                made[name],
+                1.0 if weights[name] is None else float(weights[name]),
+                Mean(name=label) if len(used) > 1 else None,
+            )
+            for name, label in zip(used, labels, strict=True)
+        ]
+        if not isinstance(y_pred, (dict, list, tuple)) and self._terms[0][2] == 1:
+            self._single = self._terms[0][1]
