@@ -1,5 +1,7 @@
 """`fit`, `evaluate` and `predict` on every kind of data, and what they refuse."""
 
+import copy
+import pickle
 import shutil
 
 import numpy as np
@@ -299,6 +301,16 @@ BAD_DATA = {
         lambda m: m.fit(X, Y, class_weight={0: 1.0}, sample_weight=np.ones(50), verbose=0),
         "not both",
     ),
+    "metrics in the place of loss weights": (lambda m: m.compile("adam", "mse", ["accuracy"]), "loss_weights must be"),
+    "validation data without targets": (lambda m: m.fit(X, Y, validation_data=X, verbose=0), "validation_data must be"),
+    "loss in NumPy": (
+        lambda m: (m.compile("adam", lambda y, p: np.abs(p.detach().numpy()).mean()), m.fit(X, Y, verbose=0)),
+        "NumPy's give no gradient",
+    ),
+    "batch size 3.5": (lambda m: m.fit(X, Y, batch_size=3.5, verbose=0), r"batch_size.*3\.5"),
+    "labels between classes": (lambda m: m.fit(X, Y + 0.5, verbose=0), r"Class numbers are integers.*\.5"),
+    "infinite targets": (lambda m: m.fit(X, np.full(50, np.inf), verbose=0), "y holds 50 NaN or infinite"),
+    "negative learning rate": (lambda m: m.compile(triarch.optimizers.SGD(-1.0)), "must not be negative"),
     "four parts": (lambda m: m.fit(iter([(X, Y, Y, Y)]), verbose=0), "4 parts"),
 }
 
@@ -331,3 +343,29 @@ def test_a_model_without_weights_is_refused():
 def test_data_that_run_out_are_reported():
     with pytest.warns(UserWarning, match="ran out after 5 of 7 steps"):
         classifier().fit(generator(), steps_per_epoch=7, epochs=2, verbose=0)
+
+
+@pytest.mark.parametrize("way", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_copy_made_after_fit_trains_itself(way):
+    model = classifier()
+    model.fit(X, Y, verbose=0)
+    before = model.get_weights()
+    twin = way(model)
+    losses = twin.fit(X, Y, epochs=3, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+    for old, kept, moved in zip(before, model.get_weights(), twin.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, kept)
+        assert not np.array_equal(old, moved)
+
+
+def test_torch_losses_take_predictions_first():
+    model, other = classifier(loss=torch.nn.CrossEntropyLoss()), classifier()
+    model.layers[-1].activation = other.layers[-1].activation = triarch.activations.linear
+    other.compile("adam", triarch.losses.SparseCategoricalCrossentropy(from_logits=True))
+    mine = model.fit(X, Y, shuffle=False, verbose=0).history["loss"]
+    assert mine == pytest.approx(other.fit(X, Y, shuffle=False, verbose=0).history["loss"])
+    with pytest.raises(ValueError, match="reduction='none'"):
+        model.fit(X, Y, class_weight={0: 2.0}, verbose=0)
+    binary = triarch.Sequential([layers.Input((4,)), layers.Dense(1)])
+    binary.compile("adam", torch.nn.BCEWithLogitsLoss())
+    binary.evaluate(X, Y[:, None], verbose=0)

@@ -7,6 +7,7 @@ values at start; `ENVIRONMENT` is the complete list of those that triarch reads.
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -82,7 +83,7 @@ def device() -> torch.device:
     """The device of new weights and of data given as arrays."""
     if _device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(_device)
+    return _checked_device(_device)
 
 
 def set_device(value: str | torch.device) -> None:
@@ -92,10 +93,20 @@ def set_device(value: str | torch.device) -> None:
     """
     global _device
     if value != "auto":
-        chosen = torch.device(value)
-        if chosen.type == "cuda" and not torch.cuda.is_available():
-            raise RuntimeError(f"PyTorch sees no CUDA device here, so the device cannot be set. Received: {value!r}")
+        _checked_device(value)
     _device = str(value)
+
+
+@cache
+def _checked_device(value: str | torch.device) -> torch.device:
+    source = "TRIARCH_DEVICE or `set_device`"
+    try:
+        chosen = torch.device(value)
+    except RuntimeError as error:
+        raise ValueError(f"{source} must be 'auto', 'cpu', 'cuda' or 'cuda:<number>'. Received: {value!r}") from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"{source} asks for CUDA, but PyTorch sees no CUDA device here. Received: {value!r}")
+    return chosen
 
 
 def home() -> Path:

@@ -115,9 +115,16 @@ def lookup(family: str, name: str) -> Any:
         known = _families.get(family, {})
         near = difflib.get_close_matches(name, known, n=3)
         hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Known names: {sorted(known)}."
-        kind = family.rpartition(".")[2].removesuffix("s")
-        raise ValueError(f"Unknown {kind} {name!r}. {hint} A class or function of yours can be passed itself.")
+        raise ValueError(
+            f"Unknown {kind_of(family)} {name!r}. {hint} A class or function of yours can be passed itself."
+        )
     return found
+
+
+def kind_of(family: str) -> str:
+    """What a member of a family is called: `"keras.losses"` -> `"loss"`."""
+    plural = family.rpartition(".")[2]
+    return plural.removesuffix("es") if plural.endswith("sses") else plural.removesuffix("s")
 
 
 def to_snake_case(name: str) -> str:

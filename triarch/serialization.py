@@ -260,10 +260,9 @@ def resolve(family: str, identifier: Any) -> Any:
         return identifier()
     if callable(identifier) or hasattr(identifier, "get_config"):
         return identifier
-    kind = family.rpartition(".")[2].removesuffix("s")
     raise TypeError(
-        f"Expected the name of a {kind}, an instance, a function or a config. Received: {identifier!r} of type "
-        f"{type(identifier).__name__}"
+        f"Expected the name of a {registry.kind_of(family)}, an instance, a function or a config. "
+        f"Received: {identifier!r} of type {type(identifier).__name__}"
     )
 
 

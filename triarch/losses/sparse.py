@@ -26,7 +26,7 @@ def sparse_categorical_crossentropy(
     """
     logits = None if from_logits else logits_of(y_pred, "softmax", axis)
     scores = as_float_tensor(y_pred) if logits is None else logits
-    labels = as_tensor(y_true, torch.int64, scores.device)
+    labels = _as_class_numbers(y_true, scores.device)
     if labels.ndim == scores.ndim and labels.shape[axis] == 1:
         labels = labels.squeeze(axis)
     if axis not in (-1, scores.ndim - 1):
@@ -46,6 +46,13 @@ def sparse_categorical_crossentropy(
     if ignore_class is not None:
         losses._mask = labels != ignore_class  # type: ignore[attr-defined]
     return losses
+
+
+def _as_class_numbers(labels: Any, device: torch.device) -> torch.Tensor:
+    labels = as_tensor(labels, device=device)
+    if labels.is_floating_point() and not labels.is_cuda and not torch.equal(labels, labels.trunc()):
+        raise ValueError(f"Class numbers are integers. Received: {labels[labels != labels.trunc()][0].item()}")
+    return labels.long()
 
 
 def _check_label_shape(labels: torch.Tensor, scores: torch.Tensor) -> None:
@@ -136,7 +143,12 @@ class SparseCategoricalCrossentropy(Loss):
         if logits.dtype is not self._torch_dtype:
             logits = logits.to(self._torch_dtype)
         try:
-            return F.cross_entropy(logits, y_true.long(), reduction=self._fused_reduction, ignore_index=_NO_LABEL)
+            return F.cross_entropy(
+                logits,
+                _as_class_numbers(y_true, logits.device),
+                reduction=self._fused_reduction,
+                ignore_index=_NO_LABEL,
+            )
         except IndexError:
             raise _label_error(y_true, logits.shape[1]) from None
 

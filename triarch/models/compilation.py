@@ -87,9 +87,7 @@ class Compilation(Layer):
         self.run_eagerly = bool(run_eagerly)
         self.jit_compile = jit_compile is True and not run_eagerly
         self.steps_per_execution = int(steps_per_execution)
-        vars(self).pop("call", None)
-        if self.jit_compile:
-            vars(self)["call"] = compiled_call(self.call)
+        self.compile_call()
         self.forget_functions()
         self._compile_arguments = {
             "optimizer": optimizer,
@@ -102,6 +100,12 @@ class Compilation(Layer):
             "jit_compile": jit_compile is True,
         }
         self.compiled = True
+
+    def compile_call(self) -> None:
+        """Put `torch.compile` around the model's call, or take it away, as `jit_compile` says."""
+        vars(self).pop("call", None)
+        if self.jit_compile:
+            vars(self)["call"] = compiled_call(self.call)
 
     def get_compile_config(self) -> dict[str, Any] | None:
         """The arguments of `compile` as plain data, for files; None for a model that was not compiled."""

@@ -77,11 +77,10 @@ class Model(Trainer):
             if not -len(layers) <= index < len(layers):
                 raise ValueError(f"The model has {len(layers)} layers. Received: index={index}")
             return layers[index]
-        for layer in layers:
-            if name is not None and getattr(layer, "name", None) == name:
-                return layer
-        names = [getattr(layer, "name", type(layer).__name__) for layer in layers]
-        raise ValueError(f"No layer is called {name!r}. Layers: {names}")
+        names = [getattr(layer, "name", registry.to_snake_case(type(layer).__name__)) for layer in layers]
+        if name not in names:
+            raise ValueError(f"The model has no layer of this name. Received: {name!r}. Layers: {names}")
+        return layers[names.index(name)]
 
     def summary(
         self,

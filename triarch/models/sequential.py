@@ -32,6 +32,8 @@ class Sequential(Model):
         self._stack: list[torch.nn.Module] = []
         self.input_layer: InputLayer | None = None
         self._shapes: list[Any] = []  # of the input and of every layer's output, once the input's is known
+        if isinstance(layers, torch.nn.Module):
+            raise ValueError(f"A Sequential model takes a list of layers. Received: one layer, {layers!r}")
         for layer in layers or ():
             self.add(layer)
 
@@ -42,6 +44,8 @@ class Sequential(Model):
         if isinstance(layer, InputLayer):
             self._set_input(layer)
             return
+        if isinstance(layer, type):
+            raise ValueError(f"A Sequential model holds layers, not classes. Received: {layer.__name__} without `()`")
         if not isinstance(layer, torch.nn.Module):
             raise ValueError(
                 "A Sequential model holds layers, torch modules and, first, an `Input`. "

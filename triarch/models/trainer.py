@@ -32,6 +32,17 @@ class Trainer(Compilation):
         self.test_function: loop.Step | None = None
         self.predict_function: loop.Step | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Functions made for this model would go on training it from within a copy.
+        made_anew = {"train_function": None, "test_function": None, "predict_function": None, "_learning_plan": None}
+        state = {**super().__getstate__(), **made_anew}
+        state.pop("call", None)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.compile_call()
+
     # Steps, to be overridden where another way of learning is wanted.
 
     def train_step(self, data: Any) -> Any:
@@ -235,9 +246,16 @@ class Trainer(Compilation):
     def _validation(self, data: Any, batch_size: int | None, steps: int | None) -> Source | None:
         if data is None:
             return None
-        source = make_source(*unpack_x_y_sample_weight(data), batch_size=batch_size)
+        x, y, sample_weight = unpack_x_y_sample_weight(data)
+        source = make_source(x, y, sample_weight, batch_size=batch_size)
         if isinstance(source, ArraySource):
             source.check_finite()
+            needs_targets = self._compiled_loss is not None and type(self).compute_loss is Compilation.compute_loss
+            if y is None and needs_targets:
+                raise ValueError(
+                    "validation_data must be `(x, y)` or `(x, y, sample_weight)` for the compiled loss to be computed. "
+                    f"Received: {type(data).__name__} without y"
+                )
         return source
 
     def _run_evaluation(self, source: Source, listeners: CallbackList, steps: int | None) -> dict[str, float]:

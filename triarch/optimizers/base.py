@@ -387,6 +387,8 @@ def _rate(value: Any) -> float:
             "learning_rate must be a number, a LearningRateSchedule or a function without arguments. "
             f"Received: {value!r}"
         )
+    if float(value) < 0:
+        raise ValueError(f"learning_rate must not be negative. Received: {value!r}")
     return float(value)
 
 

@@ -81,16 +81,22 @@ def _tensor(array: Any) -> torch.Tensor | None:
 
 
 def check_finite(batch: Batch) -> None:
-    """Raise ValueError where x, y or sample_weight hold NaN, saying where. Tensors on other devices are not read."""
+    """Raise ValueError where x holds NaN, or y or sample_weight NaN or infinity, saying where.
+
+    Tensors on other devices are not read.
+    """
     for name, part in zip(("x", "y", "sample_weight"), batch, strict=True):
         for path, leaf in pytree.tree_flatten_with_path(part)[0]:
             if leaf is None or not leaf.is_floating_point() or leaf.device.type != "cpu":
                 continue
             # One quick pass; only a suspicious sum makes a second one.
-            if torch.isfinite(leaf.sum()) or not torch.isnan(leaf).any():
+            if torch.isfinite(leaf.sum()):
                 continue
-            where = torch.isnan(leaf).nonzero()
+            where = (torch.isnan(leaf) if name == "x" else ~torch.isfinite(leaf)).nonzero()
+            if not len(where):
+                continue
+            kind = "NaN" if name == "x" else "NaN or infinite"
             raise ValueError(
-                f"{name}{pytree.keystr(path)} holds {len(where)} NaN values, the first at index "
+                f"{name}{pytree.keystr(path)} holds {len(where)} {kind} values, the first at index "
                 f"{tuple(where[0].tolist())}; no weight could be learnt from them. Remove or replace these samples."
             )

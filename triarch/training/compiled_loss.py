@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from triarch import losses
 from triarch.losses import Loss, LossFunctionWrapper
@@ -15,11 +16,37 @@ from triarch.training.naming import by_shape, check_names, numbered, object_name
 from triarch.training.outputs import matched, named_outputs, per_output, report_prefixes, sole, target_of
 
 
+class TorchLoss(Loss):
+    """One of `torch.nn`'s losses, which take predictions first and reduce by themselves."""
+
+    integer_labels = True
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        super().__init__(reduction="mean")
+        self.module = module
+
+    def call(self, y_true: Any, y_pred: Any) -> Tensor:
+        """The module's loss."""
+        if y_true.is_floating_point() or y_true.shape == y_pred.shape:
+            return self.module(y_pred, y_true.to(y_pred.dtype))
+        return self.module(y_pred, y_true.long().squeeze(-1) if y_true.ndim == y_pred.ndim else y_true.long())
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
+        """The module's loss; weights need a module that does not reduce."""
+        if sample_weight is not None and getattr(self.module, "reduction", "none") != "none":
+            raise ValueError(
+                f"Sample and class weights need a torch loss made with reduction='none'. Received: {self.module!r}"
+            )
+        return super().__call__(y_true, y_pred, sample_weight)
+
+
 def make_loss(identifier: Any, y_true: Tensor, y_pred: Tensor) -> Loss:
     """A loss from whatever names or is one; a plain function is averaged over the batch."""
     loss = losses.get(by_shape(identifier, y_true, y_pred))
     if isinstance(loss, Loss):
         return loss
+    if isinstance(loss, torch.nn.modules.loss._Loss):
+        return TorchLoss(loss)
     return LossFunctionWrapper(loss, name=identifier if isinstance(identifier, str) else object_name(loss))
 
 
@@ -29,6 +56,9 @@ class CompiledLoss:
     def __init__(self, loss: Any, loss_weights: Any = None, output_names: Sequence[str] | None = None) -> None:
         self._loss = loss
         self._weights = loss_weights
+        for weight in pytree.tree_leaves(loss_weights):
+            if not isinstance(weight, (int, float, type(None))):
+                raise ValueError(f"loss_weights must be numbers; metrics go to `metrics=`. Received: {loss_weights!r}")
         self._output_names = output_names
         self._single: Any = None  # the one loss of a model with one output, which is the common case
         self._terms: list[tuple[str, Any, float, Mean | None]] | None = None
@@ -41,9 +71,9 @@ class CompiledLoss:
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
         """The loss of a batch, a scalar."""
+        if y_true is None:
+            raise ValueError("The compiled loss needs targets, but the data have no y. Received: y=None")
         if self._single is not None and isinstance(y_pred, torch.Tensor):
-            if y_true is None:
-                raise ValueError("The compiled loss needs targets, but the data have no y. Received: y=None")
             return self._single(sole(y_true), y_pred, sole(sample_weight))
         if self._terms is None:
             self._lay_out(y_true, y_pred)

@@ -58,9 +58,9 @@ class ArraySource(Source):
         self._data = (to_tensors(x), y, to_tensors(sample_weight))
         self._leaves, self._structure = pytree.tree_flatten(self._data)
         self.size = _common_length(self._data)
-        self.batch_size = 32 if batch_size is None else int(batch_size)
-        if self.batch_size < 1:
+        if batch_size is not None and (not hasattr(batch_size, "__index__") or batch_size < 1):
             raise ValueError(f"batch_size must be a positive integer. Received: {batch_size!r}")
+        self.batch_size = 32 if batch_size is None else int(batch_size)
         self.num_batches = -(-self.size // self.batch_size)
         self._shuffle = shuffle
 
@@ -174,6 +174,11 @@ def make_source(
         return PyDatasetSource(x, shuffle, class_weight)
     if isinstance(x, Iterable):
         return IterableSource(x, class_weight)
+    if isinstance(x, torch.utils.data.Dataset):
+        raise TypeError(
+            "A torch Dataset gives single samples: wrap it in a `torch.utils.data.DataLoader(dataset, batch_size=32)`. "
+            f"Received: {x!r}"
+        )
     raise TypeError(
         "x must be an array, a tensor, a list, tuple or dict of them, a PyDataset, a torch DataLoader, a generator or "
         f"another iterable of batches. Received: {x!r} of type {type(x).__name__}"

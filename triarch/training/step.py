@@ -51,6 +51,11 @@ def train_step(model: Any, data: Any) -> LazyLogs:
     weights = model.learning_plan.weights
     if not weights:
         raise ValueError(f"Model {model.name!r} has no trainable weights, so it cannot be fitted.")
+    if not loss.requires_grad:
+        raise ValueError(
+            "The loss does not depend on the weights, so nothing can be learnt. A loss of one's own must be computed "
+            f"from y_pred with torch's functions; NumPy's give no gradient. Received: {loss!r}"
+        )
     for weight in weights:
         weight.grad = None
     model.optimizer.scale_loss(loss).backward()
