@@ -9,7 +9,7 @@ from pathlib import Path
 # Keras chooses its backend at its first import, so this stands before any.
 os.environ["KERAS_BACKEND"] = "torch"
 os.environ["TRIARCH_DEVICE"] = "cpu"
-os.environ["CUDA_VISIBLE_DEVICES"] = ""
+os.environ["KERAS_TORCH_DEVICE"] = "cpu"
 
 import numpy as np
 import pytest
