@@ -15,6 +15,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,11 +29,12 @@ class Worker:
 
     def __init__(self, name: str, module: str, arguments: Sequence[str], environment: dict[str, str]) -> None:
         self.name = name
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - lives as long as the process, which a full pipe would stop
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._errors,
             text=True,
             env=os.environ | environment,
         )
@@ -44,15 +46,20 @@ class Worker:
         for line in self._process.stdout:  # libraries may print: only marked lines are answers
             if line.startswith("#answer "):
                 return line.removeprefix("#answer ").strip()
-        assert self._process.stderr is not None
-        return self._process.stderr.read().strip().splitlines()[-1] if self._process.wait() else "ended early"
+        self._process.wait()
+        self._errors.seek(0)
+        return (self._errors.read().strip().splitlines() or ["ended without a word"])[-1]
 
     def run(self) -> float:
         """Seconds of one run."""
         assert self._process.stdin is not None
         self._process.stdin.write("go\n")
         self._process.stdin.flush()
-        return float(self._read())
+        answer = self._read()
+        try:
+            return float(answer)
+        except ValueError:
+            raise RuntimeError(f"The process of {self.name!r} ended during the comparison: {answer}") from None
 
     def close(self) -> None:
         """End the process."""

@@ -26,7 +26,8 @@ ENVIRONMENT_PAGE = ROOT / "docs" / "environment.md"
 
 TIERS = (
     ("_version", "config", "files", "registry"),
-    ("backend", "serialization", "variable"),
+    ("backend", "tensors"),
+    ("serialization", "variable"),
     ("graph", "mixed_precision", "random"),
     ("activations", "constraints", "initializers", "kernels", "losses", "regularizers"),
     ("callbacks", "layers", "metrics", "optimizers", "saving"),

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from triarch import callbacks, config, optimizers
-from triarch.callbacks import progress
-from triarch.callbacks.base import lazy_logs
+from triarch.callbacks import progress, terminate_on_nan
+from triarch.callbacks.logs import lazy_logs
 from triarch.variable import Variable
 
 
@@ -48,6 +48,12 @@ class FakeModel:
     def set_weights(self, weights: list[np.ndarray]) -> None:
         for variable, value in zip(self.weights, weights, strict=True):
             variable.assign(value)
+
+    def named_parameters(self) -> list[tuple[str, torch.Tensor]]:
+        return [(f"layer.{number}", weight) for number, weight in enumerate(self.weights)]
+
+    def named_buffers(self) -> list[tuple[str, torch.Tensor]]:
+        return []
 
     def summary(self, print_fn: Any = print) -> None:
         print_fn("A fake model")
@@ -331,6 +337,61 @@ def test_terminate_on_nan(capsys):
         train(FakeModel(), callbacks.TerminateOnNaN(raise_error=True), values("loss", float("inf")))
 
 
+def refuse() -> dict[str, float]:
+    raise AssertionError("all values were fetched")
+
+
+def test_terminate_on_nan_reads_the_loss_alone():
+    told = callbacks.CallbackList(callbacks.TerminateOnNaN(), model=FakeModel())
+    for loss, stops in ((1.0, False), (float("nan"), True)):
+        told.on_train_batch_end(0, callbacks.LazyLogs(refuse, {"loss": lambda loss=loss: torch.tensor(loss)}))
+        assert told.model.stop_training == stops
+    told.model.stop_training = False
+    told.on_train_batch_end(0, {"loss": torch.tensor(float("inf"), requires_grad=True), "other": 1.0})
+    assert told.model.stop_training
+
+
+@pytest.mark.parametrize(
+    ("losses", "looked_after"),
+    [
+        ([1.0] * 20 + [float("nan")] * 30, 31),
+        ([1.0, float("inf"), 1.0], 3),  # the end of the epoch
+        ([1.0] * 50, None),
+    ],
+)
+def test_terminate_on_nan_leaves_losses_on_a_device_for_some_batches(monkeypatch, capsys, losses, looked_after):
+    monkeypatch.setattr(terminate_on_nan, "_is_far", lambda loss: True)
+    told = callbacks.CallbackList(callbacks.TerminateOnNaN(), model=FakeModel())
+    told.on_epoch_begin(0)
+    stopped_after = None
+    for batch, loss in enumerate(losses):
+        told.on_train_batch_end(batch, callbacks.LazyLogs(refuse, {"loss": lambda loss=loss: torch.tensor(loss)}))
+        if told.model.stop_training:
+            stopped_after = batch
+            break
+    told.on_epoch_end(0, {})
+    if told.model.stop_training and stopped_after is None:
+        stopped_after = len(losses)
+    assert stopped_after == looked_after
+    if looked_after is not None:
+        first_bad = next(batch for batch, loss in enumerate(losses) if not np.isfinite(loss))
+        assert capsys.readouterr().out.count(f"Batch {first_bad}: Invalid loss") == 1
+
+
+def test_one_value_can_be_had_without_the_others():
+    logs = callbacks.LazyLogs(refuse, {"loss": lambda: 2.0})
+    assert logs.peek("loss") == 2.0
+    assert lazy_logs(logs).peek("loss") == 2.0
+    with pytest.raises(AssertionError, match="all values were fetched"):
+        logs.peek("accuracy")
+    raw = torch.tensor(3.0)
+    assert lazy_logs({"loss": raw, "all": {"inner": raw}}).peek("inner") is raw
+    changed = callbacks.LazyLogs(lambda: {"loss": 1.0}, {"loss": lambda: 2.0})
+    changed["loss"] = 4.0
+    assert changed.peek("loss") == 4.0
+    assert changed.peek("none") is None
+
+
 def test_checkpoint_names_files_by_their_template(tmp_path):
     model = FakeModel()
     path = tmp_path / "new" / "{epoch:02d}-{val_loss:.2f}.keras"
@@ -428,7 +489,12 @@ def test_swap_ema_weights():
     for _ in range(2):
         model.optimizer.apply([torch.ones(2)])
     trained = model.weights[0].tolist()
+    swap.on_test_end()
+    assert model.weights[0].tolist() == trained
     swap.on_test_begin()
+    another = callbacks.SwapEMAWeights()
+    another.set_model(model)
+    another.on_test_begin()
     assert model.weights[0].tolist() == [-0.5, 0.5]
     swap.on_test_end()
     assert model.weights[0].tolist() == trained == [-1.0, 0.0]
@@ -465,6 +531,8 @@ def test_tensorboard_writes_events(tmp_path):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     board = callbacks.TensorBoard(tmp_path, histogram_freq=1, write_steps_per_second=True, update_freq="batch")
     model = FakeModel()
+    model.weights.append(torch.nn.Parameter(torch.ones(3)))  # of a plain torch module
+    model.weights.append(Variable([float("nan")], name="diverged"))
     train(model, board, [{"loss": 2.0, "val_loss": 3.0}, {"loss": 1.0, "val_loss": 2.5}])
     written = {}
     for part in ("train", "validation"):
@@ -472,7 +540,7 @@ def test_tensorboard_writes_events(tmp_path):
         events.Reload()
         written[part] = {tag: [e.value for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
         if part == "train":
-            assert events.Tags()["histograms"] == ["kernel/histogram"]
+            assert events.Tags()["histograms"] == ["kernel/histogram", "layer/1/histogram"]
             assert "model/text_summary" in events.Tags()["tensors"]
     assert written["train"]["epoch_loss"] == [2.0, 1.0]
     assert written["train"]["batch_loss"] == [2.0, 2.0, 1.0, 1.0]

@@ -9,24 +9,30 @@ import os
 import signal
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
 import triarch
-from triarch import cli
+from triarch import cli, config
+from triarch.cli import pictures, progress
 from triarch.cli.app import app
 from triarch.cli.data import every, load
 from triarch.cli.images import as_array, open_image
 from triarch.cli.output import CommandError, duration
 from triarch.datasets import digits
 
-COMMAND = [sys.executable, "-c", "from triarch.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from triarch_command import main; main()"]
 ENVIRONMENT = {**os.environ, "COLUMNS": "80"}
 RESULTS = {"model.keras", "history.csv", "curves.png", "confusion.png", "mistakes.png", "report.json"}
 
@@ -111,7 +117,26 @@ def test_the_demo_learns_the_digits(demo: tuple[Path, str]) -> None:
 def test_in_a_pipe_the_output_is_plain_lines(demo: tuple[Path, str]) -> None:
     _, output = demo
     assert all(character.isprintable() or character == "\n" for character in output)
-    assert sum(line.startswith("epoch ") for line in output.splitlines()) == 30
+    lines = [line for line in output.splitlines() if line.startswith("epoch ")]
+    assert len(lines) == 30
+    assert len({*map(len, lines)}) == 1
+
+
+@pytest.mark.parametrize("loss", [0.00004, 9.99996, 2.3, 123.456, float("nan")])
+@pytest.mark.parametrize(("epochs", "seconds"), [(30, 0.2), (30, 999.9), (999, 59.9), (999, 50000)])
+def test_epoch_lines_fit_in_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], loss: float, epochs: int, seconds: float
+) -> None:
+    times = iter((0, seconds))
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: next(times))
+    lines = progress.EpochLines(epochs)
+    lines.on_epoch_begin(epochs - 1)
+    lines.on_epoch_end(epochs - 1, {"accuracy": 1.0, "loss": loss, "val_accuracy": 0.0, "val_loss": loss})
+    line = capsys.readouterr().out
+    assert line.count("\n") == 1
+    assert len(line) <= 79
+    assert "loss" in line
+    assert "100.00 %" in line
 
 
 def test_the_history_has_a_row_for_each_epoch(demo: tuple[Path, str]) -> None:
@@ -157,16 +182,25 @@ def test_a_folder_of_class_folders_is_learnt(colour_run: Path) -> None:
     assert report["data"]["images"] == {"training": 54, "validation": 6, "test": 15}
 
 
-def test_ctrl_c_saves_the_model_and_says_where(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("signals", "code"),
+    [((signal.SIGINT,), 130), ((signal.SIGINT,) * 20, 130), ((signal.SIGTERM,), 143)],
+    ids=["ctrl-c", "ctrl-c again and again", "sigterm"],
+)
+def test_an_interruption_saves_the_model_and_says_where(
+    tmp_path: Path, signals: tuple[signal.Signals, ...], code: int
+) -> None:
     command = [*COMMAND, "train", "--epochs", "10000", "--out", "run"]
     with subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith("epoch"):
                 break
-        process.send_signal(signal.SIGINT)
+        for number in signals:
+            process.send_signal(number)
+            time.sleep(0.01)
         rest = process.stdout.read()
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "Interrupted in epoch" in rest
     assert "run/model.keras" in rest
     report = json.loads((tmp_path / "run" / "report.json").read_text())
@@ -174,6 +208,87 @@ def test_ctrl_c_saves_the_model_and_says_where(tmp_path: Path) -> None:
     code, output, _ = run("evaluate", tmp_path / "run", "--data", "digits")
     assert code == 0
     assert output.startswith("Accuracy ")
+
+
+def test_ctrl_c_after_the_last_epoch_says_where_the_model_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "draw_curves", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    code, output, error = run("train", "--epochs", 1, "--out", tmp_path / "out")
+    assert (code, error) == (130, "")
+    assert output.endswith(f"Interrupted after the last epoch. The model: {tmp_path / 'out' / 'model.keras'}\n")
+    assert run("evaluate", tmp_path / "out", "--data", "digits")[0] == 0
+
+
+def test_ctrl_c_before_the_training_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digits, "load_data", lambda: os.kill(os.getpid(), signal.SIGINT))
+    assert run("train", "--out", tmp_path / "out") == (130, "", "")
+    assert not os.listdir(tmp_path)
+
+
+def test_ctrl_c_during_the_imports_is_quiet() -> None:
+    code = """
+import os, signal, sys
+import triarch_command
+
+class Interrupting:
+    def find_spec(name, *rest):
+        if name == "torch":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting)
+triarch_command.main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_output_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*COMMAND, "train", "--out", "out"],
+            cwd=tmp_path,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert (done.returncode, done.stderr) == (2, "Error: No space left on device\n")
+    assert not os.listdir(tmp_path)
+
+
+def test_a_closed_pipe_ends_the_training_quietly_with_its_model(tmp_path: Path) -> None:
+    command = [*COMMAND, "train", "--epochs", "10000", "--out", "out"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for line in process.stdout:
+            if line.startswith("epoch"):
+                break
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["interrupted"] is True
+
+
+def test_one_step_is_no_steps(tmp_path: Path) -> None:
+    code, output, _ = run("train", "--epochs", 1, "--batch-size", 2000, "--out", tmp_path / "out")
+    assert code == 0
+    assert "; 1 epoch of 1 step\n" in output
+
+
+@pytest.mark.parametrize("device", ["foo", "cuda"])
+def test_a_device_that_is_not_there_is_one_line(
+    demo: tuple[Path, str], monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(config, "_device", device)
+    assert "TRIARCH_DEVICE" in refused("train")
+    assert "TRIARCH_DEVICE" in refused("evaluate", demo[0], "--data", "digits")
+    code, output, _ = run("doctor")
+    assert code == 0
+    assert f"Received: {device!r}" in next(line for line in output.splitlines() if line.startswith("  device"))
+    assert "cifar10" in output
 
 
 def test_results_are_never_overwritten(tmp_path: Path) -> None:
@@ -288,8 +403,12 @@ def test_npz_files_that_cannot_be_learnt(
 
 
 def test_broken_files_are_named(tmp_path: Path, colours: Path) -> None:
-    (tmp_path / "a.npz").write_bytes(b"PK no archive")
-    assert "a.npz" in refused("train", "--data", tmp_path / "a.npz")
+    whole = saved(tmp_path / "a.npz", x=IMAGES, y=LABELS).read_bytes()
+    for content in (b"PK no archive", b"", whole[:-30], whole.replace(b"NUMPY", b"DUMPY"), whole[:200] + whole[210:]):
+        (tmp_path / "a.npz").write_bytes(content)
+        error = refused("train", "--data", tmp_path / "a.npz")
+        assert "a.npz" in error
+        assert "pickle" not in error
     for name in ("red", "blue"):
         (tmp_path / "images" / name).mkdir(parents=True)
     assert "holds no images" in refused("train", "--data", tmp_path / "images")
@@ -302,6 +421,10 @@ def test_broken_files_are_named(tmp_path: Path, colours: Path) -> None:
     assert str(broken) in refused("train", "--data", tmp_path / "images")
     broken.write_text("no image")
     assert str(broken) in refused("train", "--data", tmp_path / "images")
+    broken.rename(broken.with_suffix(".txt"))
+    code, output, _ = run("train", "--data", tmp_path / "images", "--epochs", 1, "--out", tmp_path / "out")
+    assert code == 0
+    assert output.startswith("Skipped 1 file without the suffix of an image, such as 3.txt\n")
     assert "at least two class folders" in refused("train", "--data", tmp_path / "images" / "red")
 
 
@@ -370,7 +493,8 @@ def test_evaluate_matches_classes_by_name_and_values_by_range(demo: tuple[Path, 
 def test_evaluate_refuses_what_does_not_fit(demo: tuple[Path, str], colour_run: Path, tmp_path: Path) -> None:
     assert "(12, 14, 3)" in refused("evaluate", colour_run, "--data", "digits")
     assert "--part" in refused("evaluate", demo[0], "--data", "digits", "--part", "some")
-    assert "result folder" in refused("evaluate", tmp_path / "nothing", "--data", "digits")
+    assert "does not exist" in refused("evaluate", tmp_path / "nothing", "--data", "digits")
+    assert "holds no model.keras" in refused("evaluate", tmp_path, "--data", "digits")
     (tmp_path / "model.keras").write_bytes(b"no model")
     assert "not a model that can be loaded" in refused("evaluate", tmp_path / "model.keras", "--data", "digits")
     (tmp_path / "model.keras").write_bytes((demo[0] / "model.keras").read_bytes())
@@ -403,6 +527,7 @@ def test_predict_reads_a_digit_of_any_size_and_both_polarities(demo: tuple[Path,
 
 def test_predict_refuses_what_is_no_image(demo: tuple[Path, str], tmp_path: Path) -> None:
     assert "There is no image" in refused("predict", demo[0], tmp_path / "nothing.png")
+    assert f"the folder {str(tmp_path)!r}" in refused("predict", demo[0], tmp_path)
     (tmp_path / "a.png").write_text("text")
     assert "a.png" in refused("predict", demo[0], tmp_path / "a.png")
     assert run("predict", demo[0])[0] == 2
@@ -418,11 +543,68 @@ def test_doctor_tells_versions_device_operations_and_data_sets() -> None:
         assert word in output
 
 
-def test_help_lists_every_command() -> None:
+def test_help_lists_every_command_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     code, output, _ = run("--help")
     assert code == 0
     for name in ("train", "evaluate", "predict", "doctor"):
         assert name in output
+    assert "..." not in output.partition("Commands:")[2]
+    assert "<bool>" not in output
+
+
+def test_the_version() -> None:
+    assert run("--version") == (0, f"triarch {triarch.__version__}\n", "")
+
+
+def test_a_failed_download_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setenv("TRIARCH_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("TRIARCH_DATASETS", raising=False)
+    monkeypatch.setattr(urllib.request, "urlopen", unreachable)
+    assert "no network" in refused("train", "--data", "mnist")
+    assert not os.listdir(tmp_path)
+
+
+# pictures
+
+
+@given(st.floats(1e-7, 1e4), st.floats(1.1, 1e6))
+def test_a_logarithmic_axis_has_some_ticks(low: float, ratio: float) -> None:
+    ticks = pictures.log_ticks(low, low * ratio)
+    assert 2 <= len(ticks) <= 16
+    assert ticks == sorted(ticks)
+    assert all(low <= tick <= low * ratio for tick in ticks)
+    assert len({f"{tick:g}" for tick in ticks}) == len(ticks)
+
+
+def test_mistakes_come_surest_first() -> None:
+    rng = np.random.default_rng(3)
+    probabilities, labels = rng.dirichlet(np.ones(4), 50), rng.integers(0, 4, 50)
+    worst = pictures.worst_mistakes(probabilities, labels)
+    assert (probabilities[worst].argmax(-1) != labels[worst]).all()
+    assert len(worst) == (probabilities.argmax(-1) != labels).sum()
+    assert (np.diff(probabilities[worst].max(-1)) <= 0).all()
+
+
+def test_long_names_are_shortened_where_they_agree() -> None:
+    names = [f"a_family_of_long_names_species_{number:02}" for number in range(30)]
+    short = pictures.shortened([*names, "cat"], 14)
+    assert short[3] == "a_fami…cies_03"
+    assert short[-1] == "cat"
+    assert len(set(short)) == 31
+    alike = ["the same beginning, one, the same end", "the same beginning, two, the same end"]
+    assert len(set(pictures.shortened(alike, 14))) == 2
+
+
+@pytest.mark.parametrize("classes", [2, 30, 100])
+def test_confusions_of_any_number_of_classes(tmp_path: Path, classes: int) -> None:
+    labels = np.arange(classes).repeat(3)
+    names = [f"${number} of many, of which each has its own name" for number in range(classes)]
+    pictures.draw_confusion(tmp_path / "a.png", np.roll(labels, 1), labels, names, "title")
+    assert np.asarray(Image.open(tmp_path / "a.png").convert("L")).std() > 10
 
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

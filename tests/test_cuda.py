@@ -80,3 +80,11 @@ def test_files_move_between_devices(tmp_path):
     loaded = triarch.models.load_model(tmp_path / "model.keras")
     assert loaded.weights[0].device.type == "cpu"
     np.testing.assert_allclose(loaded.predict(IMAGES, verbose=0), plain.predict(IMAGES, verbose=0), atol=1e-5)
+
+
+def test_a_series_goes_on_under_every_spelling_of_its_device():
+    series, other = triarch.random.SeedGenerator(1), triarch.random.SeedGenerator(1)
+    drawn = [torch.rand(3, generator=series.on(device), device="cuda") for device in ("cuda", "cuda:0")]
+    expected = [torch.rand(3, generator=other.on("cuda"), device="cuda") for _ in range(2)]
+    assert torch.equal(torch.cat(drawn), torch.cat(expected))
+    assert config.device() == torch.zeros(1, device="cuda").device

@@ -191,3 +191,52 @@ def test_fit_sees_layers_thawed_between_two_fits():
     before = model.get_weights()
     model.fit(X, Y, verbose=0)
     assert not np.allclose(before[0], model.get_weights()[0])
+
+
+def test_a_torch_optimizer_in_an_overridden_step():
+    class Custom(Net):
+        def train_step(self, data):
+            x, y = data
+            self.optimizer.zero_grad()
+            loss = self.compute_loss(y=y, y_pred=self(x, training=True))
+            loss.backward()
+            self.optimizer.step()
+            return {"loss": loss}
+
+    keras.utils.set_random_seed(3)
+    model = Custom()
+    model.build((None, 4))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(torch.optim.SGD(model.parameters(), lr=0.1), loss)
+    assert_same(fitted_weights(model), fitted_weights(compiled()))
+    with pytest.warns(UserWarning, match="no compile settings"):
+        assert model.get_compile_config() is None
+
+
+def test_constraints_hold_with_a_torch_optimizer():
+    layer = layers.Dense(1, kernel_constraint="non_neg")
+    model = keras.Sequential([layers.Input((4,)), layer])
+    model.compile(torch.optim.SGD(model.parameters(), lr=1.0), "mse")
+    model.fit(X, -Y, epochs=2, verbose=0)
+    assert float(layer.kernel.detach().min()) >= 0
+
+
+def test_evaluation_inside_training_leaves_the_mode():
+    seen = []
+
+    class Watching(Net):
+        def call(self, inputs, training=None):
+            seen.append(training)
+            return super().call(inputs, training=training)
+
+    class Predicting(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.predict(X[:2], verbose=0)
+
+    model = Watching()
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(X, Y, batch_size=20, verbose=0, callbacks=[Predicting()])
+    assert seen[-4:] == [True, False, True, False]
+    model.train()
+    model.predict(X, verbose=0)
+    assert model.training

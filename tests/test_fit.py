@@ -1,8 +1,11 @@
 """`fit`, `evaluate` and `predict` on every kind of data, and what they refuse."""
 
 import copy
+import os
 import pickle
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -22,6 +25,29 @@ def classifier(**options):
     settings = {"optimizer": "adam", "loss": "sparse_categorical_crossentropy", "metrics": ["accuracy"]}
     model.compile(**(settings | options))
     return model
+
+
+HANGS_IF_FORKED_WITH_THREADS = """
+import numpy as np, torch, triarch
+torch.set_num_threads(2)
+class Batches(triarch.utils.PyDataset):
+    def __len__(self):
+        return 4
+    def __getitem__(self, index):
+        return torch.ones(300, 300) @ torch.ones(300, 4), np.zeros((300, 1))
+model = triarch.Sequential([triarch.layers.Dense(1)])
+model.compile("sgd", "mse")
+torch.ones(500, 500) @ torch.ones(500, 500)
+model.fit(Batches(workers=2, use_multiprocessing=True), verbose=0)
+print("done")
+"""
+
+
+def test_worker_processes_may_use_torch():
+    environment = os.environ | {"OMP_NUM_THREADS": "2"}
+    command = [sys.executable, "-c", HANGS_IF_FORKED_WITH_THREADS]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == "done\n"
 
 
 class Batches(triarch.utils.PyDataset):
@@ -311,6 +337,17 @@ BAD_DATA = {
     "labels between classes": (lambda m: m.fit(X, Y + 0.5, verbose=0), r"Class numbers are integers.*\.5"),
     "infinite targets": (lambda m: m.fit(X, np.full(50, np.inf), verbose=0), "y holds 50 NaN or infinite"),
     "negative learning rate": (lambda m: m.compile(triarch.optimizers.SGD(-1.0)), "must not be negative"),
+    "no data": (lambda m: m.fit(verbose=0), "no data"),
+    "empty lists": (lambda m: m.fit([], [], verbose=0), "no samples"),
+    "a number": (lambda m: m.fit(np.float32(1), Y, verbose=0), "need a first axis.*x"),
+    "no optimizer": (
+        lambda m: (m.compile(None, "sparse_categorical_crossentropy"), m.fit(X, Y, verbose=0)),
+        "needs an optimizer",
+    ),
+    "float16 without a loss scale": (
+        lambda m: (setattr(m.layers[0], "dtype_policy", "mixed_float16"), m.compile()),
+        "loss_scale_factor",
+    ),
     "four parts": (lambda m: m.fit(iter([(X, Y, Y, Y)]), verbose=0), "4 parts"),
 }
 

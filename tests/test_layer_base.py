@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 
 import numpy as np
@@ -428,3 +429,239 @@ def test_layers_in_private_and_nested_containers_are_children():
 def test_what_is_no_tensor_is_refused():
     with pytest.raises(ValueError, match=r"takes tensors or arrays.*Received: \[\[1"):
         layers.Dense(2)([[1.0, 2.0]])
+
+
+class Containers(layers.Layer):
+    """Weights in a list, in a dict of tuples and as an attribute."""
+
+    def build(self, input_shape):
+        size = input_shape[-1]
+        self.kernels = [self.add_weight((size, size), name="first"), self.add_weight((size, size), name="second")]
+        self.shifts = {"own": (self.add_weight((size,), initializer="ones", name="shift"),)}
+        self.scale = self.add_weight((size,), initializer="ones", name="scale")
+
+    def call(self, inputs):
+        hidden = inputs @ self.kernels[0] @ self.kernels[1]
+        return torch.addcmul(self.shifts["own"][0], hidden, self.scale)
+
+
+class Sum(layers.Layer):
+    """Sums tensors given in a list, and one given by keyword."""
+
+    def build(self, *shapes):
+        self.scale = self.add_weight((), initializer="ones", name="scale")
+
+    def call(self, inputs, *, extra=None):
+        self.seen = {value.dtype for value in [*inputs, extra]}
+        return torch.stack([*inputs, extra]).sum(0) @ torch.eye(3, dtype=self.scale.dtype)
+
+
+def test_mixed_precision_casts_weights_in_containers():
+    layer = Containers(dtype="mixed_bfloat16")
+    outputs = layer(torch.ones(2, 3))
+    assert outputs.dtype is torch.bfloat16
+    outputs.float().sum().backward()
+    assert all(weight.dtype is torch.float32 and weight.grad is not None for weight in layer.weights)
+    assert layer.kernels[0] is layer.weights[1]
+    assert isinstance(layer.shifts["own"], tuple)
+
+
+def test_casts_reach_lists_and_keywords():
+    layer = Sum(dtype="mixed_bfloat16")
+    inputs = torch.ones(2, 3)
+    assert layer([inputs, inputs.double()], extra=inputs).dtype is torch.bfloat16
+    assert layer.seen == {torch.bfloat16}
+    layer = Sum(autocast=False)
+    with pytest.raises(RuntimeError, match="dtype"):
+        layer([inputs, inputs], extra=inputs.double())
+
+
+def test_integers_are_not_cast():
+    class Reader(layers.Layer):
+        def call(self, inputs, places):
+            return inputs["values"][places["at"]]
+
+    values, places = torch.arange(3.0, dtype=torch.float64), torch.tensor([2, 0])
+    assert Reader()({"values": values}, {"at": places}).tolist() == [2.0, 0.0]
+    assert Reader()({"values": values}, {"at": places}).dtype is torch.float32
+
+
+def test_device_is_that_of_the_weights():
+    layer = layers.Dense(2)
+    assert layer.device == triarch.config.device()
+    layer.build((None, 3))
+    layer.to("meta")
+    assert layer.device == torch.device("meta")
+    assert layer(np.ones((4, 3))).device == torch.device("meta")
+    outer = layers.Layer()
+    outer.inner = [layer]
+    assert outer.device == torch.device("meta")
+
+
+def test_shapes_are_found_on_the_device_of_new_weights(monkeypatch):
+    class Inner(layers.Layer):
+        def build(self, input_shape):
+            self.kernel = self.add_weight((input_shape[-1], 2), initializer="zeros", name="kernel")
+
+        def call(self, inputs):
+            return inputs @ self.kernel
+
+    monkeypatch.setattr(triarch.config, "device", lambda: torch.device("meta"))
+
+    class Outer(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.inner = Inner()
+
+        def call(self, inputs):
+            return self.inner(inputs)
+
+    layer = Outer()
+    assert layer.compute_output_shape((None, 3)) == (None, 2)
+    assert layer.inner.kernel.device == torch.device("meta")
+
+
+def test_a_call_from_outside_starts_the_collection_of_losses_anew():
+    layer = Reporter()
+    for _ in range(3):
+        layer(torch.ones(2))
+    assert len(layer.losses) == 1
+
+    class Twice(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.inner = Reporter()
+
+        def call(self, inputs):
+            return self.inner(self.inner(inputs))
+
+    outer = Twice()
+    for _ in range(3):
+        outer(torch.ones(2))
+    assert len(outer.losses) == 2
+    outer.compute_output_shape((None, 3))
+    assert len(outer.losses) == 2  # a trial run takes nothing away either
+    outer.inner(torch.ones(2))
+    assert len(outer.losses) == 1
+
+
+def test_the_collection_starts_anew_after_an_error():
+    class Failing(Reporter):
+        def call(self, inputs):
+            return super().call(inputs) / self.divisor
+
+    layer = Failing()
+    with pytest.raises(AttributeError, match="divisor"):
+        layer(torch.ones(2))
+    layer.divisor = 1
+    layer(torch.ones(2))
+    layer(torch.ones(2))
+    assert len(layer.losses) == 1
+
+
+def test_a_layer_is_compiled_without_a_break():
+    inner = layers.Dense(3, activation="softmax")
+    inner.build((None, 4))
+    explained = torch._dynamo.explain(inner)(torch.ones(2, 4))
+    assert explained.graph_break_count == 0
+
+
+def test_an_array_as_initializer():
+    class Fixed(layers.Layer):
+        def build(self, input_shape):
+            self.table = self.add_weight((2,), initializer=np.array([0.0, 0.0]), name="table")
+            self.other = self.add_weight(initializer=torch.tensor([1.0, 2.0, 3.0]), name="other")
+
+    layer = Fixed()
+    layer.build((None, 3))
+    assert [weight.tolist() for weight in layer.get_weights()] == [[0, 0], [1, 2, 3]]
+
+
+def test_arguments_of_distributed_weights():
+    layer = layers.Layer()
+    assert layer.add_weight((2,), aggregation="none", overwrite_with_gradient=False, name="w").shape == (2,)
+    for wrong in ({"aggregation": "mean"}, {"overwrite_with_gradient": True}):
+        with pytest.raises(ValueError, match=r"A weight has one copy.*Received: aggregation="):
+            layer.add_weight((2,), **wrong)
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda n: layers.RepeatVector(n), (2, 5)),
+        (lambda n: layers.Reshape((n, 1)), (2, 3)),
+        (lambda n: layers.Permute((n - 1, n - 2)), (2, 3, 4)),
+        (lambda n: layers.Dense(n), (2, 5)),
+        (lambda n: layers.Conv1D(n, n), (2, 5, 1)),
+        (lambda n: layers.Softmax(n - 2), (2, 5)),
+        (lambda n: layers.PReLU(shared_axes=n - 2), (2, 5)),
+        (lambda n: layers.Dropout(0.5, noise_shape=(None, n)), (2, 3)),
+    ],
+)
+def test_numpy_integers_count_as_integers(make, shape):
+    inputs = torch.ones(shape)
+    numpy, plain = make(np.int64(3)), make(3)
+    assert numpy(inputs, training=True).shape == plain(inputs, training=True).shape
+    configs = [serialize_keras_object(layer) for layer in (numpy, plain)]
+    for config in configs:
+        config["config"].pop("name")
+    assert json.dumps(configs[0]) == json.dumps(configs[1])
+
+
+@pytest.mark.parametrize("wrong", [True, 2.0, 0, "2"])
+@pytest.mark.parametrize("make", [layers.RepeatVector, layers.Dense])
+def test_what_is_no_count_is_refused(make, wrong):
+    with pytest.raises(ValueError, match=r"must be a positive integer. Received: (n|units)="):
+        make(wrong)
+
+
+def test_an_unhashable_activation():
+    class Doubling:
+        __hash__ = None
+
+        def __call__(self, inputs):
+            return 2 * inputs
+
+    layer = layers.Dense(2, activation=Doubling(), kernel_initializer="ones")
+    assert layer(torch.ones(1, 3)).tolist() == [[6, 6]]
+
+
+def test_attributes_with_keras_names():
+    class Counting(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.mean = triarch.metrics.Mean()
+            self.others = [triarch.metrics.Sum()]
+            self.inner = layers.Dense(2)
+
+    layer = Counting()
+    assert layer.metrics == [layer.mean, layer.others[0]]
+    assert layer.inner.metrics == []
+    assert (layer.path, layer.supports_masking, layer.input_spec) == (None, False, None)
+    layer.supports_masking, layer.input_spec = True, "anything"
+    assert (layer.supports_masking, layer.input_spec) == (True, "anything")
+    layer.inner.build((None, 3))
+    assert layer.inner.path == layer.inner.name
+    assert layer.inner.kernel.path == f"{layer.inner.path}/kernel"
+
+
+def test_a_lambda_passes_no_mask_on():
+    layer = layers.Lambda(lambda x, mask: x * mask)
+    assert layer(torch.ones(2), mask=torch.tensor([0.0, 1.0])).tolist() == [0, 1]
+    with pytest.raises(ValueError, match=r"passes no mask on.*Received: <"):
+        layers.Lambda(lambda x: x, mask=lambda inputs, mask: mask)
+
+
+def test_the_policy_of_all_layers(keras):
+    assert triarch.config.dtype_policy() == triarch.DTypePolicy("float32")
+    for name in ("mixed_bfloat16", "mixed_float16", "float64", "bfloat16"):
+        triarch.config.set_dtype_policy(name)
+        ours, theirs = layers.Dense(1), keras.layers.Dense(1, dtype=name)
+        assert (ours.compute_dtype, ours.variable_dtype) == (theirs.compute_dtype, theirs.variable_dtype)
+        assert ours.dtype_policy is triarch.config.dtype_policy() is triarch.mixed_precision.dtype_policy()
+        assert ours.dtype_policy.get_config() == theirs.dtype_policy.get_config()
+        assert repr(ours.dtype_policy) == f"DTypePolicy(name={name!r})"
+    triarch.config.set_dtype_policy(torch.float16)
+    assert layers.Dense(1).dtype == "float16"
+    with pytest.raises(ValueError, match=r"or a policy: mixed_float16, mixed_bfloat16. Received: 'mixed_int8'"):
+        triarch.config.set_dtype_policy("mixed_int8")

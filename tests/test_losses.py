@@ -388,3 +388,36 @@ def test_a_label_out_of_range_is_named(wrong, evaluate):
 def test_errors_name_what_came(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("activation", "loss"),
+    [
+        (activations.softmax, losses.sparse_categorical_crossentropy),
+        (activations.softmax, SparseCategoricalCrossentropy()),
+        (activations.softmax, losses.categorical_crossentropy),
+        (activations.sigmoid, losses.binary_crossentropy),
+        (activations.sigmoid, losses.BinaryCrossentropy(dtype="float64")),
+    ],
+)
+def test_logits_of_predictions_that_were_overwritten_do_not_count(activation, loss):
+    logits = torch.tensor([[2.0, -1.0, 0.5], [0.1, 0.2, 0.3]])
+    labels = torch.tensor([0, 2]) if "sparse" in str(loss).lower() else torch.eye(3)[:2]
+    predictions = activation(logits)
+    assert torch.allclose(loss(labels, predictions), loss(labels, predictions.clone()))
+    predictions.copy_(torch.full((2, 3), 0.25))
+    assert torch.equal(loss(labels, predictions), loss(labels, torch.full((2, 3), 0.25)))
+    with torch.inference_mode():
+        assert torch.isfinite(loss(labels, activation(logits * 1000))).all()
+
+
+@pytest.mark.parametrize("options", [{}, {"ignore_class": 1}, {"axis": 1}, {"from_logits": True}])
+@pytest.mark.parametrize("weight", [None, torch.tensor([1.0, 2.0])])
+def test_the_fused_sparse_loss_is_the_other(rng, options, weight):
+    """What goes through one operation equals what goes through the function."""
+    scores = torch.from_numpy(rng.normal(size=(2, 3))).float()
+    predictions = scores if options.get("from_logits") else activations.softmax(scores)
+    labels = torch.tensor([0, 2])
+    elements = losses.sparse_categorical_crossentropy(labels, predictions, **options)
+    expected = (elements * (1 if weight is None else weight)).mean()
+    assert torch.allclose(SparseCategoricalCrossentropy(**options)(labels, predictions, weight), expected)

@@ -412,3 +412,14 @@ def test_a_metric_that_does_not_call_super_is_told():
 
     with pytest.raises(RuntimeError, match=r"must call `super\(\).__init__\(\)`"):
         Hasty()
+
+
+def test_keywords_move_the_state_to_the_device_of_the_data(monkeypatch):
+    class Ignoring(metrics.Metric):
+        def update_state(self, y_true, y_pred):
+            pass
+
+    metric, moved = Ignoring(), []
+    monkeypatch.setattr(metric, "to", moved.append)
+    metric.update_state(y_true=[1, 2], y_pred=torch.ones(2, device="meta"))
+    assert moved == [torch.device("meta")]

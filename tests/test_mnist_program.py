@@ -1,4 +1,4 @@
-"""The chapter's program: it runs, and its training is Keras's, step for step."""
+"""A Keras program for MNIST: it runs unchanged, and its training is Keras's, step for step."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ import triarch
 PROGRAM = Path(__file__).resolve().parents[2] / "shared" / "chapter" / "program.py"
 
 
-@pytest.mark.skipif(not PROGRAM.exists(), reason=f"the chapter's program is not there: {PROGRAM}")
+@pytest.mark.skipif(not PROGRAM.exists(), reason=f"the program is not there: {PROGRAM}")
 def test_the_program_runs_unchanged(data_folder, tmp_path):
     settings = {"CHAPTER_EPOCHS": "1", "CHAPTER_SAMPLES": "2000", "TRIARCH_DATASETS": str(data_folder)}
     done = subprocess.run(

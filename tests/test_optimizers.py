@@ -303,6 +303,52 @@ def test_learning_rate_reads_and_sets():
         optimizer.learning_rate = 0.1
 
 
+def test_clipping_can_be_set_later():
+    variable = Variable([0.0, 0.0])
+    optimizer = optimizers.SGD(1.0)
+    optimizer.clipnorm = 1.0
+    optimizer.apply([torch.tensor([3.0, 4.0])], [variable])
+    np.testing.assert_allclose(variable.numpy(), [-0.6, -0.8], rtol=1e-6)
+    with pytest.raises(ValueError, match=r"Only one of.*Received"):
+        optimizer.clipvalue = 1.0
+    assert (optimizer.clipnorm, optimizer.clipvalue) == (1.0, None)
+    optimizer.clipnorm, optimizer.clipvalue = None, 2.0
+    optimizer.apply([torch.tensor([3.0, 1.0])], [variable])
+    np.testing.assert_allclose(variable.numpy(), [-2.6, -1.8], rtol=1e-6)
+
+
+def test_repr_shows_the_arguments():
+    assert repr(optimizers.Adam(0.5, name="mine")).startswith("Adam(name='mine', learning_rate=0.5, ")
+    assert "learning_rate=<lambda>" in repr(optimizers.Adam(lambda: 0.1))
+    assert "learning_rate=ExponentialDecay(" in repr(optimizers.SGD(schedules.ExponentialDecay(0.1, 3, 0.5)))
+
+
+def test_constraints_hold_with_torch_optimizers():
+    variables = [Variable([1.0, -1.0]), Variable([1.0, -1.0])]
+    variables[0].constraint = constraints.NonNeg()
+    wrapped = torch.optim.SGD(variables, lr=1.0)
+    optimizer = optimizers.TorchOptimizer(wrapped)
+    assert optimizers.get(optimizer) is optimizer
+    assert optimizer.scale_loss(variables[0]) is variables[0]
+    variables[0].grad = torch.tensor([0.5, 0.0])
+    optimizer.apply([variables[0].grad, torch.tensor([1.0, 1.0])], variables)
+    assert variables[0].tolist() == [0.5, 0.0]
+    assert variables[1].tolist() == [0.0, -2.0]
+    optimizer.apply([None, np.array([1.0, 1.0])], variables)
+    assert variables[0].tolist() == [0.5, 0.0]
+    assert variables[1].tolist() == [-1.0, -3.0]
+    optimizer.learning_rate = 0.25
+    assert optimizer.learning_rate == wrapped.param_groups[0]["lr"] == 0.25
+    assert repr(optimizer) == "TorchOptimizer(SGD)"
+
+
+def test_apply_constraints_leaves_other_weights_alone():
+    variables = [Variable([-1.0]), Variable([-1.0]), torch.nn.Parameter(torch.tensor([-1.0]))]
+    variables[0].constraint = constraints.NonNeg()
+    optimizers.apply_constraints(variables)
+    assert [variable.item() for variable in variables] == [0.0, -1.0, -1.0]
+
+
 def test_learning_rate_may_be_a_function():
     variable = Variable([1.0])
     optimizer = optimizers.SGD(lambda: 0.5)
@@ -408,6 +454,10 @@ def test_loss_scale():
     ("options", "message"),
     [
         ({"clipnorm": 1.0, "clipvalue": 1.0}, "Only one of"),
+        ({"clipnorm": -1.0}, "clipnorm must be a number greater than 0.*Received: -1.0"),
+        ({"clipvalue": 0}, "clipvalue must be a number greater than 0"),
+        ({"global_clipnorm": "1"}, "global_clipnorm must be a number greater than 0"),
+        ({"learning_rate": -0.1}, "learning_rate must not be negative"),
         ({"use_ema": True, "ema_momentum": 2.0}, "ema_momentum"),
         ({"use_ema": True, "ema_overwrite_frequency": 0}, "ema_overwrite_frequency"),
         ({"gradient_accumulation_steps": 1}, "gradient_accumulation_steps"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import threading
 import types
 import zipfile
 from pathlib import Path
@@ -28,7 +30,6 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
         (np.array([[[1], [2]]], "uint8"), 4),
         (np.array([1.0, 2.0]), None),
         (3, None),
-        ([0, -1], 3),
         ([], 4),
         (torch.tensor([[0], [2]]), 3),
         (torch.tensor([[0, 1], [2, 0]]), 4),
@@ -44,7 +45,13 @@ def test_to_categorical_is_that_of_keras(keras: types.ModuleType, x: object, num
 
 @pytest.mark.parametrize(
     ("x", "num_classes", "message"),
-    [([0, 3], 3, "from 0 to 2.*Received: numbers from 0 to 3"), ([], None, "empty"), (torch.tensor([4]), 2, "to 1")],
+    [
+        ([0, 3], 3, "from 0 to 2.*Received: numbers from 0 to 3"),
+        ([], None, "empty"),
+        (torch.tensor([4]), 2, "to 1"),
+        ([-1, 0], 3, "from 0 to 2.*Received: numbers from -1 to 0"),
+        (torch.tensor([-1]), 3, "from 0 to 2"),
+    ],
 )
 def test_to_categorical_refuses_numbers_out_of_range(x: object, num_classes: int | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -92,6 +99,40 @@ def test_custom_objects_are_found_in_scopes_and_in_the_live_table() -> None:
     utils.get_custom_objects()["two"] = abs
     assert utils.get_registered_object("two") is abs
     del utils.get_custom_objects()["two"]
+
+
+def test_scopes_are_those_of_one_thread() -> None:
+    inside = threading.Event()
+    left = threading.Event()
+
+    def hold_a_scope() -> None:
+        with utils.CustomObjectScope({"one": abs}):
+            inside.set()
+            left.wait(10)
+
+    thread = threading.Thread(target=hold_a_scope)
+    thread.start()
+    inside.wait(10)
+    found = utils.get_registered_object("one")
+    left.set()
+    thread.join()
+    assert found is None
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64, torch.int8, torch.bool])
+def test_tensors_become_data_and_back(dtype: torch.dtype) -> None:
+    tensor = torch.tensor([[0.0, 1.0], [0.5, -2.25]]).to(dtype)
+    data = json.loads(json.dumps(utils.serialize_keras_object(tensor)))
+    restored = utils.deserialize_keras_object(data)
+    assert restored.dtype is dtype
+    assert torch.equal(restored, tensor)
+
+
+def test_every_kind_of_data_becomes_json_and_comes_back() -> None:
+    things = [1, 2.5, "three", None, True, b"four", slice(1, None, 2), ..., {"five": [6, {"seven": 8}]}]
+    assert utils.deserialize_keras_object(json.loads(json.dumps(utils.serialize_keras_object(things)))) == things
+    numbers = [np.int64(3), np.float64(0.5), torch.float32, torch.device("cpu"), torch.Size([2, 3])]
+    assert utils.serialize_keras_object(numbers) == [3, 0.5, "float32", "cpu", [2, 3]]
 
 
 def test_names_are_those_of_keras(keras: types.ModuleType) -> None:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from triarch.registry import register
 from triarch.serialization import Lookup, resolve
-from triarch.variable import as_float_tensor
+from triarch.tensors import as_float_tensor, keep_logits
 
 _FAMILY = "keras.activations"
 
@@ -59,7 +59,7 @@ def softmax(x: Any, axis: int | None = -1) -> torch.Tensor:
         return F.softmax(x.reshape(-1), 0).reshape(x.shape)
     out = F.softmax(x, axis)
     if axis in (-1, x.ndim - 1):
-        out._logits, out._activation = x, "softmax"  # type: ignore[attr-defined]
+        keep_logits(out, x, "softmax")
     return out
 
 
@@ -75,7 +75,7 @@ def sigmoid(x: Any) -> torch.Tensor:
     """`1 / (1 + exp(-x))`; the result carries `x` as `_logits`, from which losses compute stably."""
     x = as_float_tensor(x)
     out = torch.sigmoid(x)
-    out._logits, out._activation = x, "sigmoid"  # type: ignore[attr-defined]
+    keep_logits(out, x, "sigmoid")
     return out
 
 

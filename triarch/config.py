@@ -7,8 +7,10 @@ values at start; `ENVIRONMENT` is the complete list of those that triarch reads.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -21,11 +23,47 @@ ENVIRONMENT = {
 _FLOATS = ("bfloat16", "float16", "float32", "float64")
 _DATA_FORMATS = ("channels_last", "channels_first")
 
+_MIXED = {"mixed_float16": "float16", "mixed_bfloat16": "bfloat16"}
+
+
+class DTypePolicy:
+    """`"float32"` and the like for everything, or `"mixed_bfloat16"`: compute in bfloat16, keep weights in float32."""
+
+    def __init__(self, name: str) -> None:
+        if name not in _MIXED and not isinstance(getattr(torch, name, None), torch.dtype):
+            raise ValueError(
+                f"Expected a number type such as 'float32' or 'int64', or a policy: {', '.join(_MIXED)}. "
+                f"Received: {name!r}"
+            )
+        self.name = name
+        self.compute_dtype = _MIXED.get(name, name)
+        self.variable_dtype = "float32" if name in _MIXED else name
+
+    def get_config(self) -> dict[str, str]:
+        """The name, from which `from_config` makes an equal policy."""
+        return {"name": self.name}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, str]) -> DTypePolicy:
+        """Make the policy that `get_config` described."""
+        return cls(config["name"])
+
+    def __eq__(self, other: Any) -> bool:
+        return isinstance(other, DTypePolicy) and other.name == self.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __repr__(self) -> str:
+        return f"DTypePolicy(name={self.name!r})"
+
+
 _floatx = "float32"
 _epsilon = 1e-7
 _image_data_format = "channels_last"
 _device = os.environ.get("TRIARCH_DEVICE", "auto")
 _interactive_logging = True
+_dtype_policy: DTypePolicy | None = None
 
 
 def backend() -> str:
@@ -44,6 +82,18 @@ def set_floatx(value: str) -> None:
     if value not in _FLOATS:
         raise ValueError(f"floatx must be one of {_FLOATS}. Received: {value!r}")
     _floatx = value
+
+
+def dtype_policy() -> DTypePolicy:
+    """The policy of layers that are given none."""
+    return _dtype_policy or DTypePolicy(_floatx)
+
+
+def set_dtype_policy(policy: str | torch.dtype | DTypePolicy | None) -> None:
+    """Set the policy of layers that are given none; None goes back to `floatx()`."""
+    global _dtype_policy
+    is_ready = policy is None or isinstance(policy, DTypePolicy)
+    _dtype_policy = policy if is_ready else DTypePolicy(str(policy).removeprefix("torch."))  # type: ignore[assignment]
 
 
 def epsilon() -> float:
@@ -82,8 +132,18 @@ def standardize_data_format(value: str | None) -> str:
 def device() -> torch.device:
     """The device of new weights and of data given as arrays."""
     if _device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return _checked_device(_device)
+        return numbered("cuda" if torch.cuda.is_available() else "cpu")
+    return numbered(_checked_device(_device))
+
+
+def numbered(device: str | torch.device) -> torch.device:
+    """`device` as tensors on it name theirs: `"cuda"` with the number of the present one, `"cpu:0"` without."""
+    device = torch.device(device)
+    if device.type == "cpu":
+        return torch.device("cpu")
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
 
 
 def set_device(value: str | torch.device) -> None:

@@ -10,7 +10,7 @@ import torch
 from triarch import config
 from triarch.registry import register
 from triarch.serialization import Configurable, Lookup
-from triarch.variable import as_float_tensor
+from triarch.tensors import as_float_tensor
 
 _FAMILY = "keras.constraints"
 

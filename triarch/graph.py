@@ -44,7 +44,7 @@ class SymbolicTensor:
 
 def standardize_shape(shape: Any) -> Shape:
     """`shape` as a tuple of non-negative ints and Nones, or a ValueError."""
-    if isinstance(shape, int):
+    if hasattr(shape, "__index__"):
         raise ValueError(f"A shape is a tuple such as (28, 28, 1); write ({shape},) for one axis. Received: {shape}")
     entries = tuple(shape)
     for entry in entries:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random as _python_random
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,19 +16,20 @@ import torch
 
 from triarch import config, registry
 from triarch.serialization import Configurable
-from triarch.variable import torch_dtype
+from triarch.tensors import torch_dtype
 
 Shape = Sequence[int]
 
 
 def set_random_seed(seed: int) -> None:
     """Seed Python, NumPy and torch, so that a run on the CPU repeats bit for bit."""
-    if not isinstance(seed, int) or not 0 <= seed < 2**32:
+    if not hasattr(seed, "__index__") or not 0 <= seed < 2**32:
         raise ValueError(f"seed must be an integer from 0 to 2**32 - 1. Received: {seed!r}")
+    seed = int(seed)
     _python_random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-    _shared.clear()
+    _shared_series.cache_clear()
 
 
 def make_default_seed() -> int:
@@ -40,15 +42,16 @@ class SeedGenerator(Configurable):
     """A reproducible series of random numbers: one `torch.Generator` a device, all started from `seed`."""
 
     def __init__(self, seed: int | None = None, name: str | None = None) -> None:
-        if seed is not None and not isinstance(seed, int):
+        if seed is not None and not hasattr(seed, "__index__"):
             raise ValueError(f"seed must be an integer or None. Received: {seed!r}")
-        self.seed = seed
+        self.seed = None if seed is None else int(seed)
         self.name = name or registry.unique_name("seed_generator")
-        self._start = make_default_seed() if seed is None else seed
+        self._start = make_default_seed() if self.seed is None else self.seed
         self._generators: dict[str, torch.Generator] = {}
 
     def on(self, device: torch.device | str) -> torch.Generator:
         """The series on `device`, at its present place."""
+        device = config.numbered(device)
         key = str(device)
         if key not in self._generators:
             self._generators[key] = torch.Generator(device=device).manual_seed(self._start)
@@ -83,7 +86,9 @@ class SeedGenerator(Configurable):
         self.set_state(series)
 
 
-_shared: dict[str, SeedGenerator] = {}
+@cache
+def _shared_series() -> SeedGenerator:
+    return SeedGenerator(make_default_seed(), name="global_seed_generator")
 
 
 def generator_for(seed: int | SeedGenerator | None, device: torch.device | str | None = None) -> torch.Generator:
@@ -92,7 +97,7 @@ def generator_for(seed: int | SeedGenerator | None, device: torch.device | str |
     if isinstance(seed, SeedGenerator):
         return seed.on(device)
     if seed is None:
-        return _shared.setdefault("global", SeedGenerator(make_default_seed())).on(device)
+        return _shared_series().on(device)
     return torch.Generator(device=device).manual_seed(int(seed))
 
 
@@ -173,23 +178,24 @@ def shuffle(x: torch.Tensor, axis: int = 0, seed: Any = None) -> torch.Tensor:
     return x.index_select(axis, order)
 
 
-def gamma(shape: Shape, alpha: float, dtype: str | None = None, seed: Any = None) -> torch.Tensor:
-    """Numbers from the gamma distribution with shape `alpha` and scale 1."""
-    concentration = torch.full(tuple(shape), float(alpha), dtype=_dtype(dtype), device=config.device())
-    return torch._standard_gamma(concentration, generator=generator_for(seed))
+def _spread(value: Any, shape: Shape, dtype: torch.dtype | None) -> torch.Tensor:
+    """A number or array of parameters, one for each place of `shape`."""
+    return torch.as_tensor(value, dtype=dtype, device=config.device()).expand(tuple(shape))
 
 
-def beta(shape: Shape, alpha: float, beta: float, dtype: str | None = None, seed: Any = None) -> torch.Tensor:
-    """Numbers in (0, 1) from the beta distribution."""
+def gamma(shape: Shape, alpha: Any, dtype: str | None = None, seed: Any = None) -> torch.Tensor:
+    """Numbers from the gamma distribution of scale 1; its shape `alpha` is a number, or an array that broadcasts."""
+    return torch._standard_gamma(_spread(alpha, shape, _dtype(dtype)), generator=generator_for(seed))
+
+
+def beta(shape: Shape, alpha: Any, beta: Any, dtype: str | None = None, seed: Any = None) -> torch.Tensor:
+    """Numbers in (0, 1) from the beta distribution; arrays `alpha` and `beta` broadcast to `shape`."""
     first_seed, second_seed = (seed, seed) if isinstance(seed, SeedGenerator) or seed is None else (seed, seed + 1)
     first = gamma(shape, alpha, dtype, first_seed)
     return first / (first + gamma(shape, beta, dtype, second_seed))
 
 
-def binomial(
-    shape: Shape, counts: float, probabilities: float, dtype: str | None = None, seed: Any = None
-) -> torch.Tensor:
-    """How many of `counts` trials succeed, each with probability `probabilities`."""
-    trials = torch.full(tuple(shape), float(counts), device=config.device())
-    chances = torch.full(tuple(shape), float(probabilities), device=config.device())
+def binomial(shape: Shape, counts: Any, probabilities: Any, dtype: str | None = None, seed: Any = None) -> torch.Tensor:
+    """How many of `counts` trials succeed, each with probability `probabilities`; arrays broadcast to `shape`."""
+    trials, chances = (_spread(value, shape, torch.float32) for value in (counts, probabilities))
     return torch.binomial(trials, chances, generator=generator_for(seed)).to(_dtype(dtype))

@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -20,7 +21,7 @@ _families: dict[str, dict[str, Any]] = {}  # family -> spelling -> object
 _homes: dict[Any, tuple[str, str]] = {}  # object -> (family, its own name)
 _custom: dict[str, Any] = {}  # "package>name" -> object
 _custom_names: dict[Any, str] = {}
-_scopes: list[dict[str, Any]] = []
+_scopes: ContextVar[tuple[dict[str, Any], ...]] = ContextVar("scopes", default=())  # of this thread or task
 _counts: Counter[str] = Counter()
 
 
@@ -61,14 +62,14 @@ def register_keras_serializable(package: str = "Custom", name: str | None = None
 
 def get_registered_name(thing: Any) -> str:
     """The `package>name` of a registered class or function, or its plain name."""
-    return _custom_names.get(thing, thing.__name__)
+    return _custom_names.get(thing) or thing.__name__
 
 
 def get_registered_object(
     name: str, custom_objects: Mapping[str, Any] | None = None, module_objects: Mapping[str, Any] | None = None
 ) -> Any | None:
     """The class or function that `name` stands for among scopes, `custom_objects` and registered ones, or None."""
-    for table in (*reversed(_scopes), custom_objects or {}, _custom, module_objects or {}):
+    for table in (*reversed(_scopes.get()), custom_objects or {}, _custom, module_objects or {}):
         if name in table:
             return table[name]
     return None
@@ -81,12 +82,12 @@ def get_custom_objects() -> dict[str, Any]:
 
 @contextmanager
 def custom_object_scope(custom_objects: Mapping[str, Any]) -> Iterator[None]:
-    """Inside this context, names in strings and files may also mean `custom_objects`."""
-    _scopes.append(dict(custom_objects))
+    """Inside this context, names in strings and files may also mean `custom_objects`, for this thread only."""
+    outer = _scopes.set((*_scopes.get(), dict(custom_objects)))
     try:
         yield
     finally:
-        _scopes.pop()
+        _scopes.reset(outer)
 
 
 def home_of(thing: Any) -> tuple[str, str] | None:
@@ -116,7 +117,8 @@ def lookup(family: str, name: str) -> Any:
         near = difflib.get_close_matches(name, known, n=3)
         hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Known names: {sorted(known)}."
         raise ValueError(
-            f"Unknown {kind_of(family)} {name!r}. {hint} A class or function of yours can be passed itself."
+            f"Unknown {kind_of(family)} {name!r}. {hint} A class or function of yours can be passed itself. "
+            f"Received: {name!r}"
         )
     return found
 

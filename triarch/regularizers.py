@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from triarch import config
 from triarch.registry import register
 from triarch.serialization import Configurable, Lookup
-from triarch.variable import as_float_tensor
+from triarch.tensors import as_float_tensor
 
 _FAMILY = "keras.regularizers"
 

@@ -23,9 +23,9 @@ from triarch.registry import (
     register_keras_serializable,
 )
 from triarch.serialization import deserialize_keras_object, serialize_keras_object
+from triarch.tensors import torch_dtype
 from triarch.training.batches import pack_x_y_sample_weight, unpack_x_y_sample_weight
 from triarch.training.py_dataset import PyDataset
-from triarch.variable import torch_dtype
 
 __all__ = [
     "CustomObjectScope",
@@ -67,7 +67,7 @@ def to_categorical(x: Any, num_classes: int | None = None) -> Any:
     if 0 in numbers.shape and not num_classes:
         raise ValueError("An empty `x` tells no number of classes; give `num_classes`. Received: num_classes=None")
     num_classes = num_classes or int(numbers.max()) + 1
-    if 0 not in numbers.shape and not -num_classes <= int(numbers.min()) <= int(numbers.max()) < num_classes:
+    if 0 not in numbers.shape and not 0 <= int(numbers.min()) <= int(numbers.max()) < num_classes:
         raise ValueError(
             f"Expected class numbers from 0 to {num_classes - 1} (num_classes={num_classes}). Received: numbers from "
             f"{int(numbers.min())} to {int(numbers.max())}"
@@ -147,5 +147,8 @@ def get_file(
     if not extract:
         return str(target)
     if not files.extract_archive(target, folder / folder_name, "tar" if untar else archive_format):
-        raise ValueError(f"The file {str(target)!r} from {origin} is no archive of the format {archive_format!r}.")
+        raise ValueError(
+            f"The file {str(target)!r} is no archive of this format. Received: origin={origin!r}, "
+            f"archive_format={archive_format!r}"
+        )
     return str(folder / folder_name)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from triarch import config, registry
+from triarch.tensors import as_array, dtype_name, holds_floats, torch_dtype
 
 
 class Variable(torch.nn.Parameter):
@@ -48,7 +49,7 @@ class Variable(torch.nn.Parameter):
         else:
             value = initializer
         if dtype is None and not isinstance(value, (torch.Tensor, np.ndarray, np.generic)):
-            dtype = config.floatx() if _holds_floats(value) else None
+            dtype = config.floatx() if holds_floats(value) else None
         tensor = torch.as_tensor(value, dtype=torch_dtype(dtype), device=device or config.device()).detach()
         trainable = trainable and tensor.is_floating_point()
         self = torch.Tensor._make_subclass(cls, tensor, trainable)
@@ -103,7 +104,7 @@ class Variable(torch.nn.Parameter):
 
     def numpy(self, *, force: bool = True) -> np.ndarray:
         """The value as an array on the host (a copy only where the device asks for one)."""
-        return self.detach().cpu().numpy() if self.dtype != torch.bfloat16 else self.detach().float().cpu().numpy()
+        return as_array(self)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         array = self.numpy()
@@ -128,43 +129,3 @@ def _rebuild(tensor: torch.Tensor, trainable: bool, attributes: dict[str, Any]) 
     variable = torch.Tensor._make_subclass(Variable, tensor, trainable)
     variable.__dict__.update(attributes)
     return variable
-
-
-def _holds_floats(value: Any) -> bool:
-    return np.asarray(value).dtype.kind == "f"
-
-
-def as_tensor(value: Any, dtype: torch.dtype | None = None, device: torch.device | None = None) -> torch.Tensor:
-    """`value` as a tensor of type `dtype`; a tensor stays where it is, anything else goes to `device`.
-
-    Without a `dtype`, tensors and arrays keep theirs and Python's floats become `config.floatx()`; without a `device`,
-    it is `config.device()`.
-    """
-    if isinstance(value, torch.Tensor):
-        return value if dtype is None or value.dtype is dtype else value.to(dtype)
-    if dtype is None and not isinstance(value, (np.ndarray, np.generic)) and _holds_floats(value):
-        dtype = torch_dtype(config.floatx())
-    return torch.as_tensor(value, dtype=dtype, device=device or config.device())
-
-
-def as_float_tensor(value: Any) -> Any:
-    """Tensors, and whatever else torch's functions take, as they are; arrays, lists and numbers as a float tensor."""
-    if hasattr(value, "__torch_function__"):
-        return value
-    tensor = as_tensor(value)
-    return tensor if tensor.is_floating_point() else tensor.to(torch_dtype(config.floatx()))
-
-
-def torch_dtype(dtype: str | torch.dtype | np.dtype | None) -> torch.dtype | None:
-    """`"float32"` -> `torch.float32`; torch's and NumPy's types and None pass through."""
-    if dtype is None or isinstance(dtype, torch.dtype):
-        return dtype
-    found = getattr(torch, str(np.dtype(dtype)) if not isinstance(dtype, str) else dtype, None)
-    if not isinstance(found, torch.dtype):
-        raise ValueError(f"Expected a number type such as 'float32' or 'int64'. Received: {dtype!r}")
-    return found
-
-
-def dtype_name(dtype: torch.dtype) -> str:
-    """`torch.float32` -> `"float32"`."""
-    return str(dtype).removeprefix("torch.")

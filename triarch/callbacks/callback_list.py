@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from triarch.callbacks.base import Callback, lazy_logs
+from triarch.callbacks.base import Callback
 from triarch.callbacks.history import History
+from triarch.callbacks.logs import lazy_logs
 from triarch.callbacks.progress import ProgbarLogger
 
 _PHASES = ("train", "test", "predict")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from triarch.callbacks.base import Callback
 
@@ -16,7 +19,7 @@ class TensorBoard(Callback):
     Needs the package `tensorboard`; look at the events with `tensorboard --logdir logs`.
 
     Args:
-        histogram_freq: Write histograms of the weights every so many epochs; 0 for never.
+        histogram_freq: Write histograms of the weights' finite values every so many epochs; 0 for never.
         write_graph: Write the model's summary as text, after the first epoch.
         write_steps_per_second: Write how many training steps an epoch made a second.
         update_freq: `"epoch"`, or `"batch"` or a number of batches, to write training values within epochs too.
@@ -100,8 +103,10 @@ class TensorBoard(Callback):
             for name, value in values.items():
                 self._writer(part).add_scalar(f"epoch_{name}", value, epoch)
         if self.histogram_freq and epoch % self.histogram_freq == 0:
-            for weight in self.model.weights:
-                self._writer("train").add_histogram(f"{weight.path}/histogram", weight.detach(), epoch)
+            for name, weight in _named_weights(self.model):
+                finite = weight.detach()[weight.isfinite()]  # the writer refuses a histogram of nothing
+                if len(finite):
+                    self._writer("train").add_histogram(f"{name}/histogram", finite, epoch)
         if self.write_graph and not self._has_summary:
             self._has_summary = True
             lines: list[str] = []
@@ -116,3 +121,10 @@ class TensorBoard(Callback):
             for name, value in (logs or {}).items():
                 self._writer("validation").add_scalar(f"evaluation_{name}_vs_iterations", value, int(iterations))
             self._writer("validation").flush()
+
+
+def _named_weights(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """The weights by their paths; those of plain torch modules, which have none, by torch's names for them."""
+    torch_names = {id(tensor): name for name, tensor in (*model.named_parameters(), *model.named_buffers())}
+    for weight in model.weights:
+        yield getattr(weight, "path", None) or torch_names[id(weight)].replace(".", "/"), weight

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
-from triarch.cli.images import as_array, open_image
-from triarch.cli.output import CommandError
+from triarch.cli.images import as_array, has_image_suffix, open_image
+from triarch.cli.output import CommandError, counted, say
 from triarch.datasets import cifar10, digits, fashion_mnist, mnist
 
 _LARGEST_SIDE = 64
 _FEWEST = 5  # images of a class of which a fifth can be held out
+
+_DAMAGED = (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
 
 _NUMERALS = tuple("0123456789")
 
@@ -127,16 +132,19 @@ def _held_out(name: str, images: np.ndarray, labels: np.ndarray, class_names: tu
 def _folder(path: Path, shape: tuple[int, int, int] | None) -> DataSet:
     split = path / "train", path / "test"
     has_split = all(folder.is_dir() for folder in split)
-    files, labels, class_names = _class_files(split[0] if has_split else path)
+    files, labels, class_names, skipped = _class_files(split[0] if has_split else path)
     test_files: list[Path] = []
     test_labels: list[int] = []
     if has_split:
-        test_files, test_labels, test_names = _class_files(split[1])
+        test_files, test_labels, test_names, more_skipped = _class_files(split[1])
+        skipped += more_skipped
         if test_names != class_names:
             raise CommandError(
                 f"The folders 'train' and 'test' of {str(path)!r} must have the same class folders. Received: "
                 f"{', '.join(class_names)} and {', '.join(test_names)}"
             )
+    if skipped:
+        say(f"Skipped {counted(len(skipped), 'file')} without the suffix of an image, such as {skipped[0].name}")
     pictures = [open_image(file) for file in files + test_files]
     if shape is None:
         sides = Counter(picture.size for picture in pictures).most_common(1)[0][0]
@@ -151,20 +159,24 @@ def _folder(path: Path, shape: tuple[int, int, int] | None) -> DataSet:
     return DataSet(path.resolve().name, train, test, class_names, (0, 255))
 
 
-def _class_files(path: Path) -> tuple[list[Path], list[int], tuple[str, ...]]:
-    """The images of each class folder, their class numbers and the folders' names, all in order of name."""
+def _class_files(path: Path) -> tuple[list[Path], list[int], tuple[str, ...], list[Path]]:
+    """The images of each class folder, their class numbers, the folders' names, all in order of name; other files."""
     folders = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if len(folders) < 2:
         raise CommandError(f"Expected a folder with at least two class folders of images. Received: {str(path)!r}")
     files: list[Path] = []
     labels: list[int] = []
+    skipped: list[Path] = []
     for number, folder in enumerate(folders):
         found = sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
-        if not found:
-            raise CommandError(f"The class folder {str(folder)!r} holds no images.")
-        files += found
-        labels += [number] * len(found)
-    return files, labels, tuple(folder.name for folder in folders)
+        images = [file for file in found if has_image_suffix(file)]
+        if not images:
+            received = f"{counted(len(found), 'file')} such as {found[0].name!r}" if found else "an empty folder"
+            raise CommandError(f"The class folder {str(folder)!r} holds no images. Received: {received}")
+        files += images
+        labels += [number] * len(images)
+        skipped += [file for file in found if not has_image_suffix(file)]
+    return files, labels, tuple(folder.name for folder in folders), skipped
 
 
 # .npz files
@@ -192,7 +204,7 @@ def _npz(path: Path) -> DataSet:
     values, numbers = np.unique(np.concatenate(labels), return_inverse=True)
     class_names = tuple(map(str, values))
     if "class_names" in arrays:
-        given = tuple(map(str, arrays["class_names"]))
+        given = tuple(map(str, arrays["class_names"].reshape(-1)))
         if values.dtype.kind not in "iu" or values.min() < 0 or values.max() >= len(given):
             raise CommandError(
                 f"With class_names, the labels in {str(path)!r} must be numbers from 0 to {len(given) - 1}. Received: "
@@ -212,11 +224,28 @@ def _npz(path: Path) -> DataSet:
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
+    if not zipfile.is_zipfile(path):
+        raise CommandError(f"The file {str(path)!r} is not an .npz file, as numpy.savez writes it, or it is damaged.")
+    arrays = {}
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise CommandError(f"The file {str(path)!r} is not an .npz file of plain arrays: {error}") from error
+            for name in file.files:
+                arrays[name] = _array(file, name, path)
+    except _DAMAGED as error:
+        raise CommandError(f"The .npz file {str(path)!r} is damaged: {error}") from error
+    return arrays
+
+
+def _array(file: Mapping[str, Any], name: str, path: Path) -> np.ndarray:
+    try:
+        array = file[name]
+    except ValueError as error:  # Python objects, which could run code; or no header of an array
+        raise CommandError(
+            f"Expected plain arrays of numbers or texts in {str(path)!r}. Received: {name!r}, which is something else"
+        ) from error
+    if not isinstance(array, np.ndarray):
+        raise CommandError(f"Expected arrays in {str(path)!r}, as numpy.savez writes them. Received: the file {name!r}")
+    return array
 
 
 def _checked_images(x: np.ndarray, path: Path) -> np.ndarray:

@@ -9,20 +9,20 @@ from collections.abc import Iterator
 import torch
 
 from triarch import config
-from triarch.cli.output import say, say_table
-from triarch.cli.results import machine, versions
+from triarch.cli.output import CommandError, say, say_table
+from triarch.cli.results import machine, usable_device, versions
 from triarch.datasets import originals
 
 Rows = Iterator[tuple[str, str]]
 
 
 def doctor() -> None:
-    """Show versions, device and threads, what each operation will use, and which data sets are at hand."""
+    """Show versions, device, threads, operations and data sets."""
     say_table("Versions", ((name, found or "not installed") for name, found in versions().items()))
     say()
     say_table("Machine", _machine())
     say()
-    say_table("Operations", _operations(config.device()))
+    say_table("Operations", _operations())
     say()
     say_table("Data sets", _data_sets())
     say()
@@ -30,17 +30,25 @@ def doctor() -> None:
 
 
 def _machine() -> Rows:
-    here = machine()
     yield "system", platform.platform()
-    yield "device", f"{here['device']} ({here['processor']})"
-    yield "threads", f"{here['threads']} for one operation, {os.cpu_count()} processors"
+    try:
+        here = machine()
+        yield "device", f"{here['device']} ({here['processor']})"
+    except CommandError as error:
+        yield "device", str(error)
+    yield "threads", f"{torch.get_num_threads()} for one operation, {os.cpu_count()} processors"
     yield "vector unit", torch.backends.cpu.get_cpu_capability()
     cuda = f"{torch.cuda.device_count()} devices, CUDA {torch.version.cuda}" if torch.cuda.is_available() else "none"
     yield "CUDA", cuda
     yield "float type", config.floatx()
 
 
-def _operations(device: torch.device) -> Rows:
+def _operations() -> Rows:
+    try:
+        device = usable_device()
+    except CommandError:
+        yield "none", "the device cannot be used"
+        return
     if device.type == "cuda":
         version = torch.backends.cudnn.version()
         yield "convolution", f"cuDNN {version}, channels last" if version else "PyTorch, without cuDNN"
@@ -59,7 +67,11 @@ def _operations(device: torch.device) -> Rows:
 def _data_sets() -> Rows:
     yield "digits", "in the package"
     for name, source in originals.SOURCES.items():
-        places = [originals.find(name, row) for row in source.originals]
+        try:
+            places = [originals.find(name, row) for row in source.originals]
+        except OSError as error:
+            yield name, str(error)
+            continue
         if None in places:
             yield name, f"{places.count(None)} of {len(places)} files missing; downloaded when first used"
         else:

@@ -10,6 +10,13 @@ from PIL import Image, ImageOps
 from triarch.cli.output import CommandError
 
 _READ_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+_WRITTEN_ONLY = ("PALM", "PDF")  # formats of Pillow that it cannot read
+
+
+def has_image_suffix(path: Path) -> bool:
+    """Whether the file is an image by its name."""
+    suffixes = Image.registered_extensions()
+    return suffixes.get(path.suffix.lower(), "PDF") not in _WRITTEN_ONLY
 
 
 def open_image(path: Path) -> Image.Image:
@@ -20,6 +27,10 @@ def open_image(path: Path) -> Image.Image:
             picture = ImageOps.exif_transpose(file)
     except FileNotFoundError as error:
         raise CommandError(f"There is no image {str(path)!r}.") from error
+    except IsADirectoryError as error:
+        raise CommandError(f"Expected an image. Received: the folder {str(path)!r}") from error
+    except PermissionError as error:
+        raise CommandError(f"The file {str(path)!r} cannot be opened: {error.strerror}") from error
     except _READ_ERRORS as error:
         raise CommandError(f"The file {str(path)!r} is not an image that can be read: {error}") from error
     if picture.mode.startswith("I"):  # 16 bits

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 import typer
 from rich.console import Console
@@ -17,18 +18,30 @@ class CommandError(Exception):
     """Something that the user can put right; its message is one line."""
 
 
-def reporting_errors(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a command's `CommandError` be one line on the error stream and exit code 2."""
+@contextmanager
+def reporting_errors() -> Iterator[None]:
+    """Let an error of the user's or of the system's be one line on the error stream and exit code 2."""
+    try:
+        yield
+    except CommandError as error:
+        _fail(str(error))
+    except OSError as error:
+        _discard_unwritten_output()
+        place = f"{str(error.filename)!r}: " if error.filename is not None else ""
+        _fail(f"{place}{error.strerror or error}")
 
-    @functools.wraps(command)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return command(*args, **kwargs)
-        except CommandError as error:
-            typer.echo(f"Error: {' '.join(str(error).split())}", err=True)
-            raise typer.Exit(2) from error
 
-    return run
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"Error: {' '.join(message.split())}", err=True)
+    raise SystemExit(2)
+
+
+def _discard_unwritten_output() -> None:
+    """Where standard output takes no more, let Python not try it again at its end, which would be another error."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def console() -> Console:
@@ -56,6 +69,11 @@ def short_path(path: Path) -> str:
     absolute = path.resolve()
     here = Path.cwd()
     return os.fspath(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
+
+
+def counted(number: int, noun: str) -> str:
+    """(1, "step") -> `1 step`; (3, "step") -> `3 steps`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def percent(share: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from triarch.cli.data import Part
 from triarch.files import atomic_write
@@ -30,14 +33,18 @@ _STYLE = {
     "grid.color": _FAINT,
     "grid.linewidth": 0.7,
     "text.color": _INK,
+    "text.parse_math": False,  # a $ in a class name is a $
     "xtick.color": _INK,
     "ytick.color": _INK,
 }
-_WRONG = "#b3470b"
+_WRONG_TEXT = "#b3470b"
+_RIGHT, _WRONG = (ListedColormap(colormaps[name](np.linspace(0.12, 0.72, 256))) for name in ("Blues", "Oranges"))
 _MOST_MISTAKES = 24
 _COLUMNS, _CELL = 6, 1.9  # inches
 _LONGEST_NAME = 14
-_MOST_NUMBERED = 20  # classes up to which each cell of the confusion shows its number
+_LONGEST_LABEL = 24
+_MOST_SLANTED = 20  # classes whose names fit below the confusion at an angle
+_SMALLEST_FONT = 6.0  # points
 
 
 @contextmanager
@@ -65,13 +72,31 @@ def draw_curves(path: Path, rows: Sequence[Mapping[str, float]], title: str) -> 
             for key, text, color in ((name, "training", TRAINING), (f"val_{name}", "validation", VALIDATION)):
                 values = [row[key] for row in rows]
                 axes.plot(epochs, values, color=color, linewidth=2, marker="o", markersize=4, label=text)
-        left.set_yscale("log")
-        left.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        losses = [value for row in rows for value in (row["loss"], row["val_loss"]) if 0 < value < math.inf]
+        if losses:
+            low, high = min(losses) / 1.1, max(losses) * 1.1
+            left.set_yscale("log")
+            left.set_ylim(low, high)
+            left.yaxis.set_major_locator(FixedLocator(log_ticks(low, high)))
+            left.yaxis.set_minor_locator(NullLocator())
         left.yaxis.set_major_formatter("{x:g}")
-        left.yaxis.set_minor_locator(NullLocator())
         left.legend(frameon=False, loc="upper right")
+        lowest, highest = right.get_ylim()
+        right.set_ylim(top=min(highest, 1 + 0.05 * (1 - lowest)))  # no tick above 100 %
         right.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
         right.legend(frameon=False, loc="lower right")
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Round numbers for a logarithmic axis: at least two, and about as few as tell the values between them."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for digits in ((1,), (1, 3), (1, 2, 5), range(1, 10)):
+        ticks = [float(f"{digit}e{power}") for power in powers for digit in digits]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) >= 3:
+            return ticks
+    ticks = [float(f"{tick:.9g}") for tick in MaxNLocator(5).tick_values(low, high)]
+    return [tick for tick in ticks if low <= tick <= high]
 
 
 def draw_confusion(
@@ -79,7 +104,8 @@ def draw_confusion(
 ) -> None:
     """How often each true class (row) was taken for each class (column).
 
-    The diagonal is blue by the share of the row; mistakes are orange by their share of the largest one.
+    The diagonal is blue by the share of the row; mistakes are orange by their share of the largest one. Cells too small
+    for their counts have colour bars instead.
     """
     classes = len(class_names)
     counts = np.zeros((classes, classes), int)
@@ -87,11 +113,8 @@ def draw_confusion(
     shares = counts / counts.sum(1, keepdims=True).clip(1)
     on_diagonal = np.eye(classes, dtype=bool)
     wrong = np.where(on_diagonal, 0, shares)
-    colors = np.where(
-        on_diagonal[..., None],
-        colormaps["Blues"](0.12 + 0.6 * shares),
-        colormaps["Oranges"](np.where(wrong > 0, 0.12 + 0.6 * wrong / max(wrong.max(), 1e-9), 0)),
-    )
+    most_wrong = wrong.max() or 1.0
+    colors = np.where(on_diagonal[..., None], _RIGHT(shares), _WRONG(wrong / most_wrong))
     colors[counts == 0] = 1
     side = min(max(5.5, 1.8 + 0.55 * classes), 14)
     with _picture(path, side, side) as figure:
@@ -101,19 +124,33 @@ def draw_confusion(
         axes.set_xlabel("Predicted class")
         axes.set_ylabel("True class")
         _label_classes(axes, class_names)
-        if classes <= _MOST_NUMBERED:
+        figure.draw_without_rendering()  # lays it out, so that the size of a cell is known
+        cell = axes.get_window_extent().width / classes * 72 / figure.dpi  # points
+        font_size = min(10.0, cell / (0.6 * len(f"{counts.max():,}") + 0.4))
+        if font_size >= _SMALLEST_FONT:
             for row, column in np.argwhere(counts):
-                is_dark = colors[row, column, :3].mean() < 0.55
-                color = "white" if is_dark else _INK
-                axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=color, fontsize=10)
+                color = "white" if colors[row, column, :3].mean() < 0.55 else _INK
+                text = f"{counts[row, column]:,}"
+                axes.text(column, row, text, ha="center", va="center", color=color, fontsize=font_size)
+        else:
+            _add_color_bar(axes, 0.55, _RIGHT, 1.0, "Right, share of the true class")
+            _add_color_bar(axes, 0.05, _WRONG, most_wrong, "Wrong, share of the true class")
+
+
+def _add_color_bar(axes: Axes, bottom: float, colors: Colormap, highest: float, label: str) -> None:
+    place = axes.inset_axes((1.03, bottom, 0.025, 0.4))
+    bar = axes.figure.colorbar(ScalarMappable(Normalize(0, 100 * highest), colors), cax=place, label=label)
+    bar.ax.yaxis.set_major_formatter("{x:g} %")
+    bar.outline.set_visible(False)
 
 
 def _label_classes(axes: Axes, class_names: Sequence[str]) -> None:
     ticks = range(len(class_names))
-    long = max(map(len, class_names)) > 3
-    axes.set_xticks(ticks, class_names, rotation=45 if long else 0, ha="right" if long else "center")
-    axes.set_yticks(ticks, class_names)
-    axes.tick_params(length=0, labelsize=10 if len(class_names) <= _MOST_NUMBERED else 6)
+    names = shortened(class_names, _LONGEST_LABEL)
+    rotation = 0 if max(map(len, names)) <= 3 else 45 if len(names) <= _MOST_SLANTED else 90
+    axes.set_xticks(ticks, names, rotation=rotation, ha="right" if rotation == 45 else "center")
+    axes.set_yticks(ticks, names)
+    axes.tick_params(length=0, labelsize=min(10, max(3, 600 / len(names))))
     for edge in axes.spines.values():
         edge.set_visible(False)
     axes.set_xticks(np.arange(len(class_names) + 1) - 0.5, minor=True)
@@ -129,11 +166,11 @@ def draw_mistakes(
     class_names: Sequence[str],
     value_range: tuple[float, float],
 ) -> None:
-    """The images that the model got wrong, those first in whose true class it believed least."""
+    """The images that the model got wrong, those first of whose wrong class it was surest."""
     predicted = probabilities.argmax(-1)
-    wrong = np.flatnonzero(predicted != part.labels)
-    belief = probabilities[wrong, part.labels[wrong]]
-    worst = wrong[np.argsort(belief, kind="stable")][:_MOST_MISTAKES]
+    wrong = worst_mistakes(probabilities, part.labels)
+    worst = wrong[:_MOST_MISTAKES]
+    names = shortened(class_names, _LONGEST_NAME)
     columns = min(_COLUMNS, max(len(worst), 1))
     side = _CELL - 0.2
     image_height = side * part.images.shape[1] / part.images.shape[2]
@@ -154,13 +191,19 @@ def draw_mistakes(
             axes.imshow(
                 _displayed(part.images[index], value_range), cmap="gray", vmin=0, vmax=1, interpolation="nearest"
             )
-            true, taken = (_shortened(class_names[number]) for number in (part.labels[index], predicted[index]))
+            true, taken = names[part.labels[index]], names[predicted[index]]
             share = f"{probabilities[index, predicted[index]]:.0%}".replace("%", " %")
             caption: dict[str, Any] = {"transform": axes.transAxes, "ha": "center", "va": "bottom"}
             axes.text(0.5, 1 + 0.24 / image_height, f"is {true}", fontsize=10.5, **caption)
             axes.text(
-                0.5, 1 + 0.06 / image_height, f"taken for {taken}, {share}", fontsize=8.5, color=_WRONG, **caption
+                0.5, 1 + 0.06 / image_height, f"taken for {taken}, {share}", fontsize=8.5, color=_WRONG_TEXT, **caption
             )
+
+
+def worst_mistakes(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Numbers of the images with a wrong answer, those of the surest answers first."""
+    wrong = np.flatnonzero(probabilities.argmax(-1) != labels)
+    return wrong[np.argsort(-probabilities[wrong].max(-1), kind="stable")]
 
 
 def _displayed(image: np.ndarray, value_range: tuple[float, float]) -> np.ndarray:
@@ -170,5 +213,15 @@ def _displayed(image: np.ndarray, value_range: tuple[float, float]) -> np.ndarra
     return scaled[..., 0] if scaled.shape[-1] == 1 else scaled
 
 
-def _shortened(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+def shortened(names: Sequence[str], longest: int) -> list[str]:
+    """Names of up to so many characters, long ones without their middle; longer where two would look the same."""
+    for length in range(longest, max(map(len, names)) + 1):
+        short = [_without_middle(name, length) for name in names]
+        if len(set(short)) == len(set(names)):
+            return short
+    return list(names)
+
+
+def _without_middle(name: str, length: int) -> str:
+    tail = length // 2
+    return name if len(name) <= length else f"{name[: length - 1 - tail]}…{name[-tail:]}"

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
 from triarch.callbacks import Callback
-from triarch.cli.output import console, duration, percent
+from triarch.cli.output import console, duration
 
 _INTERVAL = 0.2  # seconds between two looks at the metrics, which make the host wait for the device
 
@@ -40,7 +40,7 @@ class EpochLines(Callback):
         values = {name: float(value) for name, value in (logs or {}).items()}
         self.rows.append({"epoch": epoch + 1, **values, "seconds": round(seconds, 3)})
         count = str(epoch + 1).rjust(len(str(self.epochs)))
-        self.console.print(Text(f"epoch {count}/{self.epochs}  {_described(values)}  {duration(seconds)}"))
+        self.console.print(Text(f"epoch {count}/{self.epochs}  {_both(values)}  {_brief(seconds)}"))
 
 
 class EpochBar(EpochLines):
@@ -50,11 +50,12 @@ class EpochBar(EpochLines):
         super().__init__(epochs)
         self.progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=None),
             TextColumn("{task.percentage:3.0f} %"),
             _TimeLeft(),
             TextColumn("{task.fields[metrics]}", style="dim"),
             console=self.console,
+            expand=True,
             transient=True,
         )
         self.bar = self.progress.add_task("epoch 1", total=epochs * steps, metrics="")
@@ -87,9 +88,24 @@ class _TimeLeft(ProgressColumn):
         return Text(f"{seconds:.0f} s left" if seconds < 60 else f"{duration(seconds)} left", style="cyan")
 
 
+def _both(values: Mapping[str, float]) -> str:
+    """Loss and accuracy in training, then in validation; short enough for a terminal of 80 columns."""
+    validation = f"{_six(values['val_loss'])}  {_percent(values['val_accuracy'])}"
+    return f"{_described(values)}  val {validation}"
+
+
 def _described(values: Mapping[str, float]) -> str:
-    parts = []
-    for name, value in values.items():
-        label = name.replace("val_", "validation ").replace("_", " ")
-        parts.append(f"{label} {percent(value)}" if "accuracy" in name else f"{label} {value:.4f}")
-    return "  ".join(parts)
+    return f"loss {_six(values['loss'])}  accuracy {_percent(values['accuracy'])}"
+
+
+def _six(value: float) -> str:
+    """The number in six characters; 1.49824 -> `1.4982`, 12.34567 -> `12.346`."""
+    return f"{value:.4f}" if abs(value) < 9.99995 else f"{value:6.5g}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:6.2f} %"
+
+
+def _brief(seconds: float) -> str:
+    return f"{seconds:5.1f} s" if seconds < 1000 else f"{seconds / 60:3.0f} min"

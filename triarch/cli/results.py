@@ -111,12 +111,19 @@ class Trained:
 
 def open_trained(argument: str) -> Trained:
     """The model in a result folder, or a .keras file with its report beside it."""
+    usable_device()
     path = Path(argument).expanduser()
-    path = path / MODEL if path.is_dir() else path
-    if not path.is_file():
+    if not path.exists():
         raise CommandError(
-            f"Expected a result folder of `triarch train` or the .keras file in one. Received: {argument!r}"
+            f"{argument!r} does not exist. Expected a result folder of `triarch train` or the .keras file in one."
         )
+    if path.is_dir():
+        path = path / MODEL
+        if not path.exists():
+            raise CommandError(
+                f"The folder {argument!r} holds no {MODEL}. Expected a result folder of `triarch train` or the .keras "
+                "file in one."
+            )
     report = path.with_name(REPORT)
     try:
         model = load_model(path, compile=False)
@@ -188,8 +195,22 @@ def versions() -> dict[str, str | None]:
     return {"triarch": __version__, "python": platform.python_version(), **found}
 
 
+def usable_device() -> torch.device:
+    """The device of the settings, tried."""
+    try:
+        device = config.device()
+    except (RuntimeError, ValueError) as error:
+        raise CommandError(str(error)) from error
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        raise CommandError(f"The device {str(device)!r} of TRIARCH_DEVICE cannot be used: {reason}") from error
+    return device
+
+
 def machine() -> dict[str, Any]:
     """The device and threads that computations use here."""
-    device = config.device()
+    device = usable_device()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {"device": str(device), "processor": name, "threads": torch.get_num_threads()}

@@ -16,8 +16,9 @@ import typer
 from triarch import callbacks, optimizers
 from triarch.cli import pictures
 from triarch.cli.data import DataSet, Part, every, load
+from triarch.cli.interruption import BetweenSteps, Interrupted, Interruption
 from triarch.cli.networks import NETWORKS
-from triarch.cli.output import CommandError, console, duration, percent, say, say_table, short_path
+from triarch.cli.output import CommandError, console, counted, duration, percent, say, say_table, short_path
 from triarch.cli.progress import EpochBar, EpochLines
 from triarch.cli.results import (
     HISTORY,
@@ -27,13 +28,13 @@ from triarch.cli.results import (
     Trained,
     claim_folder,
     new_run_folder,
+    usable_device,
     write_history,
     write_report,
 )
 from triarch.models import Sequential
 from triarch.random import set_random_seed
 
-INTERRUPTED = 130  # exit code, as shells have it
 CURVES, CONFUSION, MISTAKES = "curves.png", "confusion.png", "mistakes.png"
 _IMAGES_IN_ALL = 400_000  # shown to the network where the user does not say how many epochs
 _SMALL_IMAGE = 16 * 16  # numbers; threads that wait for each other cost more than they gain up to here
@@ -47,13 +48,10 @@ class _Run:
     network: Sequential
     epochs: int
     batch_size: int
+    steps: int  # in an epoch
     folder: Path
     started: float  # seconds
     facts: Mapping[str, Any]  # for the report
-
-    @property
-    def steps(self) -> int:
-        return -(-len(self.learning) // self.batch_size)
 
     def save(self, rows: list[dict[str, float]], **facts: Any) -> None:
         """Write model, history and report."""
@@ -83,21 +81,27 @@ def train(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Result folder; default: runs/<date>-<data>-<model>.")] = None,
 ) -> None:
-    """Train a network on images and write model, curves, confusion, mistakes and a report into a result folder."""
+    """Train a network on images: model, pictures and a report."""
     if model not in NETWORKS:
         raise CommandError(f"--model must be one of {', '.join(NETWORKS)}. Received: {model!r}")
     if not 0 < lr < math.inf:
         raise CommandError(f"--lr must be a positive number. Received: {lr}")
-    run = _prepare(data, model, epochs, batch_size, lr, seed, out)
-    if threads or run.data_set.train.images[0].size <= _SMALL_IMAGE:
-        torch.set_num_threads(threads or 1)
-    learning_started = time.perf_counter()
-    rows = _learn(run)
-    seconds = {"training": time.perf_counter() - learning_started}
-    run.save(rows, interrupted=False, last_epoch=rows[-1])
-    scores = _test(run, rows)
-    seconds["total"] = time.perf_counter() - run.started
-    run.report(rows, interrupted=False, last_epoch=rows[-1], test=asdict(scores), seconds=seconds)
+    with Interruption() as interruption:
+        run = _prepare(data, model, epochs, batch_size, lr, seed, out, interruption)
+        if threads or run.data_set.train.images[0].size <= _SMALL_IMAGE:
+            torch.set_num_threads(threads or 1)
+        learning_started = time.perf_counter()
+        rows = _learn(run, interruption)
+        try:
+            seconds = {"training": time.perf_counter() - learning_started}
+            run.save(rows, interrupted=False, last_epoch=rows[-1])
+            interruption.resume()
+            scores = _test(run, rows)
+            seconds["total"] = time.perf_counter() - run.started
+            run.report(rows, interrupted=False, last_epoch=rows[-1], test=asdict(scores), seconds=seconds)
+        except Interrupted:
+            say(f"Interrupted after the last epoch. The model: {short_path(run.folder / MODEL)}")
+            raise
     say()
     say_table(
         f"Test accuracy {percent(scores.accuracy)}",
@@ -112,9 +116,17 @@ def train(
 
 
 def _prepare(
-    data: str, model: str, epochs: int | None, batch_size: int, lr: float, seed: int, out: Path | None
+    data: str,
+    model: str,
+    epochs: int | None,
+    batch_size: int,
+    lr: float,
+    seed: int,
+    out: Path | None,
+    interruption: Interruption,
 ) -> _Run:
-    """Data, network and result folder."""
+    """Data, network and result folder; once there is a folder, interruptions wait until there is a model in it."""
+    usable_device()
     started, now = time.perf_counter(), datetime.now().astimezone()
     data_set = load(data)
     validating = every(10, data_set.train.labels)
@@ -129,21 +141,22 @@ def _prepare(
         "data": {"name": data_set.name, "images": counts},
         "weights": network.count_params(),
     }
-    folder = claim_folder(out) if out else new_run_folder(f"{data_set.name}-{model}", now)
-    run = _Run(data_set, learning, validation, network, epochs, batch_size, folder, started, facts)
+    steps = -(-len(learning) // batch_size)
     network.compile(
-        optimizer=optimizers.Adam(optimizers.schedules.CosineDecay(lr, epochs * run.steps)),
+        optimizer=optimizers.Adam(optimizers.schedules.CosineDecay(lr, epochs * steps)),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
     )
     images = ", ".join(f"{count:,} {purpose}" for purpose, count in counts.items())
     say(f"{data_set.name}: {len(data_set.class_names)} classes; images: {images}")
-    say(f"{model}: {network.count_params():,} weights; {epochs} epochs of {run.steps} steps")
-    return run
+    say(f"{model}: {network.count_params():,} weights; {counted(epochs, 'epoch')} of {counted(steps, 'step')}")
+    interruption.wait()
+    folder = claim_folder(out) if out else new_run_folder(f"{data_set.name}-{model}", now)
+    return _Run(data_set, learning, validation, network, epochs, batch_size, steps, folder, started, facts)
 
 
-def _learn(run: _Run) -> list[dict[str, float]]:
-    """Train; the history, a row an epoch. Ctrl-C saves the model as it is and ends the process."""
+def _learn(run: _Run, interruption: Interruption) -> list[dict[str, float]]:
+    """Train; the history, a row an epoch. An interruption saves the model as it is and says where."""
     lines = EpochBar(run.epochs, run.steps) if console().is_terminal else EpochLines(run.epochs)
     try:
         with lines:
@@ -154,13 +167,16 @@ def _learn(run: _Run) -> list[dict[str, float]]:
                 epochs=run.epochs,
                 validation_data=(run.validation.images, run.validation.labels),
                 validation_batch_size=256,
-                callbacks=[lines, callbacks.TerminateOnNaN()],
+                callbacks=[lines, callbacks.TerminateOnNaN(), BetweenSteps(interruption)],
                 verbose=0,
             )
-    except KeyboardInterrupt:
+    except Interrupted:
         run.save(lines.rows, interrupted=True)
         say(f"Interrupted in epoch {len(lines.rows) + 1}. The model as it is now: {short_path(run.folder / MODEL)}")
-        raise typer.Exit(INTERRUPTED) from None
+        raise
+    except (OSError, SystemExit):  # the output cannot be written; rich ends the process where it is a closed pipe
+        run.save(lines.rows, interrupted=True)
+        raise
     if not math.isfinite(lines.rows[-1]["loss"]):
         write_history(run.folder, lines.rows)
         raise CommandError(

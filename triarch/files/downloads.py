@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -35,10 +35,9 @@ def download(
     """
     target = Path(target)
     algorithm = algorithm_of(file_hash, hash_algorithm) if file_hash else None
-    target.parent.mkdir(parents=True, exist_ok=True)
     before = _identity(target)
     part = target.with_name(f"{target.name}.part")
-    with _locked(part) as file:
+    with _without_empty_folders(target.parent), _locked(part) as file:
         if _identity(target) != before:
             return target  # another process has just made it
         for attempt in range(_ATTEMPTS):
@@ -74,10 +73,24 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 @contextmanager
+def _without_empty_folders(folder: Path) -> Iterator[None]:
+    """A block that may make `folder`; what it made and left empty is removed."""
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        yield
+    finally:
+        for place in made:  # the innermost first
+            try:
+                place.rmdir()
+            except OSError:  # not empty, or not there
+                break
+
+
+@contextmanager
 def _locked(part: Path) -> Iterator[BinaryIO]:
     """The part file, open and held by this process alone."""
     while True:
-        with open(part, "ab") as file:
+        with _opened(part) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             if part.exists() and os.path.samestat(os.fstat(file.fileno()), part.stat()):
                 try:
@@ -85,7 +98,16 @@ def _locked(part: Path) -> Iterator[BinaryIO]:
                 finally:
                     if part.exists() and part.stat().st_size == 0:
                         part.unlink()
+                        _validator_file(part).unlink(missing_ok=True)
                 return
+
+
+def _opened(part: Path) -> BinaryIO:
+    for _ in range(_ATTEMPTS):
+        with suppress(FileNotFoundError):  # another process that got nothing removes the folder that it had made
+            part.parent.mkdir(parents=True, exist_ok=True)
+            return open(part, "ab")
+    raise FileNotFoundError(f"The folder {str(part.parent)!r} cannot be made.")
 
 
 def _validator_file(part: Path) -> Path:

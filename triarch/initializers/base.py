@@ -10,7 +10,7 @@ import torch
 from triarch import config, random
 from triarch.registry import register
 from triarch.serialization import Configurable, deserialize_keras_object, serialize_keras_object
-from triarch.variable import torch_dtype
+from triarch.tensors import torch_dtype
 
 FAMILY = "keras.initializers"
 

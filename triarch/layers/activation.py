@@ -9,31 +9,25 @@ from typing import Any
 import torch
 
 from triarch import activations, constraints, initializers, regularizers
-from triarch.layers.arguments import describe
-from triarch.layers.base import Layer
+from triarch.layers.abstract import Elementwise
+from triarch.layers.arguments import describe, is_integer
 from triarch.registry import register
 
 Function = Callable[[torch.Tensor], torch.Tensor]
 
-# What may overwrite the fresh output of a product or convolution, whose gradients do not need it.
-_IN_PLACE: dict[Any, Function] = {activations.relu: torch.relu_, activations.tanh: torch.tanh_}
+# What may overwrite the fresh output of a product or convolution, whose gradients do not need it; by the function's id,
+# as a callable of the user's need not be hashable.
+_IN_PLACE: dict[int, Function] = {id(activations.relu): torch.relu_, id(activations.tanh): torch.tanh_}
 
 
 def in_two_steps(activation: Any) -> tuple[Function, Function]:
     """`activation` as one that overwrites a fresh tensor element by element, and one that works on the outcome."""
-    in_place = _IN_PLACE.get(activation)
+    in_place = _IN_PLACE.get(id(activation))
     return (in_place, activations.linear) if in_place else (activations.linear, activation)
 
 
-class _Elementwise(Layer):
-    """A layer whose output has the shape of its input."""
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        return input_shape
-
-
 @register("keras.layers")
-class Activation(_Elementwise):
+class Activation(Elementwise):
     """An activation function, given by name or itself."""
 
     def __init__(self, activation: Any, **kwargs: Any) -> None:
@@ -45,7 +39,7 @@ class Activation(_Elementwise):
 
 
 @register("keras.layers")
-class ReLU(_Elementwise):
+class ReLU(Elementwise):
     """`x` from `threshold` up to `max_value`, `negative_slope * (x - threshold)` below the threshold."""
 
     def __init__(
@@ -64,7 +58,7 @@ class ReLU(_Elementwise):
 
 
 @register("keras.layers")
-class LeakyReLU(_Elementwise):
+class LeakyReLU(Elementwise):
     """`x` above 0, `negative_slope * x` below. The slope's older name `alpha` is accepted with a warning."""
 
     def __init__(self, negative_slope: float = 0.3, **kwargs: Any) -> None:
@@ -80,7 +74,7 @@ class LeakyReLU(_Elementwise):
 
 
 @register("keras.layers")
-class ELU(_Elementwise):
+class ELU(Elementwise):
     """`x` above 0, `alpha * (exp(x) - 1)` below (https://arxiv.org/abs/1511.07289)."""
 
     def __init__(self, alpha: float = 1.0, **kwargs: Any) -> None:
@@ -92,7 +86,7 @@ class ELU(_Elementwise):
 
 
 @register("keras.layers")
-class PReLU(_Elementwise):
+class PReLU(Elementwise):
     """`x` above 0, `alpha * x` below, with a learnt `alpha` for each place (https://arxiv.org/abs/1502.01852).
 
     Args:
@@ -111,7 +105,8 @@ class PReLU(_Elementwise):
         self.alpha_initializer = initializers.get(alpha_initializer)
         self.alpha_regularizer = regularizers.get(alpha_regularizer)
         self.alpha_constraint = constraints.get(alpha_constraint)
-        self.shared_axes = [shared_axes] if isinstance(shared_axes, int) else shared_axes and list(shared_axes)
+        axes = [shared_axes] if is_integer(shared_axes) else shared_axes
+        self.shared_axes = axes and [int(axis) for axis in axes]
 
     def build(self, input_shape: Any) -> None:
         shared = [axis % len(input_shape) for axis in self.shared_axes or ()]
@@ -134,7 +129,7 @@ class PReLU(_Elementwise):
 
 
 @register("keras.layers")
-class Softmax(_Elementwise):
+class Softmax(Elementwise):
     """`exp(x) / sum(exp(x))` along one axis or several.
 
     `call` takes a `mask`, True where a place takes part; the others get probability 0.
@@ -142,7 +137,7 @@ class Softmax(_Elementwise):
 
     def __init__(self, axis: Any = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.axis = axis
+        self.axis = int(axis) if is_integer(axis) else axis
 
     def call(self, inputs: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         if mask is not None:

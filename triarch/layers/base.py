@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -14,11 +15,12 @@ from torch.utils import _pytree as pytree
 
 from triarch import config, mixed_precision, registry, regularizers
 from triarch.graph import Node, SymbolicTensor, standardize_shape
+from triarch.layers.precision import PolicyHolder, cast
 from triarch.layers.shapes import infer_output_shape, map_shapes, shape_of
 from triarch.layers.tracking import adopt_containers, assign_container
 from triarch.layers.weights import WeightHolder
 from triarch.serialization import Configurable, config_names, deserialize_keras_object
-from triarch.variable import torch_dtype
+from triarch.tensors import torch_dtype
 
 
 def _completing(build: Callable[..., None]) -> Callable[..., None]:
@@ -36,6 +38,14 @@ def _completing(build: Callable[..., None]) -> Callable[..., None]:
     return build_and_complete
 
 
+class _Calls(threading.local):
+    def __init__(self) -> None:
+        self.running = False  # whether this thread is inside a layer's call
+
+
+_calls = _Calls()
+
+
 class _LayerMeta(type):
     """Adopts the layers that a constructor put in lists and dicts, once the whole constructor has run."""
 
@@ -46,7 +56,7 @@ class _LayerMeta(type):
 
 
 @registry.register("keras.layers")
-class Layer(WeightHolder, Configurable, metaclass=_LayerMeta):
+class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
     """A step from tensors to tensors with its own weights.
 
     A subclass stores its arguments under their own names in `__init__`, makes weights in `build(input_shape)` with
@@ -83,6 +93,8 @@ class Layer(WeightHolder, Configurable, metaclass=_LayerMeta):
         self.activity_regularizer = regularizers.get(activity_regularizer)
         self.autocast = autocast
         self.dtype_policy = mixed_precision.get(dtype)
+        self.supports_masking = False  # Keras's attributes, for layers that set or read them
+        self.input_spec: Any = None
         self.name = name or registry.unique_name(registry.to_snake_case(type(self).__name__))
         self.declared_input_shape = _declared_input_shape(kwargs)
         if kwargs:
@@ -104,8 +116,6 @@ class Layer(WeightHolder, Configurable, metaclass=_LayerMeta):
     _call_parameters: tuple[str, ...] = ()
     untracked: ClassVar[frozenset[str]] = frozenset({"_losses", "_build_config"})  # containers that hold no layers
 
-    # What a subclass writes.
-
     @_completing
     def build(self, input_shape: Any) -> None:
         """Make the weights for inputs of this shape (batch axis first, None where unknown)."""
@@ -120,21 +130,41 @@ class Layer(WeightHolder, Configurable, metaclass=_LayerMeta):
             self.build(input_shape)
         return infer_output_shape(self, input_shape, self._compute_torch_dtype)
 
+    @property
+    def path(self) -> str | None:
+        """Where the paths of the layer's weights begin; None before it is built."""
+        return self.name if self.built else None
+
+    @property
+    def metrics(self) -> list[Any]:
+        """The metrics kept as attributes, alone or in lists and dicts, by this layer and those inside."""
+        leaves = [leaf for module in self.modules() for leaf in pytree.tree_leaves(list(vars(module).values()))]
+        found = [leaf for leaf in leaves if hasattr(leaf, "update_state") and hasattr(leaf, "reset_state")]
+        return list({id(metric): metric for metric in found}.values())
+
     def built_output_shape(self) -> Any:
         """The output shape for the input shape that the layer was built for; None where that is not known."""
         shapes = (self._build_config or {}).get("input_shape")
         return None if shapes is None else self.compute_output_shape(shapes)
 
-    # Calling.
-
     def __call__(self, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
+        if not _calls.running:
+            return self._call_outermost(args, kwargs, training)
         is_usual = self.built and not kwargs and len(args) == 1 and type(args[0]) is torch.Tensor
         if is_usual and (training is None or training is self.training):
             return super().__call__(args[0])
         return self._prepare_and_call(args, kwargs, training)
 
+    def _call_outermost(self, args: tuple[Any, ...], kwargs: dict[str, Any], training: bool | None) -> Any:
+        self.clear_losses()
+        _calls.running = True
+        try:
+            return self(*args, training=training, **kwargs)
+        finally:
+            _calls.running = False
+
     def _prepare_and_call(self, args: tuple[Any, ...], kwargs: dict[str, Any], training: bool | None) -> Any:
-        args, kwargs = pytree.tree_map(_as_tensor, (args, kwargs))
+        args, kwargs = pytree.tree_map(self._as_tensor, (args, kwargs))
         leaves = pytree.tree_leaves((args, kwargs))
         if not any(isinstance(leaf, (torch.Tensor, SymbolicTensor)) for leaf in leaves):
             raise ValueError(f"Layer {self.name!r} takes tensors or arrays. Received: {args[0] if args else kwargs!r}")
@@ -147,16 +177,21 @@ class Layer(WeightHolder, Configurable, metaclass=_LayerMeta):
         with self.mode(bool(training)):
             return super().__call__(*args, **kwargs)
 
+    def _as_tensor(self, value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            dtype = torch_dtype(config.floatx()) if value.dtype == np.float64 else None
+            return torch.as_tensor(value, dtype=dtype, device=self.device)
+        return value
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """torch's entry: `call` with types cast and the training flag passed on."""
         if self.autocast:
             dtype = self._compute_torch_dtype
             args = tuple(
-                value.to(dtype)
-                if type(value) is torch.Tensor and value.dtype is not dtype and value.is_floating_point()
-                else value
-                for value in args
+                [part if type(part) is torch.Tensor and part.dtype is dtype else cast(part, dtype) for part in args]
             )
+            if kwargs:
+                kwargs = {name: cast(value, dtype) for name, value in kwargs.items()}
         if "training" in self._call_parameters:
             kwargs.setdefault("training", self.training)
         if self._casts_weights:
@@ -187,7 +222,10 @@ class Layer(WeightHolder, Configurable, metaclass=_LayerMeta):
 
     @contextmanager
     def mode(self, training: bool) -> Iterator[None]:
-        """Inside this context the layer, and every one in it, trains or infers as `training` says."""
+        """Inside this context the layer, and every one in it, trains or infers as `training` says.
+
+        The flags are the layers' own, so threads that call the same layers in different modes disturb each other.
+        """
         before = [(module, module.training) for module in self.modules()]
         self.train(training)
         try:
@@ -195,55 +233,6 @@ class Layer(WeightHolder, Configurable, metaclass=_LayerMeta):
         finally:
             for module, was_training in before:
                 module.training = was_training
-
-    # Number types.
-
-    @property
-    def dtype_policy(self) -> mixed_precision.DTypePolicy:
-        """The types of computation and of weights."""
-        return self._dtype_policy
-
-    @dtype_policy.setter
-    def dtype_policy(self, policy: Any) -> None:
-        policy = mixed_precision.get(policy)
-        self._dtype_policy = policy
-        self._compute_torch_dtype: torch.dtype = torch_dtype(policy.compute_dtype)  # type: ignore[assignment]
-        self._casts_weights = self._dtype_policy.compute_dtype != self._dtype_policy.variable_dtype
-
-    @property
-    def dtype(self) -> str:
-        """The type of the weights."""
-        return self.dtype_policy.variable_dtype
-
-    variable_dtype = dtype
-
-    @property
-    def compute_dtype(self) -> str:
-        """The type of the computation."""
-        return self.dtype_policy.compute_dtype
-
-    @contextmanager
-    def _cast_weights(self) -> Iterator[None]:
-        kept = self._parameters
-        cast = {
-            name: weight.to(self._compute_torch_dtype) if getattr(weight, "autocast", False) else weight  # type: ignore[union-attr]
-            for name, weight in kept.items()
-        }
-        self.__dict__["_parameters"] = cast
-        try:
-            yield
-        finally:
-            self.__dict__["_parameters"] = kept
-
-    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Layer:
-        """torch's way through `to`, `double`, `cuda`, ...; the policy follows a change of the number type."""
-        super()._apply(fn, recurse)
-        new = fn(torch.empty(0, dtype=torch_dtype(self.variable_dtype))).dtype
-        if new != torch_dtype(self.variable_dtype):
-            self.dtype_policy = new
-        return self
-
-    # Config and files.
 
     _optional_config: ClassVar[tuple[str, ...]] = ()  # arguments that the config names only where they are not None
 
@@ -285,13 +274,6 @@ class Layer(WeightHolder, Configurable, metaclass=_LayerMeta):
     def _telling_arguments(self) -> Iterator[str]:
         shown_as_children = [f"{name}=" for name in self._modules]
         return (part for part in super()._telling_arguments() if not part.startswith(tuple(shown_as_children)))
-
-
-def _as_tensor(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        dtype = torch_dtype(config.floatx()) if value.dtype == np.float64 else None
-        return torch.as_tensor(value, dtype=dtype, device=config.device())
-    return value
 
 
 def _declared_input_shape(kwargs: dict[str, Any]) -> tuple[int | None, ...] | None:

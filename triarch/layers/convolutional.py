@@ -6,16 +6,15 @@ from typing import Any, ClassVar
 
 import torch
 
-from triarch import activations, constraints, initializers, regularizers
 from triarch.config import standardize_data_format
 from triarch.kernels import Window, convolve, kernel_memory_order, plan_convolution
+from triarch.layers.abstract import KernelLayer
 from triarch.layers.activation import in_two_steps
-from triarch.layers.arguments import describe, standardize_padding, standardize_tuple
-from triarch.layers.base import Layer
+from triarch.layers.arguments import describe, named_in_errors, standardize_padding, standardize_tuple
 from triarch.registry import register
 
 
-class _Convolution(Layer):
+class _Convolution(KernelLayer):
     """What convolutions share: a kernel of shape `(*kernel_size, channels // groups, filters)` slides over the input.
 
     Args:
@@ -47,7 +46,18 @@ class _Convolution(Layer):
         bias_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(activity_regularizer=activity_regularizer, **kwargs)
+        super().__init__(
+            activation,
+            use_bias,
+            kernel_initializer,
+            bias_initializer,
+            kernel_regularizer,
+            bias_regularizer,
+            activity_regularizer,
+            kernel_constraint,
+            bias_constraint,
+            **kwargs,
+        )
         self.filters = standardize_tuple(filters, 1, "filters")[0]
         self.kernel_size = standardize_tuple(kernel_size, self.rank, "kernel_size")
         self.strides = standardize_tuple(strides, self.rank, "strides")
@@ -55,15 +65,6 @@ class _Convolution(Layer):
         self.data_format = standardize_data_format(data_format)
         self.dilation_rate = standardize_tuple(dilation_rate, self.rank, "dilation_rate")
         self.groups = standardize_tuple(groups, 1, "groups")[0]
-        self.activation = activations.get(activation)
-        self.use_bias = use_bias
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
-        self.kernel_constraint = constraints.get(kernel_constraint)
-        self.bias_constraint = constraints.get(bias_constraint)
-        self.bias: Any = None
         self._window = Window(self.kernel_size, self.strides, self.dilation_rate, self.padding, self.data_format)
         if self.filters % self.groups:
             raise ValueError(
@@ -84,40 +85,23 @@ class _Convolution(Layer):
                 f"groups={self.groups}. Received: shape {tuple(input_shape)}"
             )
         self._window = self._window._replace(channels=channels)
-        self.kernel = self.add_weight(
-            (*self.kernel_size, channels // self.groups, self.filters),
-            self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-            name="kernel",
-            memory_order=kernel_memory_order(self.rank, self.data_format),
+        self._add_kernel_and_bias(
+            (*self.kernel_size, channels // self.groups, self.filters), kernel_memory_order(self.rank, self.data_format)
         )
-        if self.use_bias:
-            self.bias = self.add_weight(
-                (self.filters,),
-                self.bias_initializer,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-                name="bias",
-            )
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         kernel = self.kernel
         if inputs.dtype is not kernel.dtype:
             inputs = inputs.to(kernel.dtype)
-        try:
+        with named_in_errors(self):
             plan = plan_convolution(inputs.shape, self._window, self.groups)
-        except ValueError as error:
-            raise ValueError(f"{describe(self)} {error}") from None
         in_place, activation = in_two_steps(self.activation)
         return activation(convolve(plan, inputs, kernel, self.bias, in_place))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The shape of the outputs: spatial sizes as padding and strides leave them, and `filters` channels."""
-        try:
+        with named_in_errors(self):
             return self._window.output_shape(input_shape, self.filters)
-        except ValueError as error:
-            raise ValueError(f"{describe(self)} {error}") from None
 
 
 @register("keras.layers", "Convolution1D")

@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from triarch import activations, constraints, initializers, regularizers
+from triarch.layers.abstract import Elementwise, KernelLayer
 from triarch.layers.activation import in_two_steps
-from triarch.layers.arguments import describe
+from triarch.layers.arguments import describe, standardize_tuple
 from triarch.layers.base import Layer
 from triarch.registry import register
 
 
 @register("keras.layers")
-class Dense(Layer):
+class Dense(KernelLayer):
     """`activation(inputs @ kernel + bias)` along the last axis, with a kernel of shape `(features, units)`."""
 
     _optional_config = ("activity_regularizer",)
@@ -36,19 +36,19 @@ class Dense(Layer):
         bias_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(activity_regularizer=activity_regularizer, **kwargs)
-        if not hasattr(units, "__index__") or units <= 0:
-            raise ValueError(f"`units` must be a positive integer. Received: units={units!r}")
-        self.units = int(units)
-        self.activation = activations.get(activation)
-        self.use_bias = use_bias
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
-        self.kernel_constraint = constraints.get(kernel_constraint)
-        self.bias_constraint = constraints.get(bias_constraint)
-        self.bias: Any = None
+        super().__init__(
+            activation,
+            use_bias,
+            kernel_initializer,
+            bias_initializer,
+            kernel_regularizer,
+            bias_regularizer,
+            activity_regularizer,
+            kernel_constraint,
+            bias_constraint,
+            **kwargs,
+        )
+        self.units = standardize_tuple(units, 1, "units")[0]
 
     def build(self, input_shape: Any) -> None:
         self.compute_output_shape(input_shape)
@@ -56,21 +56,7 @@ class Dense(Layer):
             raise ValueError(
                 f"{describe(self)} needs to know the size of the last axis. Received: shape {tuple(input_shape)}"
             )
-        self.kernel = self.add_weight(
-            (input_shape[-1], self.units),
-            self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-            name="kernel",
-        )
-        if self.use_bias:
-            self.bias = self.add_weight(
-                (self.units,),
-                self.bias_initializer,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-                name="bias",
-            )
+        self._add_kernel_and_bias((input_shape[-1], self.units))
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         kernel, bias = self.kernel, self.bias
@@ -99,18 +85,15 @@ class Dense(Layer):
 
 
 @register("keras.layers")
-class Identity(Layer):
+class Identity(Elementwise):
     """The inputs as they are."""
 
     def call(self, inputs: Any) -> Any:
         return inputs
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        return input_shape
-
 
 @register("keras.layers")
-class Rescaling(Layer):
+class Rescaling(Elementwise):
     """`inputs * scale + offset` in the compute type: images of integers become floats.
 
     Args:
@@ -126,9 +109,6 @@ class Rescaling(Layer):
         inputs = inputs.to(self._compute_torch_dtype)
         return inputs * _as_factor(self.scale, inputs) + _as_factor(self.offset, inputs)
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        return input_shape
-
 
 def _as_factor(value: Any, like: torch.Tensor) -> Any:
     return value if isinstance(value, (int, float)) else torch.as_tensor(value, dtype=like.dtype, device=like.device)
@@ -142,7 +122,7 @@ class Lambda(Layer):
 
     Args:
         output_shape: Of one sample, or a function of the input's shape; by default it is found by a trial run.
-        mask: Kept for the config.
+        mask: Only None: a function that is to know a mask takes an argument `mask`, given where the layer is called.
         arguments: Further keyword arguments of the function. It gets `training` too, if it takes that.
     """
 
@@ -159,9 +139,13 @@ class Lambda(Layer):
         super().__init__(**kwargs)
         if not callable(function):
             raise TypeError(f"A Lambda layer needs a function. Received: {function!r}")
+        if mask is not None:
+            raise ValueError(
+                f"A Lambda layer passes no mask on to the next layers, so `mask` must be None. Received: {mask!r}"
+            )
         self.function = function
         self.output_shape = output_shape
-        self.mask = mask
+        self.mask = None
         self.arguments = dict(arguments or {})
         self._takes = _parameters_of(function)
 

@@ -11,7 +11,7 @@ from triarch import config
 from triarch.graph import Node, SymbolicTensor, standardize_shape
 from triarch.layers.base import Layer
 from triarch.registry import register
-from triarch.variable import as_tensor
+from triarch.tensors import as_tensor
 
 
 @register("keras.layers")

@@ -9,7 +9,7 @@ import torch
 from triarch.config import standardize_data_format
 from triarch.kernels import Window, plan_pooling, pool
 from triarch.kernels.windows import axis_names
-from triarch.layers.arguments import describe, require_axes, standardize_padding, standardize_tuple
+from triarch.layers.arguments import named_in_errors, require_axes, standardize_padding, standardize_tuple
 from triarch.layers.base import Layer
 from triarch.registry import register
 
@@ -37,18 +37,14 @@ class _Pooling(Layer):
         self._window = Window(self.pool_size, self.strides, (1,) * self.rank, self.padding, self.data_format)
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
-        try:
+        with named_in_errors(self):
             plan = plan_pooling(inputs.shape, self._window, self.statistic)
-        except ValueError as error:
-            raise ValueError(f"{describe(self)} {error}") from None
         return pool(plan, inputs)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The shape of the outputs: spatial sizes as padding and strides leave them."""
-        try:
+        with named_in_errors(self):
             return self._window.output_shape(input_shape)
-        except ValueError as error:
-            raise ValueError(f"{describe(self)} {error}") from None
 
 
 @register("keras.layers", "MaxPool1D")

@@ -1,4 +1,4 @@
-"""Dropouts and activity regularization: what acts in training only."""
+"""What keeps a network from learning its data by heart: dropouts, in training only, and activity regularization."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 
 from triarch.config import standardize_data_format
 from triarch.kernels.windows import axis_names
-from triarch.layers.arguments import require_axes
+from triarch.layers.abstract import Elementwise
+from triarch.layers.arguments import is_integer, require_axes
 from triarch.layers.base import Layer
 from triarch.random import SeedGenerator, dropout
 from triarch.registry import register
@@ -17,7 +18,7 @@ from triarch.regularizers import L1L2
 
 
 @register("keras.layers")
-class Dropout(Layer):
+class Dropout(Elementwise):
     """In training, zeroes each element with probability `rate` and scales the rest by `1 / (1 - rate)`.
 
     Args:
@@ -36,9 +37,6 @@ class Dropout(Layer):
         if not training:
             return inputs
         return dropout(inputs, self.rate, self.noise_shape, self.seed_generator)  # type: ignore[arg-type]
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        return input_shape
 
 
 class _SpatialDropout(Layer):
@@ -107,7 +105,7 @@ class SpatialDropout3D(_ImageSpatialDropout):
 
 
 @register("keras.layers")
-class ActivityRegularization(Layer):
+class ActivityRegularization(Elementwise):
     """The inputs as they are; adds `l1 * sum(|x|) + l2 * sum(x²)`, divided by the batch's size, to the loss."""
 
     def __init__(self, l1: float = 0.0, l2: float = 0.0, **kwargs: Any) -> None:
@@ -117,9 +115,6 @@ class ActivityRegularization(Layer):
 
     def call(self, inputs: Any) -> Any:
         return inputs
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        return input_shape
 
     def _arguments(self) -> Iterator[tuple[str, Any]]:
         return (item for item in super()._arguments() if item[0] != "activity_regularizer")
@@ -135,8 +130,8 @@ def _checked_noise_shape(noise_shape: Any) -> tuple[int | None, ...] | None:
     if noise_shape is None:
         return None
     is_series = isinstance(noise_shape, (list, tuple))
-    if not is_series or not all(size is None or (isinstance(size, int) and size > 0) for size in noise_shape):
+    if not is_series or not all(size is None or (is_integer(size) and size > 0) for size in noise_shape):
         raise ValueError(
             f"`noise_shape` is a tuple of positive integers and Nones. Received: noise_shape={noise_shape!r}"
         )
-    return tuple(noise_shape)
+    return tuple(None if size is None else int(size) for size in noise_shape)

@@ -9,6 +9,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from triarch.graph import Shape, SymbolicTensor
+from triarch.layers.weights import WeightHolder, device_of
 
 _TRIAL_SIZES = (48, 64)  # stand in for unknown sizes; what differs between the two runs is unknown in the output too
 
@@ -24,7 +25,7 @@ def shape_of(value: Any) -> Shape | None:
 
 def is_shape(value: Any) -> bool:
     """Whether `value` is one shape, rather than a list or dict of shapes."""
-    return isinstance(value, (tuple, list)) and all(entry is None or isinstance(entry, int) for entry in value)
+    return isinstance(value, (tuple, list)) and all(entry is None or hasattr(entry, "__index__") for entry in value)
 
 
 def map_shapes(function: Any, shapes: Any) -> Any:
@@ -38,9 +39,10 @@ def infer_output_shape(module: torch.nn.Module, input_shape: Any, dtype: torch.d
     Raises:
         ValueError: the module cannot run on inputs of this shape.
     """
-    device = next((tensor.device for tensor in module.parameters()), torch.device("cpu"))
+    device = device_of(module)
     runs = []
-    before = [(part, part.training, len(getattr(part, "_losses", ()))) for part in module.modules()]
+    modes = [(part, part.training) for part in module.modules()]
+    losses = [(part._losses, list(part._losses)) for part in module.modules() if isinstance(part, WeightHolder)]
     module.eval()
     try:
         for trial, size in enumerate(_TRIAL_SIZES):
@@ -50,13 +52,13 @@ def infer_output_shape(module: torch.nn.Module, input_shape: Any, dtype: torch.d
     except (RuntimeError, ValueError, IndexError) as error:
         raise ValueError(
             f"{type(module).__name__} cannot take inputs of shape {input_shape}: {error}. Where unknown sizes are the "
-            "reason, give them, or define `compute_output_shape`."
+            f"reason, give them, or define `compute_output_shape`. Received: input_shape={input_shape}"
         ) from error
     finally:
-        for part, was_training, losses in before:
+        for part, was_training in modes:
             part.training = was_training
-            if losses != len(getattr(part, "_losses", ())):
-                del part._losses[losses:]  # type: ignore[operator,union-attr]
+        for collected, earlier in losses:
+            collected[:] = earlier
     return pytree.tree_map(_common_shape, *runs)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from triarch.config import standardize_data_format
-from triarch.layers.arguments import describe, require_axes
+from triarch.layers.arguments import describe, is_integer, named_in_errors, require_axes, standardize_tuple
 from triarch.layers.base import Layer
 from triarch.registry import register
 
@@ -44,28 +44,22 @@ class Reshape(Layer):
 
     def __init__(self, target_shape: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.target_shape = tuple(target_shape)
-        if not all(isinstance(size, int) and size >= -1 for size in self.target_shape) or (
-            self.target_shape.count(-1) > 1
-        ):
+        sizes = tuple(target_shape)
+        if not all(is_integer(size) and size >= -1 for size in sizes) or sizes.count(-1) > 1:
             raise ValueError(
-                "`target_shape` is a tuple of sizes, of which one may be -1. "
-                f"Received: target_shape={self.target_shape}"
+                f"`target_shape` is a tuple of sizes, of which one may be -1. Received: target_shape={sizes}"
             )
+        self.target_shape = tuple(int(size) for size in sizes)
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
-        try:
+        with named_in_errors(self):
             sizes = _resolve(self.target_shape, inputs.shape[1:])
-        except ValueError as error:
-            raise ValueError(f"{describe(self)} {error}") from None
         return inputs.reshape(inputs.shape[0], *sizes)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The batch axis and `target_shape`, -1 replaced where the input's sizes are known."""
-        try:
+        with named_in_errors(self):
             return (input_shape[0], *_resolve(self.target_shape, tuple(input_shape[1:])))
-        except ValueError as error:
-            raise ValueError(f"{describe(self)} {error}") from None
 
 
 @lru_cache(maxsize=4096)
@@ -88,7 +82,7 @@ class Permute(Layer):
 
     def __init__(self, dims: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.dims = tuple(dims)
+        self.dims = tuple(int(axis) for axis in dims)
         if sorted(self.dims) != list(range(1, len(self.dims) + 1)):
             raise ValueError(f"`dims` must hold the numbers from 1 to their count, each once. Received: dims={dims!r}")
 
@@ -108,9 +102,7 @@ class RepeatVector(Layer):
 
     def __init__(self, n: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not isinstance(n, int) or isinstance(n, bool) or n <= 0:
-            raise ValueError(f"`n` must be a positive integer. Received: n={n!r}")
-        self.n = n
+        self.n = standardize_tuple(n, 1, "n")[0]
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         if inputs.ndim != 2:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-_TORCHS_OWN = frozenset(vars(torch.nn.Module()))
+from triarch.tensors import MODULE_ATTRIBUTES
 
 
 class Container(torch.nn.Module):
@@ -62,6 +62,15 @@ def containers_of(module: torch.nn.Module) -> Iterator[Container]:
             yield from containers_of(child)
 
 
+def names_of_weight_containers(module: torch.nn.Module) -> list[str]:
+    """The attributes of `module` that are lists, tuples or dicts with weights in them, at whatever depth."""
+    return [
+        name
+        for name, child in module._modules.items()
+        if isinstance(child, Container) and any(part._parameters for part in (child, *containers_of(child)))
+    ]
+
+
 def unpacked(module: torch.nn.Module) -> Iterator[torch.nn.Module]:
     """`module`, or what it contains where it is a container."""
     if isinstance(module, Container):
@@ -72,7 +81,7 @@ def unpacked(module: torch.nn.Module) -> Iterator[torch.nn.Module]:
 
 
 def _untracked(module: torch.nn.Module) -> frozenset[str]:
-    return _TORCHS_OWN | getattr(type(module), "untracked", frozenset())
+    return MODULE_ATTRIBUTES | getattr(type(module), "untracked", frozenset())
 
 
 def _items(container: Any) -> Iterable[tuple[Any, Any]]:

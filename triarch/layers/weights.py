@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,9 +10,10 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from triarch import constraints, initializers, regularizers
+from triarch import config, constraints, initializers, regularizers
 from triarch.layers.tracking import containers_of, unpacked
-from triarch.variable import Variable, torch_dtype
+from triarch.tensors import as_array, torch_dtype
+from triarch.variable import Variable
 
 
 class WeightHolder(torch.nn.Module):
@@ -35,6 +37,8 @@ class WeightHolder(torch.nn.Module):
         autocast: bool = True,
         regularizer: Any = None,
         constraint: Any = None,
+        aggregation: str | None = None,
+        overwrite_with_gradient: bool = False,
         name: str | None = None,
         memory_order: Sequence[int] | None = None,
     ) -> Variable:
@@ -42,13 +46,24 @@ class WeightHolder(torch.nn.Module):
 
         Args:
             initializer: Default: `"glorot_uniform"` for floats, `"zeros"` for the rest.
+            aggregation: Only None; how copies on several machines would become one.
+            overwrite_with_gradient: Only False.
             memory_order: The axes of `shape` from the slowest to the fastest in memory, where the computation wants
                 another order than that of `shape`.
         """
-        shape = tuple(int(size) for size in (shape or ()))
+        if aggregation not in (None, "none") or overwrite_with_gradient:
+            raise ValueError(
+                "A weight has one copy and is changed by its optimizer only: `aggregation` is None and "
+                f"`overwrite_with_gradient` False. Received: aggregation={aggregation!r}, "
+                f"overwrite_with_gradient={overwrite_with_gradient!r}"
+            )
+        if shape is None and isinstance(initializer, (np.ndarray, torch.Tensor)):
+            shape = initializer.shape
+        shape = tuple(int(size) for size in (shape if shape is not None else ()))
         dtype = dtype or self.variable_dtype
         is_float = torch_dtype(dtype).is_floating_point  # type: ignore[union-attr]
-        initializer = initializers.get(initializer or ("glorot_uniform" if is_float else "zeros"))
+        default = "glorot_uniform" if is_float else "zeros"
+        initializer = initializers.get(default if initializer is None else initializer)
         value = initializer(shape, dtype=dtype)
         if memory_order is not None:
             back = [list(memory_order).index(axis) for axis in range(len(shape))]
@@ -59,6 +74,11 @@ class WeightHolder(torch.nn.Module):
         variable.constraint = constraints.get(constraint)
         variable.requires_grad_(variable.learnable and self._trainable)
         return variable
+
+    @property
+    def device(self) -> torch.device:
+        """Where the layer computes: the device of its first weight, `config.device()` where it has none."""
+        return device_of(self)
 
     @property
     def trainable(self) -> bool:
@@ -119,7 +139,7 @@ class WeightHolder(torch.nn.Module):
 
     def get_weights(self) -> list[np.ndarray]:
         """Copies of all weights, as arrays."""
-        return [_as_array(weight).copy() for weight in self.weights]
+        return [as_array(weight).copy() for weight in self.weights]
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Overwrite all weights; nothing is written unless their number and every shape fit."""
@@ -130,7 +150,7 @@ class WeightHolder(torch.nn.Module):
         if not self.built:
             raise ValueError(
                 f"Layer {self.name!r} has no weights yet, because its input shape is not known. Call it on data or "
-                "call `build(input_shape)` first."
+                "call `build(input_shape)` first. Received: a layer that is not built"
             )
         return sum(weight.numel() for weight in self.weights)
 
@@ -166,9 +186,10 @@ class WeightHolder(torch.nn.Module):
                 module._losses.clear()
 
 
-def _as_array(tensor: torch.Tensor) -> np.ndarray:
-    tensor = tensor.detach().cpu()
-    return (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).numpy()
+def device_of(module: torch.nn.Module) -> torch.device:
+    """The device of the first weight of any module, `config.device()` where there is none."""
+    first = next(itertools.chain(module.parameters(), module.buffers()), None)
+    return config.device() if first is None else first.device
 
 
 def _is_learnable(tensor: torch.Tensor) -> bool:

@@ -11,7 +11,7 @@ import torch
 from triarch import config, mixed_precision, registry
 from triarch.registry import register
 from triarch.serialization import Configurable, deserialize_keras_object, resolve
-from triarch.variable import as_float_tensor, as_tensor, torch_dtype
+from triarch.tensors import as_float_tensor, as_tensor, keep_logits, kept_logits, torch_dtype
 
 FAMILY = "keras.losses"
 
@@ -57,7 +57,7 @@ def logits_of(y_pred: Any, activation: str, axis: int = -1) -> torch.Tensor | No
 
     `log(softmax(x))` keeps its digits where `softmax(x)` has rounded to 0 or 1, so losses start from `x` if they can.
     """
-    logits = getattr(y_pred, "_logits", None)
+    logits = kept_logits(y_pred)
     if logits is None or getattr(y_pred, "_activation", activation) != activation:
         return None
     return logits if activation == "sigmoid" or axis in (-1, logits.ndim - 1) else None
@@ -170,11 +170,10 @@ class Loss(Configurable):
             if value.dtype is self._torch_dtype:
                 return value
             out = value.to(self._torch_dtype)
-            logits = getattr(value, "_logits", None)
-            if logits is not None:
-                out._logits = logits.to(self._torch_dtype)  # type: ignore[attr-defined]
-                out._activation = getattr(value, "_activation", None)  # type: ignore[attr-defined]
-            return out
+            logits = kept_logits(value)
+            if logits is None:
+                return out
+            return keep_logits(out, logits.to(self._torch_dtype), getattr(value, "_activation", None))
         if isinstance(value, Mapping):
             return {key: self._cast(part) for key, part in value.items()}
         if isinstance(value, (list, tuple)) and any(isinstance(v, (torch.Tensor, np.ndarray, Mapping)) for v in value):

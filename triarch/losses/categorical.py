@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from triarch.losses.base import FAMILY, LabelSmoothingLoss, clipped, logits_of
 from triarch.registry import register
-from triarch.variable import as_float_tensor, as_tensor
+from triarch.tensors import as_float_tensor, as_tensor
 
 
 def log_probabilities(y_pred: torch.Tensor, from_logits: bool, axis: int) -> torch.Tensor:

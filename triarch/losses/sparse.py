@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from triarch.losses.base import FAMILY, Loss, logits_of
 from triarch.losses.categorical import log_probabilities
 from triarch.registry import register
-from triarch.variable import as_float_tensor, as_tensor
+from triarch.tensors import as_float_tensor, as_tensor
 
 _NO_LABEL = torch.iinfo(torch.int64).min  # torch's own default, -100, would hide a wrong label
 
@@ -53,6 +53,14 @@ def _as_class_numbers(labels: Any, device: torch.device) -> torch.Tensor:
     if labels.is_floating_point() and not labels.is_cuda and not torch.equal(labels, labels.trunc()):
         raise ValueError(f"Class numbers are integers. Received: {labels[labels != labels.trunc()][0].item()}")
     return labels.long()
+
+
+def _are_class_numbers(labels: Any) -> bool:
+    return isinstance(labels, torch.Tensor) and labels.ndim == 1 and labels.shape[0] > 0
+
+
+def _are_rows(scores: Any) -> TypeGuard[torch.Tensor]:
+    return isinstance(scores, torch.Tensor) and scores.ndim == 2
 
 
 def _check_label_shape(labels: torch.Tensor, scores: torch.Tensor) -> None:
@@ -121,22 +129,14 @@ class SparseCategoricalCrossentropy(Loss):
         self.ignore_class = ignore_class
         self.axis = axis
         self._fused_reduction = {"sum": "sum", "none": "none", None: "none"}.get(reduction, "mean")
+        self._can_be_fused = ignore_class is None and axis in (-1, 1)
         self._labels_checked = False
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> torch.Tensor:
         """The reduced loss (see `Loss`); unweighted logits `(batch, classes)` go through one fused operation."""
+        is_plain = self._can_be_fused and sample_weight is None and not hasattr(y_pred, "_mask")
         logits = y_pred if self.from_logits else logits_of(y_pred, "softmax", self.axis)
-        if (
-            sample_weight is not None
-            or self.ignore_class is not None
-            or not isinstance(logits, torch.Tensor)
-            or not isinstance(y_true, torch.Tensor)
-            or y_true.ndim != 1
-            or logits.ndim != 2
-            or self.axis not in (-1, 1)
-            or y_true.shape[0] == 0
-            or hasattr(y_pred, "_mask")
-        ):
+        if not (is_plain and _are_class_numbers(y_true) and _are_rows(logits)):
             return super().__call__(y_true, y_pred, sample_weight)
         _check_label_shape(y_true, logits)
         self._check_labels_once(y_true, logits.shape[1])

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from triarch import config
 from triarch.losses.base import FAMILY, FunctionLoss, Loss, match
 from triarch.registry import register
-from triarch.variable import as_float_tensor, as_tensor
+from triarch.tensors import as_float_tensor, as_tensor
 
 Axis = int | Sequence[int] | None
 

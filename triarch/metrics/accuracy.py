@@ -11,7 +11,7 @@ from triarch import config
 from triarch.losses.base import match
 from triarch.metrics.base import FAMILY, FUNCTIONS, FunctionMetric, MeanMetricWrapper
 from triarch.registry import register
-from triarch.variable import as_float_tensor, as_tensor, torch_dtype
+from triarch.tensors import as_float_tensor, as_tensor, torch_dtype
 
 
 def _as_floats(hits: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ from triarch.losses.base import divide_no_nan
 from triarch.metrics.base import FAMILY
 from triarch.metrics.confusion import ConfusionMetric, evenly_spaced
 from triarch.registry import register
-from triarch.variable import as_tensor
+from triarch.tensors import as_tensor
 
 _CURVES = ("ROC", "PR", "PRGAIN")
 _METHODS = ("interpolation", "majoring", "minoring")

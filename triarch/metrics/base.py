@@ -12,7 +12,8 @@ from triarch import config, initializers, mixed_precision, registry
 from triarch.losses.base import align_weight, apply_mask, divide_no_nan, squeeze_or_expand_to_same_rank
 from triarch.registry import register
 from triarch.serialization import Configurable, deserialize_keras_object, resolve
-from triarch.variable import Variable, as_tensor, torch_dtype
+from triarch.tensors import as_tensor, torch_dtype
+from triarch.variable import Variable
 
 FAMILY = "keras.metrics"
 FUNCTIONS = "keras.metrics.functions"  # in "keras.metrics" the name of a function means the metric object
@@ -103,7 +104,7 @@ class Metric(Configurable):
 def _on_the_device_of_the_data(update_state: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(update_state)
     def update(self: Metric, *args: Any, **kwargs: Any) -> Any:
-        for value in args:
+        for value in (*args, *kwargs.values()):
             if isinstance(value, torch.Tensor):
                 if value.device != self._device:
                     self.to(value.device)

@@ -12,7 +12,8 @@ from triarch import config
 from triarch.losses.base import align_weight, divide_no_nan, squeeze_or_expand_to_same_rank
 from triarch.metrics.base import FAMILY, Metric
 from triarch.registry import register
-from triarch.variable import Variable, as_tensor
+from triarch.tensors import as_tensor
+from triarch.variable import Variable
 
 NEVER = -1e10  # below every prediction: what top-k leaves out, and the threshold that lets the rest through
 

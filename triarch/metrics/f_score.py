@@ -9,7 +9,8 @@ import torch
 from triarch import config
 from triarch.metrics.base import FAMILY, Metric
 from triarch.registry import register
-from triarch.variable import Variable, as_tensor
+from triarch.tensors import as_tensor
+from triarch.variable import Variable
 
 _AVERAGES = (None, "micro", "macro", "weighted")
 _TALLIES = ("true_positives", "false_positives", "false_negatives", "intermediate_weights")

@@ -12,7 +12,7 @@ from triarch import config
 from triarch.losses.base import divide_no_nan
 from triarch.metrics.base import FAMILY, Metric
 from triarch.registry import register
-from triarch.variable import as_tensor
+from triarch.tensors import as_tensor
 
 
 @register(FAMILY, "iou")

@@ -9,7 +9,8 @@ import torch
 from triarch.losses.base import align_weight, match
 from triarch.metrics.base import FAMILY, Metric
 from triarch.registry import register
-from triarch.variable import Variable, as_tensor
+from triarch.tensors import as_tensor
+from triarch.variable import Variable
 
 _AGGREGATIONS = (None, "uniform_average", "variance_weighted_average")
 

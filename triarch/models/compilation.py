@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
 
-from triarch import mixed_precision, optimizers
+from triarch import optimizers
 from triarch.callbacks import LazyLogs
+from triarch.callbacks.logs import as_floats
 from triarch.layers import Layer
 from triarch.metrics import Mean, Metric
-from triarch.optimizers import Optimizer
+from triarch.optimizers import Optimizer, TorchOptimizer
 from triarch.serialization import deserialize_keras_object, serialize_keras_object
 from triarch.training import step
 from triarch.training.compiled_loss import CompiledLoss
 from triarch.training.compiled_metrics import CompiledMetrics
-from triarch.training.logs import as_floats
 from triarch.training.torch_compile import compiled_call
 
 
@@ -65,23 +66,19 @@ class Compilation(Layer):
             run_eagerly: Never compile the model's call, whatever `jit_compile` says.
             steps_per_execution: Batches between two calls of the batch hooks of callbacks.
             jit_compile: True runs the model's call through `torch.compile` (needs a C++ compiler); `"auto"` is False.
-            auto_scale_loss: Kept for Keras's sake; float16 needs the optimizer's `loss_scale_factor`.
+            auto_scale_loss: Without effect: a loss scale is the optimizer's `loss_scale_factor`.
         """
         if int(steps_per_execution) < 1:
             raise ValueError(f"steps_per_execution must be a positive integer. Received: {steps_per_execution!r}")
         if jit_compile not in (True, False, "auto"):
             raise ValueError(f"jit_compile must be True, False or 'auto'. Received: {jit_compile!r}")
-        if self.dtype_policy == mixed_precision.DTypePolicy("mixed_float16"):
-            raise ValueError(
-                "mixed_float16 needs a loss scale that adapts itself, which triarch does not have. Use "
-                "'mixed_bfloat16', which needs none. Received: a model with dtype policy 'mixed_float16'"
-            )
         output_names = getattr(self, "output_names", None)
         compiled_loss = None if loss is None else CompiledLoss(loss, loss_weights, output_names)
         has_metrics = metrics is not None or weighted_metrics is not None
         compiled_metrics = CompiledMetrics(metrics, weighted_metrics, output_names) if has_metrics else None
         chosen = optimizers.get(optimizer)
-        self.optimizer = step.TorchOptimizer(chosen) if isinstance(chosen, torch.optim.Optimizer) else chosen
+        self._check_loss_scale(chosen)
+        self.optimizer = TorchOptimizer(chosen) if isinstance(chosen, torch.optim.Optimizer) else chosen
         object.__setattr__(self, "loss", loss)  # a loss that is a torch module is no part of the model
         self._compiled_loss, self._compiled_metrics = compiled_loss, compiled_metrics
         self.run_eagerly = bool(run_eagerly)
@@ -101,6 +98,15 @@ class Compilation(Layer):
         }
         self.compiled = True
 
+    def _check_loss_scale(self, optimizer: Any) -> None:
+        layers = [module for module in self.modules() if isinstance(module, Layer)]
+        in_float16 = [layer.name for layer in layers if layer.dtype_policy.name == "mixed_float16"]
+        if in_float16 and getattr(optimizer, "loss_scale_factor", None) is None:
+            raise ValueError(
+                "Gradients in float16 vanish without a loss scale. Give the optimizer a `loss_scale_factor` such as "
+                f"1024.0, or use 'mixed_bfloat16', which needs none. Received: 'mixed_float16' in layers {in_float16}"
+            )
+
     def compile_call(self) -> None:
         """Put `torch.compile` around the model's call, or take it away, as `jit_compile` says."""
         vars(self).pop("call", None)
@@ -111,8 +117,9 @@ class Compilation(Layer):
         """The arguments of `compile` as plain data, for files; None for a model that was not compiled."""
         if not self.compiled or self._compile_arguments is None:
             return None
-        if isinstance(self.optimizer, step.TorchOptimizer):
-            return None  # torch's optimizers have no config: such a model is saved like one that was not compiled
+        if isinstance(self.optimizer, TorchOptimizer):
+            warnings.warn("torch's optimizers have no config: the file will hold no compile settings", stacklevel=3)
+            return None
         arguments = self._compile_arguments | {"optimizer": self.optimizer}
         return {name: serialize_keras_object(value) for name, value in arguments.items()}
 
@@ -154,7 +161,10 @@ class Compilation(Layer):
         """Count a batch in and give the values so far, read only when looked at; may be overridden."""
         if self._compiled_metrics is not None:
             self._compiled_metrics.update_state(y, y_pred, sample_weight)
-        return LazyLogs(lambda: as_floats(self.get_metrics_result()))
+        return LazyLogs(lambda: as_floats(self.get_metrics_result()), {"loss": self._loss_so_far})
+
+    def _loss_so_far(self) -> torch.Tensor | None:
+        return next((metric.result() for metric in self.metrics if metric.name == "loss"), None)
 
     def track_loss(self, loss: torch.Tensor, x: Any) -> None:
         """Count the loss of a batch in."""

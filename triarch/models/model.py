@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from os import PathLike
 from typing import Any
@@ -13,16 +12,9 @@ from triarch import registry, saving
 from triarch.layers import Layer
 from triarch.layers.shapes import infer_output_shape
 from triarch.models.trainer import Trainer
-from triarch.variable import torch_dtype
+from triarch.tensors import torch_dtype
 
 Path = str | PathLike[str]
-
-
-class _Calls(threading.local):
-    running = False  # whether this thread is inside a model's call
-
-
-_calls = _Calls()
 
 
 @registry.register("keras")
@@ -50,15 +42,12 @@ class Model(Trainer):
         else:
             super()._build_from_inputs(args, kwargs)
 
-    def __call__(self, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
-        if _calls.running:
-            return super().__call__(*args, training=training, **kwargs)
-        (self._learning_plan or self).clear_losses()  # only the outermost call starts the collection anew
-        _calls.running = True
-        try:
-            return super().__call__(*args, training=training, **kwargs)
-        finally:
-            _calls.running = False
+    def clear_losses(self) -> None:
+        """Forget the terms that `add_loss` collected, here and in the layers inside."""
+        if self._learning_plan is None:
+            super().clear_losses()
+        else:
+            self._learning_plan.clear_losses()
 
     @property
     def losses(self) -> list[torch.Tensor]:

@@ -13,7 +13,7 @@ from triarch.layers import InputLayer, Layer
 from triarch.layers.shapes import infer_output_shape
 from triarch.models.model import Model
 from triarch.serialization import deserialize_keras_object, serialize_keras_object
-from triarch.variable import torch_dtype
+from triarch.tensors import torch_dtype
 
 
 @registry.register("keras")
@@ -38,7 +38,7 @@ class Sequential(Model):
             self.add(layer)
 
     def add(self, layer: Any, rebuild: bool = True) -> None:
-        """Put a layer on top of the stack."""
+        """Put a layer on top of the stack; `rebuild` is without effect, as the weights are made as needed."""
         if isinstance(layer, SymbolicTensor) and layer.node is not None:
             layer = layer.node.layer
         if isinstance(layer, InputLayer):
@@ -51,6 +51,8 @@ class Sequential(Model):
                 "A Sequential model holds layers, torch modules and, first, an `Input`. "
                 f"Received: {layer!r} of type {type(layer).__name__}"
             )
+        if not isinstance(layer, Layer):
+            layer.to(self.device)  # layers make their weights there
         name = getattr(layer, "name", None)
         if name is not None and any(getattr(other, "name", None) == name for other in self._stack):
             raise ValueError(f"All layers of a Sequential model need names of their own. Received: {name!r} twice")
@@ -66,7 +68,7 @@ class Sequential(Model):
         self.forget_functions()
 
     def pop(self, rebuild: bool = True) -> torch.nn.Module:
-        """Take the last layer off the stack."""
+        """Take the last layer off the stack; `rebuild` is without effect."""
         if not self._stack:
             raise ValueError("There is no layer to take off.")
         layer = self._stack.pop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -119,7 +120,7 @@ def _weights(layer: torch.nn.Module) -> list[torch.Tensor]:
 def _totals(model: Any) -> Iterator[str]:
     parts = [("Trainable params", model.trainable_weights), ("Non-trainable params", model.non_trainable_weights)]
     if isinstance(model.optimizer, Optimizer) and model.optimizer.built:
-        parts.append(("Optimizer params", model.optimizer.variables[2:]))
+        parts.append(("Optimizer params", model.optimizer.variables))
     total = [tensor for _, tensors in parts for tensor in tensors]
     for label, tensors in [("Total params", total), *parts]:
         count = sum(tensor.numel() for tensor in tensors)
@@ -129,8 +130,5 @@ def _totals(model: Any) -> Iterator[str]:
 
 def readable_size(size: float) -> str:
     """Bytes for people: `268.00 B`, `1.02 MB`."""
-    for unit in _UNITS:
-        if size < 1024 or unit == _UNITS[-1]:
-            return f"{size:.2f} {unit}"
-        size /= 1024
-    raise AssertionError("unreachable")
+    power = min(int(math.log(size, 1024)), len(_UNITS) - 1) if size else 0
+    return f"{size / 1024**power:.2f} {_UNITS[power]}"

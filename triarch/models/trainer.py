@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from triarch.callbacks import CallbackList, History
 from triarch.models.compilation import Compilation
 from triarch.optimizers import Optimizer
 from triarch.training import loop, step
-from triarch.training.batches import Batch, pack_x_y_sample_weight, unpack_x_y_sample_weight
+from triarch.training.batches import Batch, moved, pack_x_y_sample_weight, to_tensors, unpack_x_y_sample_weight
 from triarch.training.sources import ArraySource, Source, limited, make_source, prepared
 
 Verbosity = int | str
@@ -142,7 +142,7 @@ class Trainer(Compilation):
             loop.run_training(
                 self,
                 step_function,
-                _with_epoch_hooks(source, steps_per_epoch),
+                self._next_epoch(source, steps_per_epoch),
                 listeners,
                 epochs=range(initial_epoch, epochs),
                 steps_per_epoch=steps_per_epoch,
@@ -152,7 +152,6 @@ class Trainer(Compilation):
             )
         finally:
             self._learning_plan = None
-            self.train(False)
         assert self.history is not None
         return self.history
 
@@ -189,7 +188,12 @@ class Trainer(Compilation):
         listeners = self._callback_list(callbacks, verbose, history=False, epochs=1, steps=steps or source.num_batches)
         self._prepare_steps(source)
         return loop.run_prediction(
-            self, self.make_predict_function(), limited(source, steps), listeners, steps, self.steps_per_execution
+            self,
+            self.make_predict_function(),
+            self._next_epoch(source, steps),
+            listeners,
+            steps,
+            self.steps_per_execution,
         )
 
     def train_on_batch(
@@ -202,7 +206,7 @@ class Trainer(Compilation):
     ) -> Any:
         """Learn from one batch; the values are those of this batch."""
         self._assert_compiled("train_on_batch")
-        batch = prepared((x, y, sample_weight), class_weight)
+        batch = moved(prepared((x, y, sample_weight), class_weight), self.device)
         self.reset_metrics()
         with self.mode(True):
             last_logs = self.make_train_function()([batch])
@@ -212,7 +216,7 @@ class Trainer(Compilation):
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """Evaluate one batch; the values are those of this batch."""
         self._assert_compiled("test_on_batch")
-        batch = prepared((x, y, sample_weight))
+        batch = moved(prepared((x, y, sample_weight)), self.device)
         self.reset_metrics()
         with self.mode(False), torch.no_grad():
             last_logs = self.make_test_function()([batch])
@@ -221,9 +225,9 @@ class Trainer(Compilation):
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch, as arrays."""
-        x, _, _ = next(make_source(x, batch_size=2**62).batches())
+        batch = moved((to_tensors(x), None, None), self.device)
         with self.mode(False), torch.no_grad():
-            return loop.joined([self.make_predict_function()([(x, None, None)])])
+            return pytree.tree_map(loop.as_array, self.make_predict_function()([batch]))
 
     # Their parts.
 
@@ -235,11 +239,13 @@ class Trainer(Compilation):
     def _assert_compiled(self, method: str) -> None:
         if not self.compiled:
             raise ValueError(f"Call `model.compile(optimizer=..., loss=...)` before `model.{method}`.")
+        if self.optimizer is None and method in ("fit", "train_on_batch"):
+            raise ValueError(f"`model.{method}` needs an optimizer. Received: a model compiled with optimizer=None")
 
     def _prepare_steps(self, source: Source) -> None:
         """Build the model from the first sample, where that can be had without using it up."""
         if not self.built and isinstance(source, ArraySource):
-            x, _, _ = next(source.batches())
+            x, _, _ = moved(next(source.batches()), self.device)
             with torch.no_grad(), self.mode(False):
                 self(pytree.tree_map(lambda leaf: leaf[:1], x))
 
@@ -263,11 +269,22 @@ class Trainer(Compilation):
         return loop.run_evaluation(
             self,
             self.make_test_function(),
-            _with_epoch_hooks(source, steps),
+            self._next_epoch(source, steps),
             listeners,
             steps,
             self.steps_per_execution,
         )
+
+    def _next_epoch(self, source: Source, steps: int | None) -> Callable[[], Iterator[Batch]]:
+        """A function that gives the batches of the next epoch, on the model's device."""
+        next_epoch, device = limited(source, steps), self.device
+
+        def batches() -> Iterator[Batch]:
+            source.on_epoch_begin()
+            yield from next_epoch() if source.device == device else (moved(batch, device) for batch in next_epoch())
+            source.on_epoch_end()
+
+        return batches
 
     def _callback_list(self, callbacks: Any, verbose: Verbosity, history: bool = True, **params: Any) -> CallbackList:
         if isinstance(callbacks, CallbackList):
@@ -293,17 +310,6 @@ def _last_of(one_step: Any) -> loop.Step:
         return logs
 
     return run
-
-
-def _with_epoch_hooks(source: Source, steps: int | None) -> Any:
-    next_epoch = limited(source, steps)
-
-    def batches() -> Iterator[Batch]:
-        source.on_epoch_begin()
-        yield from next_epoch()
-        source.on_epoch_end()
-
-    return batches
 
 
 def _epochs_to_validate(frequency: int | Iterable[int]) -> Any:

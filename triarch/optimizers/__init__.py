@@ -12,8 +12,10 @@ from triarch.optimizers import schedules
 from triarch.optimizers.adam import Adam, Adamax, AdamW, Nadam
 from triarch.optimizers.adaptive import Adadelta, Adagrad, RMSprop
 from triarch.optimizers.base import Optimizer
+from triarch.optimizers.constrained import apply_constraints
 from triarch.optimizers.lion import Lion
 from triarch.optimizers.sgd import SGD
+from triarch.optimizers.torch_adapter import TorchOptimizer
 from triarch.serialization import deserialize_keras_object, resolve, serialize_keras_object
 
 __all__ = [
@@ -27,6 +29,8 @@ __all__ = [
     "Nadam",
     "Optimizer",
     "RMSprop",
+    "TorchOptimizer",
+    "apply_constraints",
     "deserialize",
     "get",
     "schedules",
@@ -36,9 +40,9 @@ __all__ = [
 FAMILY = "keras.optimizers"
 
 
-def get(identifier: Any) -> Optimizer | torch.optim.Optimizer | None:
+def get(identifier: Any) -> Optimizer | TorchOptimizer | torch.optim.Optimizer | None:
     """An optimizer from a name in any case, a config or a class; optimizers (torch's too) and None pass through."""
-    if identifier is None or isinstance(identifier, (Optimizer, torch.optim.Optimizer)):
+    if identifier is None or isinstance(identifier, (Optimizer, TorchOptimizer, torch.optim.Optimizer)):
         return identifier
     if isinstance(identifier, Mapping):
         found = deserialize(identifier)

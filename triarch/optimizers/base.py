@@ -6,25 +6,22 @@ with which slots - is decided once for a set of variables, in a `Plan`; a step t
 
 from __future__ import annotations
 
-import re
-import warnings
 from collections.abc import Callable, Iterable
-from numbers import Real
-from operator import is_
 from typing import Any
 
-import numpy as np
 import torch
 
 from triarch import registry
-from triarch.optimizers.clipping import clip_by_global_norm, clip_by_norm, clip_by_value
-from triarch.optimizers.plan import Group, Plan, Tensors, layout, like, make_plan
+from triarch.optimizers.averages import Averages
+from triarch.optimizers.clipping import ClippingLimit
+from triarch.optimizers.constrained import apply_constraints
+from triarch.optimizers.plan import Group, Plan, Planner, Step, Tensors
+from triarch.optimizers.rates import Rate, checked_number, is_function
 from triarch.optimizers.schedules import LearningRateSchedule
 from triarch.optimizers.state import State
-from triarch.serialization import Configurable, serialize_keras_object
+from triarch.serialization import Configurable, config_names, serialize_keras_object
 from triarch.variable import Variable
 
-_TENSORS = {torch.Tensor}
 _CONFIG_HEAD = ("name", "learning_rate", "weight_decay", "clipnorm", "global_clipnorm", "clipvalue")
 
 
@@ -47,6 +44,11 @@ class Optimizer(State, Configurable):
         gradient_accumulation_steps: Update once in so many steps, with the mean of their gradients.
     """
 
+    clipnorm = ClippingLimit()
+    clipvalue = ClippingLimit()
+    global_clipnorm = ClippingLimit()
+    clip: Callable[[Tensors], Tensors] | None
+
     def __init__(
         self,
         learning_rate: float | LearningRateSchedule | Callable[[], Any],
@@ -64,9 +66,6 @@ class Optimizer(State, Configurable):
     ) -> None:
         if kwargs:
             raise ValueError(f"Argument(s) not recognized by {type(self).__name__}: {kwargs}")
-        clippings = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
-        if sum(value is not None for value in clippings.values()) > 1:
-            raise ValueError(f"Only one of {', '.join(clippings)} can be set. Received: {clippings}")
         if use_ema and not 0 <= ema_momentum <= 1:
             raise ValueError(f"ema_momentum must lie in [0, 1]. Received: {ema_momentum!r}")
         _check_count("ema_overwrite_frequency", ema_overwrite_frequency if use_ema else None, 1)
@@ -83,23 +82,17 @@ class Optimizer(State, Configurable):
         self.loss_scale_factor = loss_scale_factor
         self.gradient_accumulation_steps = gradient_accumulation_steps
 
-        self.averages: Tensors = []
-        self._averages_are_in_place = False  # whether `swap_averages` has been called an odd number of times
+        self.averages: Averages | None = None
         self._trainable_variables: Tensors = []
-        self._positions: dict[int, int] = {}  # id of a variable -> its place
         self._slots: dict[str, Tensors] = {}
         self._accumulators: Tensors = []
-        self._plans: dict[tuple[int, ...], Plan] = {}
-        self._all: tuple[int, ...] = ()
-        self._not_decayed: Tensors = []
-        self._not_decayed_names: re.Pattern[str] | None = None
-
+        self._planner = Planner(self.name)
         self._iterations = self._track(torch.zeros((), dtype=torch.int32), "iteration")
-        self._learning_rate: Variable | LearningRateSchedule | Callable[[], Any]
-        if callable(learning_rate) and not isinstance(learning_rate, torch.Tensor):
-            self._learning_rate = learning_rate
-        else:
-            self._learning_rate = self._track(torch.tensor(_rate(learning_rate)), "learning_rate")
+        self._rate = Rate(
+            learning_rate
+            if is_function(learning_rate)
+            else self._track(torch.tensor(checked_number(learning_rate)), "learning_rate")
+        )
 
     def slot_names(self) -> tuple[tuple[str, ...], ...]:
         """Names of the state kept for each weight; names in one tuple are stored weight by weight."""
@@ -118,48 +111,50 @@ class Optimizer(State, Configurable):
 
     def update_step(self, gradient: torch.Tensor, variable: torch.Tensor, learning_rate: Any) -> None:
         """The rule for one variable: what an optimizer written for Keras overrides."""
-        place = self._get_variable_index(variable)
+        place = self._planner.place_of(variable)
         slots = {name: [variables[place]] for name, variables in self._slots.items()}
         self.rule([variable], [gradient], float(learning_rate), self._updates_done() + 1, slots)
 
-    def _execute(self, group: Group, g: Tensors, lr: float, t: int) -> None:
-        if type(self).update_step is Optimizer.update_step:
-            self.rule(group.weights, g, lr, t, group.slots)
-        else:
-            for weight, gradient in zip(group.weights, g, strict=True):
-                self.update_step(gradient, weight, self.learning_rate)
+    def _step_for(self, is_fusible: bool) -> Step:
+        """The way in which a group is updated, asked for when a plan is made; `is_fusible` see `Planner.find`."""
+        is_own = type(self).update_step is not Optimizer.update_step
+        return Optimizer._update_one_by_one if is_own else Optimizer._follow_rule
+
+    def _follow_rule(self, group: Group, g: Tensors, lr: float, t: int) -> None:
+        self.rule(group.weights, g, lr, t, group.slots)
+
+    def _update_one_by_one(self, group: Group, g: Tensors, lr: float, t: int) -> None:
+        for weight, gradient in zip(group.weights, g, strict=True):
+            self.update_step(gradient, weight, self.learning_rate)
 
     def build(self, variables: Iterable[torch.Tensor]) -> None:
         """Make the state for `variables`, the only ones that this optimizer will then update."""
         if self.built:
             return
-        self._trainable_variables = list(variables)
-        self._positions = {id(variable): place for place, variable in enumerate(self._trainable_variables)}
-        self._all = tuple(range(len(self._trainable_variables)))
+        weights = self._trainable_variables = list(variables)
         if self.use_ema:
-            self.averages = self.add_optimizer_variables(self._trainable_variables, "average")
+            self.averages = Averages(weights, self.add_optimizer_variables(weights, "average"))
         if self.gradient_accumulation_steps:
-            self._accumulators = self.add_optimizer_variables(self._trainable_variables, "gradient_accumulator")
+            self._accumulators = self.add_optimizer_variables(weights, "gradient_accumulator")
         for names in self.slot_names():
-            made = self.add_optimizer_variables(
-                self._trainable_variables, names, [self.initial_value(name) for name in names]
-            )
+            made = self.add_optimizer_variables(weights, names, [self.initial_value(name) for name in names])
             self._slots.update(zip(names, made, strict=True))
+        averages = self.averages.values if self.averages else []
+        self._planner.start(weights, self._slots, self._accumulators, averages)
         self.built = True
 
     def get_config(self) -> dict[str, Any]:
-        rate = self._learning_rate
-        arguments = super().get_config()
-        arguments["learning_rate"] = float(rate) if isinstance(rate, Variable) else serialize_keras_object(rate)
+        arguments = super().get_config() | {"learning_rate": serialize_keras_object(self._rate.argument)}
         return {key: arguments.pop(key) for key in _CONFIG_HEAD} | arguments
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self.get_config().items())})"
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """After a copy or unpickling: the copied variables have new ids."""
-        self.__dict__.update(state)
-        self._positions = {id(variable): place for place, variable in enumerate(self._trainable_variables)}
+        cls: type = type(self)
+        names = dict.fromkeys((*_CONFIG_HEAD, *config_names(cls)))
+        arguments = {name: getattr(self, name) for name in names if hasattr(self, name)} | {
+            "learning_rate": self._rate.argument
+        }
+        shown = (f"{name}={getattr(value, '__name__', repr(value))}" for name, value in arguments.items())
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     @property
     def iterations(self) -> torch.Tensor:
@@ -173,26 +168,21 @@ class Optimizer(State, Configurable):
     @property
     def learning_rate(self) -> torch.Tensor:
         """The present learning rate: a variable on the CPU, or the present value of the schedule."""
-        return self._learning_rate if isinstance(self._learning_rate, Variable) else torch.tensor(self._current_rate())
+        source = self._learning_rate
+        return source if isinstance(source, Variable) else torch.tensor(self._rate.at(self._iterations))
 
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
-        if callable(value) and not isinstance(value, torch.Tensor):
+        if is_function(value):
             self._variables = [variable for variable in self._variables if variable is not self._learning_rate]
-            self._learning_rate = value
-        elif isinstance(self._learning_rate, Variable):
-            self._learning_rate.assign(_rate(value))
+            self._rate = Rate(value)
         else:
-            raise TypeError(
-                f"The learning rate of optimizer {self.name!r} is a schedule, so it cannot be set to a number. "
-                f"Make the optimizer with a number as `learning_rate` to set it later. Received: {value!r}"
-            )
+            self._rate.assign(value)
 
-    def _current_rate(self) -> float:
-        rate = self._learning_rate
-        if isinstance(rate, Variable):
-            return rate.item()
-        return rate.value_at(self._iterations) if isinstance(rate, LearningRateSchedule) else float(rate())
+    @property
+    def _learning_rate(self) -> Variable | LearningRateSchedule | Callable[[], Any]:
+        """Where Keras's users look whether there is a schedule."""
+        return self._rate.source
 
     def scale_loss(self, loss: torch.Tensor) -> torch.Tensor:
         """`loss` times `loss_scale_factor`, where there is one."""
@@ -215,10 +205,15 @@ class Optimizer(State, Configurable):
         grads = list(grads)
         if not grads:
             return
-        chosen = self._chosen(len(grads), trainable_variables)
-        plan = self._plans.get(chosen)
-        if plan is None or set(map(type, grads)) != _TENSORS or not plan.fits(grads):
-            plan, grads = self._prepare(grads, chosen)
+        variables = None if trainable_variables is None else list(trainable_variables)
+        if variables is not None:
+            self.build(variables)
+        elif not self.built:
+            raise ValueError(
+                f"Optimizer {self.name!r} has no variables yet: call `optimizer.build(variables)` first, or "
+                "`optimizer.apply(grads, variables)`."
+            )
+        plan, grads = self._planner.find(grads, variables, self._step_for)
         with torch.no_grad():
             if self.loss_scale_factor is not None:
                 grads = list(torch._foreach_div(grads, self.loss_scale_factor))
@@ -226,10 +221,10 @@ class Optimizer(State, Configurable):
                 self._accumulate(plan, grads)
             else:
                 self._update(plan, grads)
-            if self.use_ema:
-                self._update_averages()
-            for variable in plan.constrained:
-                variable.copy_(variable.constraint(variable))
+            if self.averages is not None:
+                self.averages.update(self._updates_done(), self.ema_momentum, self.ema_overwrite_frequency)
+            if plan.constrained:
+                apply_constraints(plan.constrained)
             self._iterations.add_(1)
 
     def _accumulate(self, plan: Plan, grads: Tensors) -> None:
@@ -243,153 +238,44 @@ class Optimizer(State, Configurable):
             torch._foreach_zero_(self._accumulators)
 
     def _update(self, plan: Plan, grads: Tensors) -> None:
-        if self.clipnorm:
-            grads = clip_by_norm(grads, self.clipnorm)
-        elif self.global_clipnorm:
-            grads = clip_by_global_norm(grads, self.global_clipnorm)
-        elif self.clipvalue:
-            grads = clip_by_value(grads, self.clipvalue)
-        lr = self._current_rate()
+        if self.clip is not None:
+            grads = self.clip(grads)
+        lr = self._rate.at(self._iterations)
         t = self._updates_done() + 1
         if self.weight_decay is not None and plan.decayed:
             torch._foreach_mul_(plan.decayed, 1 - self.weight_decay * lr)
         self.advance(t)
         for group in plan.groups:
-            whole = len(plan.groups) == 1
-            self._execute(group, grads if whole else [grads[place] for place in group.positions], lr, t)
-
-    def _update_averages(self) -> None:
-        """a ← a + (1 - momentum)(w - a); the first averages are the weights themselves."""
-        done = self._updates_done()
-        weights = self._trainable_variables
-        torch._foreach_lerp_(self.averages, weights, 1 - self.ema_momentum if done else 1.0)
-        if self.ema_overwrite_frequency and (done + 1) % self.ema_overwrite_frequency == 0:
-            torch._foreach_copy_(weights, self.averages)
+            group.step(self, group, group.own(grads), lr, t)
 
     def finalize_variable_values(self, var_list: Iterable[torch.Tensor]) -> None:
         """Where `use_ema` is set, give the variables their moving averages as values, unless they have them."""
-        variables = list(var_list)
-        if not (self.use_ema and variables):
-            return
-        if self._averages_are_in_place:
-            self.restart_averages()
-            return
-        averages = [self.averages[self._get_variable_index(variable)] for variable in variables]
-        with torch.no_grad():
-            torch._foreach_copy_(variables, averages)
+        places = [self._planner.place_of(variable) for variable in var_list] if self.use_ema else []
+        if places and self.averages is not None:
+            self.averages.finalize(places)
+
+    @property
+    def averages_are_in_place(self) -> bool:
+        """Whether the weights are exchanged for their moving averages at present."""
+        return self.averages is not None and self.averages.are_in_place
 
     def swap_averages(self) -> None:
         """Exchange the weights and their moving averages; done twice, all is as before."""
-        if not self.averages:
+        if self.averages is None:
             raise ValueError(
                 f"Optimizer {self.name!r} has no moving averages: it needs `use_ema=True`, and must be built."
             )
-        with torch.no_grad():
-            weights = [weight.clone() for weight in self._trainable_variables]
-            torch._foreach_copy_(self._trainable_variables, self.averages)
-            torch._foreach_copy_(self.averages, weights)
-        self._averages_are_in_place = not self._averages_are_in_place
-
-    def restart_averages(self) -> None:
-        """Let the moving averages be the weights as they are now."""
-        with torch.no_grad():
-            torch._foreach_copy_(self.averages, self._trainable_variables)
-        self._averages_are_in_place = False
+        self.averages.swap()
 
     def exclude_from_weight_decay(
         self, var_list: Iterable[torch.Tensor] | None = None, var_names: Iterable[str] | None = None
     ) -> None:
         """Leave these variables, and those with one of `var_names` (regular expressions) in their name, undecayed."""
-        self._not_decayed = list(var_list or ())
-        names = list(var_names or ())
-        self._not_decayed_names = re.compile("|".join(names)) if names else None
-        self._plans.clear()
-
-    def _is_decayed(self, variable: torch.Tensor) -> bool:
-        names, name = self._not_decayed_names, getattr(variable, "name", None) or ""
-        return not any(variable is other for other in self._not_decayed) and not (names and names.search(name))
-
-    def _chosen(self, count: int, variables: Iterable[torch.Tensor] | None) -> tuple[int, ...]:
-        """The places of the variables that `count` gradients are for."""
-        if variables is None:
-            if not self.built:
-                raise ValueError(
-                    f"Optimizer {self.name!r} has no variables yet: call `optimizer.build(variables)` first, or "
-                    "`optimizer.apply(grads, variables)`."
-                )
-            expected, chosen = len(self._all), self._all
-        else:
-            variables = list(variables)
-            self.build(variables)
-            expected = len(variables)
-            if expected == len(self._all) and all(map(is_, variables, self._trainable_variables)):
-                chosen = self._all
-            else:
-                chosen = tuple(map(self._get_variable_index, variables))
-        if count != expected:
-            raise ValueError(
-                f"Expected one gradient for each of {expected} variables (None where there is none). "
-                f"Received: {count} gradients"
-            )
-        return chosen
+        self._planner.exclude_from_decay(var_list or (), var_names or ())
 
     def _get_variable_index(self, variable: torch.Tensor) -> int:
-        place = self._positions.get(id(variable))
-        if place is None:
-            name = getattr(variable, "path", None) or f"of shape {tuple(variable.shape)}"
-            raise ValueError(
-                f"Optimizer {self.name!r} was built for other variables, not for {name!r}. Use a new optimizer for new "
-                "variables, or compile the model again."
-            )
-        return place
-
-    def _prepare(self, grads: list[Any], chosen: tuple[int, ...]) -> tuple[Plan, list[torch.Tensor]]:
-        """The plan for the variables that have a gradient, and these gradients laid out as it expects them."""
-        present = [(place, gradient) for place, gradient in zip(chosen, grads, strict=True) if gradient is not None]
-        if not present:
-            raise ValueError(
-                "No gradients provided for any variable. Does the loss depend on the model's weights, and was "
-                "`backward` called? With `model.compile()`, a `loss` is needed."
-            )
-        if len(present) < len(grads):
-            missing = [place for place, gradient in zip(chosen, grads, strict=True) if gradient is None]
-            names = [getattr(self._trainable_variables[place], "path", str(place)) for place in missing]
-            warnings.warn(
-                f"Gradients do not exist for variables {names}: the loss does not depend on them. They are left as "
-                "they are.",
-                stacklevel=3,
-            )
-        key = tuple(place for place, _ in present)
-        weights = [self._trainable_variables[place] for place in key]
-        if key not in self._plans or not self._plans[key].fits(weights):
-            self._follow_weights()
-            self._plans[key] = make_plan(
-                weights,
-                {name: [made[place] for place in key] for name, made in self._slots.items()},
-                [self._accumulators[place] for place in key] if self._accumulators else [],
-                [weight for weight in weights if self._is_decayed(weight)],
-            )
-        return self._plans[key], [
-            like(gradient, weight) for (_, gradient), weight in zip(present, weights, strict=True)
-        ]
-
-    def _follow_weights(self) -> None:
-        """Bring the slots to the device, number type and memory layout of weights that were moved (`model.to`)."""
-        for made in (*self._slots.values(), self.averages, self._accumulators):
-            for slot, weight in zip(made, self._trainable_variables, strict=False):
-                if layout(slot) != layout(weight):
-                    slot.data = torch.empty_like(weight, requires_grad=False).copy_(slot)
-
-
-def _rate(value: Any) -> float:
-    if isinstance(value, (bool, str)) or not isinstance(value, (Real, np.generic, np.ndarray, torch.Tensor)):
-        raise ValueError(
-            "learning_rate must be a number, a LearningRateSchedule or a function without arguments. "
-            f"Received: {value!r}"
-        )
-    if float(value) < 0:
-        raise ValueError(f"learning_rate must not be negative. Received: {value!r}")
-    return float(value)
+        """The place of a variable: what optimizers written for Keras ask."""
+        return self._planner.place_of(variable)
 
 
 def _check_count(name: str, value: Any, least: int) -> None:

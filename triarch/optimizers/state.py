@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from triarch import config, initializers
-from triarch.variable import Variable, dtype_name
+from triarch.tensors import dtype_name
+from triarch.variable import Variable
 
 
 class State:

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import torch
 
 from triarch import registry
+from triarch.tensors import MODULE_ATTRIBUTES
 
-_TORCH_INTERNALS = frozenset(vars(torch.nn.Module()))
 _LAYERS_FIRST = {"Sequential", "Functional"}
 
 
@@ -111,7 +111,7 @@ def _counted(name: str, counts: Counter[str]) -> str:
 def _attributes(owner: Any) -> list[tuple[str, Any]]:
     """The instance's attributes, and the list `layers` of a model, in Keras's order."""
     found = {**getattr(owner, "_modules", {}), **vars(owner)}
-    for name in _TORCH_INTERNALS:
+    for name in MODULE_ATTRIBUTES:
         found.pop(name, None)
     if isinstance(getattr(type(owner), "layers", None), property):
         found["layers"] = owner.layers

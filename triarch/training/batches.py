@@ -9,7 +9,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from triarch import config
-from triarch.variable import torch_dtype
+from triarch.tensors import torch_dtype
 
 Batch = tuple[Any, Any, Any]
 
@@ -78,6 +78,11 @@ def _tensor(array: Any) -> torch.Tensor | None:
     if array.is_floating_point():
         array = array.to(torch_dtype(config.floatx()))
     return array.detach()
+
+
+def moved(batch: Batch, device: torch.device) -> Batch:
+    """The batch on `device`."""
+    return pytree.tree_map(lambda leaf: leaf if leaf is None else leaf.to(device, non_blocking=True), batch)
 
 
 def check_finite(batch: Batch) -> None:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from functools import partial
+from contextlib import AbstractContextManager
 from itertools import islice
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from triarch.callbacks import CallbackList, LazyLogs
+from triarch.callbacks import CallbackList
+from triarch.tensors import as_array
 from triarch.training.batches import Batch
 
 Step = Callable[[list[Batch]], Any]
@@ -29,7 +31,7 @@ class Trainee(Protocol):
     stop_evaluating: bool
     stop_predicting: bool
 
-    def train(self, mode: bool = True) -> Any: ...
+    def mode(self, training: bool) -> AbstractContextManager[None]: ...
     def reset_metrics(self) -> None: ...
     def report(self, last_logs: Any) -> Logs: ...
     def finish_training(self) -> None: ...
@@ -53,16 +55,15 @@ def run_training(
     for epoch in epochs:
         trainee.reset_metrics()
         callbacks.on_epoch_begin(epoch)
-        trainee.train(True)
         last_logs, done = None, 0
-        for group in _grouped(next_epoch(), steps_per_execution):
-            callbacks.on_train_batch_begin(done)
-            last_logs = step(group)
-            callbacks.on_train_batch_end(done + len(group) - 1, last_logs)
-            done += len(group)
-            if trainee.stop_training:
-                break
-        trainee.train(False)
+        with trainee.mode(True):
+            for group in _grouped(next_epoch(), steps_per_execution):
+                callbacks.on_train_batch_begin(done)
+                last_logs = step(group)
+                callbacks.on_train_batch_end(done + len(group) - 1, last_logs)
+                done += len(group)
+                if trainee.stop_training:
+                    break
         if done == 0 and epoch > epochs.start:
             warnings.warn(
                 f"The data gave no batch in epoch {epoch + 1}, where training ends. A generator can be gone through "
@@ -92,11 +93,10 @@ def run_evaluation(
 ) -> Logs:
     """One pass over the data without learning."""
     trainee.stop_evaluating = False
-    trainee.train(False)
     callbacks.on_test_begin()
     trainee.reset_metrics()
     last_logs, done = None, 0
-    with torch.no_grad():
+    with trainee.mode(False), torch.no_grad():
         for group in _grouped(next_epoch(), steps_per_execution):
             callbacks.on_test_batch_begin(done)
             last_logs = step(group)
@@ -120,16 +120,14 @@ def run_prediction(
 ) -> Any:
     """The outputs for all the data, joined along the batch axis, as arrays."""
     trainee.stop_predicting = False
-    trainee.train(False)
     callbacks.on_predict_begin()
     outputs: list[Any] = []
     done = 0
-    with torch.no_grad():
+    with trainee.mode(False), torch.no_grad():
         for group in _grouped(next_epoch(), steps_per_execution):
             callbacks.on_predict_batch_begin(done)
-            output = step(group)
-            outputs.append(output)
-            callbacks.on_predict_batch_end(done + len(group) - 1, LazyLogs(partial(_output_logs, output)))
+            outputs.append(pytree.tree_map(as_array, step(group)))
+            callbacks.on_predict_batch_end(done + len(group) - 1, {"outputs": outputs[-1]})
             done += len(group)
             if trainee.stop_predicting:
                 break
@@ -139,17 +137,8 @@ def run_prediction(
 
 
 def joined(outputs: list[Any]) -> Any:
-    """A list of (nested) output tensors -> one (nested) array, joined along the first axis."""
-    return pytree.tree_map(lambda *parts: as_array(torch.cat(parts)), *outputs)
-
-
-def _output_logs(output: Any) -> Logs:
-    return {"outputs": pytree.tree_map(as_array, output)}
-
-
-def as_array(tensor: torch.Tensor) -> Any:
-    """A tensor as a NumPy array on the host; bfloat16, which NumPy lacks, as float32."""
-    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().cpu().numpy()
+    """A list of (nested) arrays -> one (nested) array, joined along the first axis."""
+    return pytree.tree_map(lambda *parts: np.concatenate(parts), *outputs)
 
 
 def _grouped(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:

@@ -8,6 +8,8 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPool
 from itertools import islice
 from typing import Any
 
+import torch
+
 _worker_dataset: PyDataset | None = None
 
 
@@ -72,6 +74,7 @@ class PyDataset:
 
 def _keep_in_worker(dataset: PyDataset) -> None:
     global _worker_dataset
+    torch.set_num_threads(1)  # a forked process hangs in torch's threads, which only its parent has
     _worker_dataset = dataset
 
 

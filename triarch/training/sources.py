@@ -1,4 +1,4 @@
-"""Data as people have it -> batches `(x, y, sample_weight)` of tensors on the device, epoch after epoch."""
+"""Data as people have it -> batches `(x, y, sample_weight)` of tensors, epoch after epoch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from triarch import config
 from triarch.training.batches import Batch, check_finite, to_tensors, unpack_x_y_sample_weight
 from triarch.training.py_dataset import PyDataset
 
@@ -23,7 +22,7 @@ class Source(ABC):
 
     num_batches: int | None = None
     batch_size: int | None = None
-    endless = False
+    device: torch.device | None = None  # where all of the tensors lie; None where that is not known beforehand
 
     @abstractmethod
     def batches(self) -> Iterator[Batch]:
@@ -57,6 +56,8 @@ class ArraySource(Source):
             sample_weight = class_weights_of(y, class_weight)
         self._data = (to_tensors(x), y, to_tensors(sample_weight))
         self._leaves, self._structure = pytree.tree_flatten(self._data)
+        devices = {leaf.device for leaf in self._leaves if leaf is not None}
+        self.device = devices.pop() if len(devices) == 1 else None
         self.size = _common_length(self._data)
         if batch_size is not None and (not hasattr(batch_size, "__index__") or batch_size < 1):
             raise ValueError(f"batch_size must be a positive integer. Received: {batch_size!r}")
@@ -69,11 +70,8 @@ class ArraySource(Source):
         check_finite(self._data)
 
     def batches(self) -> Iterator[Batch]:
-        columns = [self._batches_of_leaf(leaf, order) for order in [self._order()] for leaf in self._leaves]
-        device = config.device()
-        for leaves in zip(*columns, strict=True):
-            if device.type != "cpu":
-                leaves = tuple(leaf if leaf is None else leaf.to(device, non_blocking=True) for leaf in leaves)
+        order = self._order()
+        for leaves in zip(*(self._batches_of_leaf(leaf, order) for leaf in self._leaves), strict=True):
             yield pytree.tree_unflatten(leaves, self._structure)
 
     def _order(self) -> torch.Tensor | None:
@@ -93,7 +91,7 @@ class ArraySource(Source):
         else:
             batch_bytes = self.batch_size * max(leaf[:1].nbytes, 1)
             rows = self.batch_size * max(_CHUNK_BYTES // batch_bytes, 1)
-            for part in order.split(rows):
+            for part in order.to(leaf.device).split(rows):
                 yield from leaf.index_select(0, part).split(self.batch_size)
 
     def split(self, fraction: float) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
@@ -116,7 +114,6 @@ class IterableSource(Source):
     def __init__(self, batches: Any, class_weight: Mapping[int, float] | None = None) -> None:
         self._iterable = batches
         self._class_weight = class_weight
-        self._is_iterator = iter(batches) is batches
         if hasattr(batches, "__len__"):
             self.num_batches = len(batches)
         self.batch_size = getattr(batches, "batch_size", None)
@@ -162,9 +159,14 @@ def make_source(
     shuffle: bool | str = False,
     class_weight: Mapping[int, float] | None = None,
 ) -> Source:
-    """The source for whatever a user passed as `x`, `y` and `sample_weight`."""
+    """The source for whatever a user passed as `x`, `y` and `sample_weight`.
+
+    Batch size and shuffling of a DataLoader or generator are its own: the arguments have no effect on them.
+    """
     if isinstance(x, Source):
         return x
+    if x is None:
+        raise ValueError("There are no data: pass arrays, tensors or an iterable of batches as `x`. Received: x=None")
     if _is_array_data(x):
         return ArraySource(x, y, sample_weight, batch_size, shuffle, class_weight)
     for name, value in (("y", y), ("sample_weight", sample_weight)):
@@ -186,15 +188,14 @@ def make_source(
 
 
 def prepared(data: Any, class_weight: Mapping[int, float] | None = None) -> Batch:
-    """What a user's iterable gave, as tensors on the device."""
+    """What a user's iterable gave, as tensors."""
     x, y, sample_weight = unpack_x_y_sample_weight(data)
     y = to_tensors(y)
     if class_weight is not None and sample_weight is None:
         sample_weight = class_weights_of(y, class_weight)
     batch = (to_tensors(x), y, to_tensors(sample_weight))
     check_finite(batch)
-    device = config.device()
-    return pytree.tree_map(lambda leaf: leaf if leaf is None else leaf.to(device), batch)
+    return batch
 
 
 def class_weights_of(y: Any, class_weight: Mapping[int, float]) -> torch.Tensor:
@@ -211,6 +212,8 @@ def class_weights_of(y: Any, class_weight: Mapping[int, float]) -> torch.Tensor:
 
 def _is_array_data(x: Any) -> bool:
     leaves = pytree.tree_leaves(x)
+    if not leaves and isinstance(x, (list, tuple, dict)):
+        raise ValueError(f"There are no samples to work on. Received: x={x!r}")
     return len(leaves) > 0 and all(
         isinstance(leaf, (np.ndarray, torch.Tensor, np.generic, int, float)) or hasattr(leaf, "__array__")
         for leaf in leaves
@@ -219,12 +222,15 @@ def _is_array_data(x: Any) -> bool:
 
 
 def _common_length(data: tuple[Any, Any, Any]) -> int:
-    lengths = {
-        f"{name}{pytree.keystr(path)}": len(leaf)
+    leaves = {
+        f"{name}{pytree.keystr(path)}": leaf
         for name, part in zip(("x", "y", "sample_weight"), data, strict=True)
         for path, leaf in pytree.tree_flatten_with_path(part)[0]
         if leaf is not None
     }
+    if single := [name for name, leaf in leaves.items() if leaf.ndim == 0]:
+        raise ValueError(f"Data need a first axis, that of the samples. Received: {', '.join(single)} without axes")
+    lengths = {name: len(leaf) for name, leaf in leaves.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"All arrays must hold equally many samples. Received: {lengths}")
     size = next(iter(lengths.values()))

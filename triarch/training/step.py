@@ -79,31 +79,6 @@ def predict_step(model: Any, data: Any) -> Any:
     return model(x, training=False)
 
 
-class TorchOptimizer:
-    """A `torch.optim` optimizer with the methods that a training step calls."""
-
-    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
-        self.wrapped = optimizer
-
-    def scale_loss(self, loss: torch.Tensor) -> torch.Tensor:
-        """The loss as it is."""
-        return loss
-
-    def apply(self, gradients: Sequence[Any], weights: Sequence[torch.Tensor]) -> None:
-        """torch's optimizers take the gradients from the weights themselves."""
-        self.wrapped.step()
-
-    @property
-    def learning_rate(self) -> float:
-        """The learning rate of the first parameter group."""
-        return self.wrapped.param_groups[0]["lr"]
-
-    @learning_rate.setter
-    def learning_rate(self, value: float) -> None:
-        for group in self.wrapped.param_groups:
-            group["lr"] = float(value)
-
-
 def concatenated(outputs: Sequence[Any]) -> Any:
     """Nested outputs of several batches as those of one."""
     return pytree.tree_map(lambda *parts: torch.cat(parts), *outputs)

@@ -1,0 +1,16 @@
+"""Objects to plain data and back; configs that come from signatures; names that stand for objects."""
+
+from triarch.serialization.configurable import Configurable, config_defaults, config_names
+from triarch.serialization.lookup import Lookup, resolve
+from triarch.serialization.objects import deserialize_keras_object, find_object, serialize_keras_object
+
+__all__ = [
+    "Configurable",
+    "Lookup",
+    "config_defaults",
+    "config_names",
+    "deserialize_keras_object",
+    "find_object",
+    "resolve",
+    "serialize_keras_object",
+]

@@ -1,0 +1,101 @@
+"""The base class whose config is its constructor's signature."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from types import FunctionType
+from typing import Any, TypeVar
+
+from triarch import config, registry
+from triarch.serialization.objects import deserialize_keras_object, serialize_keras_object
+
+Self = TypeVar("Self", bound="Configurable")
+
+
+class Configurable:
+    """An object whose config is its constructor's arguments, read back from the attributes of the same names.
+
+    A subclass stores every argument under its own name and needs no `get_config` of its own. Arguments that go on to a
+    base class through `**kwargs` belong to the config too.
+    """
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments as plain data, so that `from_config` makes an equal object."""
+        return {name: serialize_keras_object(value) for name, value in self._arguments()}
+
+    def _arguments(self) -> Iterator[tuple[str, Any]]:
+        """Names and values that belong to the config, in its order."""
+        cls: type = type(self)
+        yield from self._stored(config_names(cls))
+
+    def _stored(self, names: Iterable[str]) -> Iterator[tuple[str, Any]]:
+        derived = type(self).get_config.__module__.startswith("triarch.")
+        for name in names:
+            if hasattr(self, name):
+                yield name, getattr(self, name)
+            elif derived:  # a `get_config` of the user's adds what is missing
+                raise NotImplementedError(
+                    f"{type(self).__name__} does not keep its argument `{name}`, so it cannot be saved or cloned. "
+                    f"Set `self.{name} = {name}` in `__init__`, or write `get_config`."
+                )
+
+    @classmethod
+    def from_config(cls: type[Self], config: Mapping[str, Any]) -> Self:
+        """Make the object that `get_config` described."""
+        return cls(**{name: deserialize_keras_object(value) for name, value in config.items()})
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(self._telling_arguments())})"
+
+    def _telling_arguments(self) -> Iterator[str]:
+        """The arguments that are not at their defaults, as they would be written."""
+        cls: type = type(self)
+        defaults = config_defaults(cls)
+        for name in config_names(cls):
+            value = getattr(self, name, None)
+            if not _is_default(value, defaults[name]):
+                yield f"{name}={value.__name__ if isinstance(value, FunctionType) else repr(value)}"
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    if value is default or (default is None and value in (config.floatx(), config.image_data_format())):
+        return True
+    if isinstance(default, (str, type(None))) and not isinstance(value, (str, bool, int, float, list, tuple, dict)):
+        name = getattr(value, "__name__", type(value).__name__)
+        return registry.to_snake_case(name) == (default or "linear")  # no activation is the linear one
+    if isinstance(value, tuple) and isinstance(default, int):
+        return set(value) == {default}
+    return type(value) is type(default) and bool(value == default)
+
+
+@cache
+def config_names(cls: type, until: type | None = None) -> tuple[str, ...]:
+    """Names of the arguments that `cls(...)` takes, those of base classes first where `**kwargs` passes them on.
+
+    The arguments of `until` and of its bases are left out.
+    """
+    return tuple(dict.fromkeys(parameter.name for parameter in _config_parameters(cls, until)))
+
+
+def _config_parameters(cls: type, until: type | None) -> list[inspect.Parameter]:
+    found: list[inspect.Parameter] = []
+    for base in cls.__mro__:
+        if base is until:
+            break
+        if "__init__" not in vars(base):
+            continue
+        parameters = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
+        own = {parameter.name for parameter in found}
+        passed_on = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name not in own]
+        found = passed_on + found
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    return found
+
+
+@cache
+def config_defaults(cls: type) -> dict[str, Any]:
+    """The default of each argument that `cls(...)` takes; `inspect.Parameter.empty` for those that must be given."""
+    return {parameter.name: parameter.default for parameter in _config_parameters(cls, None)}
