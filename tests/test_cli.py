@@ -32,7 +32,7 @@ from triarch.cli.images import as_array, open_image
 from triarch.cli.output import CommandError, duration
 from triarch.datasets import digits
 
-COMMAND = [sys.executable, "-c", "from triarch_command import main; main()"]
+COMMAND = [sys.executable, "-c", "from triarch.cli import main; main()"]
 ENVIRONMENT = {**os.environ, "COLUMNS": "80"}
 RESULTS = {"model.keras", "history.csv", "curves.png", "confusion.png", "mistakes.png", "report.json"}
 
@@ -222,23 +222,6 @@ def test_ctrl_c_before_the_training_leaves_nothing(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(digits, "load_data", lambda: os.kill(os.getpid(), signal.SIGINT))
     assert run("train", "--out", tmp_path / "out") == (130, "", "")
     assert not os.listdir(tmp_path)
-
-
-def test_ctrl_c_during_the_imports_is_quiet() -> None:
-    code = """
-import os, signal, sys
-import triarch_command
-
-class Interrupting:
-    def find_spec(name, *rest):
-        if name == "torch":
-            os.kill(os.getpid(), signal.SIGINT)
-
-sys.meta_path.insert(0, Interrupting)
-triarch_command.main()
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 def test_output_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 import sys
 
 _PACKAGES = {"typer": "typer", "rich": "rich", "matplotlib": "matplotlib", "PIL": "pillow"}  # module -> what to install
@@ -16,4 +17,7 @@ def main() -> None:
         raise SystemExit(2)
     from triarch.cli.app import app
 
-    app()
+    try:
+        app()
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the work is done; Ctrl-C would only break the process's end
