@@ -35,7 +35,7 @@ TIERS = (
     ("models",),
     ("datasets", "utils"),
     ("cli",),
-    ("__init__", "__main__"),
+    ("__init__",),
 )
 TIER_OF = {unit: tier for tier, units in enumerate(TIERS) for unit in units}
 
@@ -162,7 +162,7 @@ def public_names(module: ModuleType) -> list[str]:
 
 
 def public_api() -> str:
-    units = sorted({unit_of(module) for module in MODULES} - {"__init__", "__main__", "_version", "cli"})
+    units = sorted({unit_of(module) for module in MODULES} - {"__init__", "_version", "cli"})
     modules = [importlib.import_module(name) for name in ("triarch", *(f"triarch.{unit}" for unit in units))]
     return "".join(f"{module.__name__}.{name}\n" for module in modules for name in public_names(module))
 

@@ -103,8 +103,10 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, (list, tuple, dict)):
             assign_container(self, name, value)
-        else:
-            super().__setattr__(name, value)
+            return
+        if isinstance(value, torch.nn.Module) and not isinstance(value, Layer):
+            value.to(config.device())  # where layers make their weights
+        super().__setattr__(name, value)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
