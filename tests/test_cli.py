@@ -32,9 +32,18 @@ from triarch.cli.images import as_array, open_image
 from triarch.cli.output import CommandError, duration
 from triarch.datasets import digits
 
-COMMAND = [sys.executable, "-c", "from triarch.cli import main; main()"]
+# A shell starts what it puts in the background with Ctrl-C ignored, and the command respects that.
+WITH_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+COMMAND = [sys.executable, "-c", f"{WITH_CTRL_C}; from triarch.cli import main; main()"]
 ENVIRONMENT = {**os.environ, "COLUMNS": "80"}
 RESULTS = {"model.keras", "history.csv", "curves.png", "confusion.png", "mistakes.png", "report.json"}
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c_is_not_ignored():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -190,7 +199,7 @@ def test_a_folder_of_class_folders_is_learnt(colour_run: Path) -> None:
 def test_an_interruption_saves_the_model_and_says_where(
     tmp_path: Path, signals: tuple[signal.Signals, ...], code: int
 ) -> None:
-    command = [*COMMAND, "train", "--epochs", "10000", "--out", "run"]
+    command = [*COMMAND, "train", "--epochs", "500", "--out", "run"]
     with subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
@@ -239,7 +248,7 @@ def test_output_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_closed_pipe_ends_the_training_quietly_with_its_model(tmp_path: Path) -> None:
-    command = [*COMMAND, "train", "--epochs", "10000", "--out", "out"]
+    command = [*COMMAND, "train", "--epochs", "500", "--out", "out"]
     with subprocess.Popen(
         command, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
