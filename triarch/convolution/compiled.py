@@ -1,0 +1,149 @@
+"""The compiled inner loops of direct convolution: weighted sums of shifted copies, block by block in the cache.
+
+Letters: `o` a block of the output, `x` a shifted view of the signal, `w` a weight. Complex numbers are pairs of reals,
+with offsets twice as long; rank and batch are matters of offsets only. This module is imported when it is first needed,
+since importing Numba takes half a second; the machine code is kept on disk between processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import from_dtype, njit, types
+
+BLOCK = 2048  # places of the output that stay in the first-level cache while all taps pass over them
+
+# Sums may be reordered and fused; infinities and NaN keep their meaning.
+_FLAGS = {"reassoc", "contract", "nsz"}
+
+
+@njit(fastmath=_FLAGS, inline="always")
+def _add_taps(o, signal, base, weights, offsets):  # type: ignore[no-untyped-def]
+    """`o[j] += Σ_t weights[t] * signal[base + offsets[t] + j]`, eight taps at a time."""
+    count, taps = o.size, weights.size
+    t = 0
+    while t + 8 <= taps:
+        x0 = signal[base + offsets[t] : base + offsets[t] + count]
+        x1 = signal[base + offsets[t + 1] : base + offsets[t + 1] + count]
+        x2 = signal[base + offsets[t + 2] : base + offsets[t + 2] + count]
+        x3 = signal[base + offsets[t + 3] : base + offsets[t + 3] + count]
+        x4 = signal[base + offsets[t + 4] : base + offsets[t + 4] + count]
+        x5 = signal[base + offsets[t + 5] : base + offsets[t + 5] + count]
+        x6 = signal[base + offsets[t + 6] : base + offsets[t + 6] + count]
+        x7 = signal[base + offsets[t + 7] : base + offsets[t + 7] + count]
+        w0, w1, w2, w3 = weights[t], weights[t + 1], weights[t + 2], weights[t + 3]
+        w4, w5, w6, w7 = weights[t + 4], weights[t + 5], weights[t + 6], weights[t + 7]
+        for j in range(count):
+            lower = w0 * x0[j] + w1 * x1[j] + w2 * x2[j] + w3 * x3[j]
+            o[j] += lower + w4 * x4[j] + w5 * x5[j] + w6 * x6[j] + w7 * x7[j]
+        t += 8
+    if t + 4 <= taps:
+        x0 = signal[base + offsets[t] : base + offsets[t] + count]
+        x1 = signal[base + offsets[t + 1] : base + offsets[t + 1] + count]
+        x2 = signal[base + offsets[t + 2] : base + offsets[t + 2] + count]
+        x3 = signal[base + offsets[t + 3] : base + offsets[t + 3] + count]
+        w0, w1, w2, w3 = weights[t], weights[t + 1], weights[t + 2], weights[t + 3]
+        for j in range(count):
+            o[j] += w0 * x0[j] + w1 * x1[j] + w2 * x2[j] + w3 * x3[j]
+        t += 4
+    if t + 2 <= taps:
+        x0 = signal[base + offsets[t] : base + offsets[t] + count]
+        x1 = signal[base + offsets[t + 1] : base + offsets[t + 1] + count]
+        w0, w1 = weights[t], weights[t + 1]
+        for j in range(count):
+            o[j] += w0 * x0[j] + w1 * x1[j]
+        t += 2
+    if t < taps:
+        x0 = signal[base + offsets[t] : base + offsets[t] + count]
+        w0 = weights[t]
+        for j in range(count):
+            o[j] += w0 * x0[j]
+
+
+def _add_row(signal, kernel, start, output, step, first, last):  # type: ignore[no-untyped-def]
+    """Add to blocks `first` ... `last - 1` of `output` the places from `start` on of `signal * kernel` in one dimension.
+
+    Args:
+        signal, output: Of `step` reals for each number.
+        kernel: The taps, real, at most as many as `signal` has numbers.
+        start: In reals.
+    """
+    taps = kernel.size
+    reach = (taps - 1) * step
+    weights = kernel[::-1].copy()
+    offsets = np.arange(taps) * step
+    for block in range(first, last):
+        begin = block * BLOCK
+        o = output[begin : begin + BLOCK]
+        base = start + begin - reach
+        end = base + reach + o.size
+        if base >= 0 and end <= signal.size:
+            _add_taps(o, signal, base, weights, offsets)
+        else:  # the signal's ends: zeros stand beyond them
+            around = np.zeros(end - base, signal.dtype)
+            lowest, highest = max(base, 0), min(end, signal.size)
+            around[lowest - base : highest - base] = signal[lowest:highest]
+            _add_taps(o, around, 0, weights, offsets)
+
+
+def _add_rows(signal, starts, weights, filters, offsets, output, width, first, last):  # type: ignore[no-untyped-def]
+    """Add to blocks `first` ... `last - 1` of many output rows the weighted sum of the shifted `signal`.
+
+    Args:
+        signal: Flat, with margins wide enough for every offset.
+        starts: Where in `signal` the first place of each output row meets offset 0.
+        weights: (filters, taps).
+        filters: Which of them each output row takes.
+        output: Flat, rows of `width` places one after the other.
+    """
+    blocks = (width + BLOCK - 1) // BLOCK
+    for item in range(first, last):
+        row = item // blocks
+        begin = (item - row * blocks) * BLOCK
+        o = output[row * width + begin : row * width + min(begin + BLOCK, width)]
+        _add_taps(o, signal, starts[row] + begin, weights[filters[row]], offsets)
+
+
+def _largest_magnitude(values):  # type: ignore[no-untyped-def]
+    """The largest absolute value of flat integers, as uint64."""
+    lowest = highest = values[0]
+    for value in values:
+        lowest, highest = min(lowest, value), max(highest, value)
+    below = np.uint64(0) - np.uint64(lowest) if lowest < 0 else np.uint64(lowest)
+    above = np.uint64(0) - np.uint64(highest) if highest < 0 else np.uint64(highest)
+    return max(below, above)
+
+
+def _readable(dtype: types.Type, rank: int = 1) -> types.Type:
+    """The type of arrays that are read: writable ones are taken as well, so that one compilation serves both."""
+    return types.Array(dtype, rank, "C", readonly=True)
+
+
+@cache
+def add_row(dtype: str) -> Callable[..., None]:
+    """`_add_row` for real numbers of this type."""
+    number = from_dtype(np.dtype(dtype))
+    read, integer = _readable(number), types.int64
+    signature = types.void(read, read, integer, number[::1], integer, integer, integer)
+    return njit(signature, nogil=True, fastmath=_FLAGS, cache=True)(_add_row)
+
+
+@cache
+def add_rows(dtype: str) -> Callable[..., None]:
+    """`_add_rows` for real numbers of this type."""
+    number = from_dtype(np.dtype(dtype))
+    places, integer = _readable(types.int64), types.int64
+    signature = types.void(
+        _readable(number), places, _readable(number, 2), places, places, number[::1], integer, integer, integer
+    )
+    return njit(signature, nogil=True, fastmath=_FLAGS, cache=True)(_add_rows)
+
+
+@cache
+def largest_magnitude(dtype: str) -> Callable[[Any], int]:
+    """`_largest_magnitude` for integers of this type."""
+    signature = types.uint64(_readable(from_dtype(np.dtype(dtype))))
+    return njit(signature, nogil=True, cache=True)(_largest_magnitude)

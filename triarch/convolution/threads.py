@@ -1,0 +1,56 @@
+"""Threads for compiled loops, which release Python's global lock: one long-lived pool."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+_lock = threading.Lock()
+_pool: ThreadPoolExecutor | None = None
+_owner: tuple[int, int] = (0, 0)  # the process and the number of threads that the pool was made for
+
+
+def _pool_of(threads: int) -> ThreadPoolExecutor:
+    """The pool; made anew in a forked process, whose threads were left behind, and for another number of threads."""
+    global _pool, _owner
+    with _lock:
+        wanted = (os.getpid(), threads)
+        if _pool is None or _owner != wanted:
+            if _pool is not None and _owner[0] == wanted[0]:
+                _pool.shutdown(wait=False)
+            _pool = ThreadPoolExecutor(threads - 1, thread_name_prefix="triarch")
+            _owner = wanted
+        return _pool
+
+
+def _make_lock_anew() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_make_lock_anew)
+
+
+def split_work(function: Callable[[int, int], object], items: int, seconds: float) -> None:
+    """Call `function(first, last)` for parts that together are `range(items)`, at the same time where that pays.
+
+    Args:
+        seconds: What one thread needs for all of it; a thread takes some 20 µs to wake.
+    """
+    threads = min(torch.get_num_threads(), items, int(seconds / 60e-6))
+    if threads < 2:
+        function(0, items)
+        return
+    edges = [items * part // threads for part in range(threads + 1)]
+    pool = _pool_of(torch.get_num_threads())
+    others = [pool.submit(function, *edges[part : part + 2]) for part in range(1, threads)]
+    try:
+        function(edges[0], edges[1])
+    finally:
+        for other in others:
+            other.result()
