@@ -1,0 +1,51 @@
+"""Between arrays and tensors of the same memory, and transform lengths that are fast."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Array = NDArray[Any]
+
+
+def tensor_of(array: Array | Tensor) -> Tensor:
+    """The array as a tensor: a view where torch can take one."""
+    if isinstance(array, Tensor):
+        return array
+    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
+        array = array.copy()
+    return torch.from_numpy(array)
+
+
+def like(result: Tensor, example: Array | Tensor) -> Array | Tensor:
+    """The result as what the operand was."""
+    return result if isinstance(example, Tensor) else result.numpy()
+
+
+@cache
+def next_smooth(least: int) -> int:
+    """The smallest even number from `least` on whose prime factors are 2, 3, 5 and 7 at most (1 and 2 are themselves)."""
+    if least <= 2:
+        return least
+    best = 2 ** math.ceil(math.log2(least))
+    for sevens in range(3):
+        for fives in range(8):
+            for threes in range(8):
+                odd = 7**sevens * 5**fives * 3**threes
+                if 2 * odd > best:
+                    break
+                twos = max(1, math.ceil(math.log2(least / odd)))
+                best = min(best, odd * 2**twos) if odd * 2**twos >= least else best
+    return best
+
+
+def magnitude_bits(array: Array) -> int:
+    """How many bits the largest magnitude of a non-empty integer array takes."""
+    if array.dtype == object:
+        return max(max(int(array.max()), -int(array.min())), 0).bit_length()
+    return max(int(array.max()), -int(array.min())).bit_length()

@@ -1,0 +1,179 @@
+"""Short transforms of overlapping blocks of the signal (overlap-save), when the kernel is much shorter than the signal.
+
+Every block of B places gives B - K + 1 places of the result, in each axis. Of overlap-add and overlap-save the second
+is the faster one here: blocks of the result are written once and never added. Blocks go through in chunks that stay
+in the cache, so that the memory beside the signal and the result is a small constant.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from triarch.convolution.arrays import like, next_smooth, tensor_of
+from triarch.convolution.bounds import is_rounding_safe
+from triarch.convolution.methods.fourier import transform_work
+from triarch.convolution.spec import COMPLEX, FLOATS, ConvolutionSpec, Sizes
+
+_CHUNK = 1 << 18  # numbers in the blocks that are transformed together
+Progress = Callable[[int, int], object]
+
+
+def refuse(spec: ConvolutionSpec) -> str | None:
+    """Why this method cannot do it; None where it can."""
+    if spec.dtype == "int64":
+        points = math.prod(block_sizes(spec))
+        norm = 2.0 ** sum(spec.bits) * math.sqrt(points) * math.sqrt(math.prod(spec.kernel_sizes))
+        if not is_rounding_safe(norm, points):
+            return f"integers of {spec.bits[0]} and {spec.bits[1]} bits are not proven exact in one float64 transform"
+    elif spec.dtype not in (*FLOATS, *COMPLEX):
+        return f"no transform is exact for numbers of type {spec.dtype}"
+    return None
+
+
+def count(spec: ConvolutionSpec) -> dict[str, float]:
+    """What the time depends on."""
+    blocks, sizes = _blocks(spec), block_sizes(spec)
+    points = math.prod(sizes)
+    times = math.prod(blocks) * (math.prod(spec.signal_batch) + math.prod(spec.batch))
+    return {
+        "calls": 1.0,
+        "work": transform_work(points, times + math.prod(spec.kernel_batch), spec.is_complex),
+        "numbers": float(points * times * 2) * (2 if spec.is_complex else 1),
+        "chunks": float(-(-math.prod(blocks) * points * math.prod(spec.batch) // _CHUNK)),
+    }
+
+
+def plan(spec: ConvolutionSpec) -> _OverlapSave:
+    """What computes it."""
+    return _OverlapSave(spec, block_sizes(spec), _blocks(spec))
+
+
+def block_sizes(spec: ConvolutionSpec) -> Sizes:
+    """How many places are transformed together in each axis."""
+    return tuple(
+        next_smooth(-(-length // blocks) + k - 1)
+        for length, blocks, k in zip(spec.length, _blocks(spec), spec.kernel_sizes, strict=True)
+    )
+
+
+def _blocks(spec: ConvolutionSpec) -> Sizes:
+    """How many blocks each axis has."""
+    return tuple(
+        _blocks_of_axis(length, k, spec.rank) for length, k in zip(spec.length, spec.kernel_sizes, strict=True)
+    )
+
+
+def _blocks_of_axis(length: int, kernel: int, rank: int) -> int:
+    """The number whose transforms cost the least for each place of the result."""
+    least = {1: 2048, 2: 64}.get(rank, 16)
+
+    def cost(size: int) -> float:
+        step = size - kernel + 1
+        blocks = -(-length // step)
+        return blocks * size * (math.log2(size) + 4)
+
+    whole = next_smooth(length + kernel - 1)
+    sizes = [size for size in (2**e for e in range(4, 26)) if 2 * kernel <= size < whole and size >= least]
+    best = min([*sizes, whole], key=cost)
+    return -(-length // (best - kernel + 1))
+
+
+@dataclass(frozen=True, slots=True)
+class _OverlapSave:
+    spec: ConvolutionSpec
+    sizes: Sizes
+    blocks: Sizes
+
+    def __call__(self, a: Any, b: Any, progress: Progress | None = None) -> Any:
+        spec = self.spec
+        signal, kernel = (tensor_of(x) for x in ((a, b) if spec.is_a_signal else (b, a)))
+        dtype = torch.float64 if spec.dtype == "int64" else signal.dtype
+        axes = tuple(range(-spec.rank, 0))
+        forward, backward = (
+            (torch.fft.fftn, torch.fft.ifftn) if spec.is_complex else (torch.fft.rfftn, torch.fft.irfftn)
+        )
+        spectra = forward(kernel.to(dtype), s=self.sizes, dim=axes)
+        steps = self._steps()
+        result = signal.new_empty(
+            spec.batch + tuple(count * step for count, step in zip(self.blocks, steps, strict=True))
+        )
+        done, total = 0, math.prod(spec.batch[:1]) * self.blocks[0]
+        for entry, first, last in self._chunks():
+            blocks = self._gather(signal, entry, first, last).to(dtype)
+            spectrum = forward(blocks, s=self.sizes, dim=axes)
+            filters = self._entry(spectra, spec.kernel_batch, entry)
+            filters = filters.reshape(filters.shape[: -spec.rank] + (1,) * spec.rank + filters.shape[-spec.rank :])
+            values = backward(spectrum * filters, s=self.sizes, dim=axes)
+            values = values[(..., *(slice(k - 1, k - 1 + step) for k, step in zip(spec.kernel_sizes, steps, strict=True)))]
+            self._scatter(values, self._entry(result, spec.batch, entry), first, last, steps)
+            done += (last - first) * (1 if entry else math.prod(spec.batch[:1]))
+            if progress is not None:
+                progress(done, total)
+        return like(result[(..., *(slice(length) for length in spec.length))], a)
+
+    def _steps(self) -> Sizes:
+        return tuple(size - k + 1 for size, k in zip(self.sizes, self.spec.kernel_sizes, strict=True))
+
+    def _chunks(self) -> Iterator[tuple[tuple[int, ...], int, int]]:
+        """Entries of the batch's first axis, if chunks do not span it, and the blocks of the first convolved axis."""
+        spec = self.spec
+        row = math.prod(self.sizes) * math.prod(self.blocks[1:]) * math.prod(spec.batch[1:])
+        entries: list[tuple[int, ...]] = [()]
+        if spec.batch:
+            if row * self.blocks[0] * spec.batch[0] > _CHUNK:
+                entries = [(n,) for n in range(spec.batch[0])]
+            else:
+                row *= spec.batch[0]
+        height = max(1, _CHUNK // max(1, row))
+        for entry, first in product(entries, range(0, self.blocks[0], height)):
+            yield entry, first, min(first + height, self.blocks[0])
+
+    def _entry(self, x: Tensor, batch: Sizes, entry: tuple[int, ...]) -> Tensor:
+        """The part of an operand that meets one entry of the first batch axis."""
+        if not entry or len(batch) < len(self.spec.batch):
+            return x
+        return x[0 if batch[0] == 1 else entry[0]]
+
+    def _gather(self, signal: Tensor, entry: tuple[int, ...], first: int, last: int) -> Tensor:
+        """The overlapping blocks of the signal: (*batch, *blocks, *sizes)."""
+        spec, steps = self.spec, self._steps()
+        part = self._entry(signal, spec.signal_batch, entry)
+        counts = (last - first, *self.blocks[1:])
+        taken, inside, shape = [], [], []
+        for axis, (n, k, start, step, count) in enumerate(
+            zip(spec.signal_sizes, spec.kernel_sizes, spec.start, steps, counts, strict=True)
+        ):
+            low = start - k + 1 + (first * step if axis == 0 else 0)
+            high = low + count * step + k - 1
+            seen = slice(min(max(low, 0), n), max(min(high, n), min(max(low, 0), n)))
+            taken.append(seen)
+            inside.append(slice(seen.start - low, seen.stop - low))
+            shape.append(high - low)
+        slab = part[(..., *taken)]
+        if slab.shape[part.ndim - spec.rank :] != tuple(shape):
+            padded = part.new_zeros(part.shape[: part.ndim - spec.rank] + tuple(shape))
+            if all(seen.stop > seen.start for seen in taken):
+                padded[(..., *inside)] = slab
+            slab = padded
+        lead = slab.ndim - spec.rank
+        for axis, (size, step) in enumerate(zip(self.sizes, steps, strict=True)):
+            slab = slab.unfold(lead + axis, size, step)
+        return slab
+
+    def _scatter(self, values: Tensor, result: Tensor, first: int, last: int, steps: Sizes) -> None:
+        """Write (*batch, *blocks, *steps) into the rows of the result."""
+        rank = self.spec.rank
+        rows = result.narrow(result.ndim - rank, first * steps[0], (last - first) * steps[0])
+        lead = rows.ndim - rank
+        for axis, step in enumerate(steps):
+            rows = rows.unflatten(lead + 2 * axis, (-1, step))
+        order = (*range(lead), *range(lead, lead + 2 * rank, 2), *range(lead + 1, lead + 2 * rank, 2))
+        target = rows.permute(order)
+        target.copy_(values.round() if self.spec.dtype == "int64" else values)
