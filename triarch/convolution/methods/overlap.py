@@ -87,9 +87,16 @@ def _blocks_of_axis(length: int, kernel: int, rank: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _OverlapSave:
+    """All blocks, chunk after chunk."""
+
     spec: ConvolutionSpec
     sizes: Sizes
     blocks: Sizes
+
+    @property
+    def reports(self) -> bool:
+        """Whether calls take a progress callback."""
+        return True
 
     def __call__(self, a: Any, b: Any, progress: Progress | None = None) -> Any:
         spec = self.spec

@@ -1,0 +1,87 @@
+"""Gradients of convolutions of tensors: correlations with the other operand, which are convolutions again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from triarch.convolution.choice import find_plan
+from triarch.convolution.spec import ConvolutionSpec, Sizes
+
+
+def run(spec: ConvolutionSpec, method: str, a: Any, b: Any, progress: Callable[[int, int], object] | None = None) -> Any:
+    """The convolution of contiguous arrays, or of tensors without gradients."""
+    plan = find_plan(spec, method)
+    from_tensors = isinstance(a, Tensor) and spec.device == "cpu"
+    if from_tensors:
+        a, b = a.numpy(), b.numpy()
+    if progress is None:
+        result = plan(a, b)
+    elif getattr(plan, "reports", False):
+        result = plan(a, b, progress)
+    else:
+        result = plan(a, b)
+        progress(1, 1)
+    return torch.from_numpy(result) if from_tensors else result
+
+
+class Convolution(torch.autograd.Function):
+    """`out[i] = Σ_j a[j] b[start + i - j]` of tensors, as often differentiable as one likes."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, spec: ConvolutionSpec, method: str, progress: Any) -> Tensor:  # type: ignore[override]
+        """Compute, and keep both operands."""
+        ctx.save_for_backward(a, b)
+        ctx.spec, ctx.method = spec, method
+        return run(spec, method, a.detach(), b.detach(), progress)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:  # type: ignore[override]
+        """With `g` the gradient, `ga[j] = Σ_i g[i] conj(b[start + i - j])`, and alike for `b`."""
+        a, b = ctx.saved_tensors
+        spec, method = ctx.spec, ctx.method
+        # A gradient's own operands have other sizes, so that only the direct sum and the transform are sure to do it.
+        method = method if method in ("direct", "fft") else "auto"
+        to_a = to_b = None
+        if ctx.needs_input_grad[0]:
+            to_a = _correlate(spec, method, gradient, b, spec.b_sizes, spec.b_batch, spec.a_sizes)
+            to_a = to_a.sum_to_size(a.shape)
+        if ctx.needs_input_grad[1]:
+            to_b = _correlate(spec, method, gradient, a, spec.a_sizes, spec.a_batch, spec.b_sizes)
+            to_b = to_b.sum_to_size(b.shape)
+        return to_a, to_b, None, None, None
+
+
+def _correlate(
+    spec: ConvolutionSpec, method: str, gradient: Tensor, other: Tensor, sizes: Sizes, batch: Sizes, wanted: Sizes
+) -> Tensor:
+    """The places of an operand of sizes `wanted` in the convolution of the gradient with the other one reversed."""
+    reversed_ = other.flip(tuple(range(-spec.rank, 0))).conj().resolve_conj()
+    starts, lengths, outside = [], [], []
+    for k, start, length, n in zip(sizes, spec.start, spec.length, wanted, strict=True):
+        first = k - 1 - start
+        low, high = max(first, 0), min(first + n, length + k - 1)
+        starts.append(low)
+        lengths.append(max(high - low, 0))
+        outside.append((low - first, low - first + max(high - low, 0)))
+    if min(lengths) == 0:
+        return gradient.new_zeros(spec.batch + wanted)
+    inner = replace(
+        spec,
+        a_sizes=spec.length,
+        b_sizes=sizes,
+        start=tuple(starts),
+        length=tuple(lengths),
+        a_batch=spec.batch,
+        b_batch=batch,
+    )
+    result = Convolution.apply(gradient.contiguous(), reversed_.contiguous(), inner, method, None)
+    if tuple(lengths) == wanted:
+        return result
+    whole = result.new_zeros(spec.batch + wanted)
+    whole[(..., *(slice(low, high) for low, high in outside))] = result
+    return whole
