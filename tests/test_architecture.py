@@ -27,7 +27,7 @@ ENVIRONMENT_PAGE = ROOT / "docs" / "environment.md"
 TIERS = (
     ("_version", "config", "files", "registry"),
     ("backend", "tensors"),
-    ("serialization", "variable"),
+    ("convolution", "serialization", "variable"),
     ("graph", "mixed_precision", "random"),
     ("activations", "constraints", "initializers", "kernels", "losses", "regularizers"),
     ("callbacks", "layers", "metrics", "optimizers", "saving"),
@@ -43,6 +43,8 @@ TIER_OF = {unit: tier for tier, units in enumerate(TIERS) for unit in units}
 LAZY_IMPORTS = {
     ("triarch.callbacks.tensorboard", "torch.utils.tensorboard"),
     ("triarch.cli", "triarch.cli.app"),
+    ("triarch.convolution.continuous", "scipy.integrate"),
+    ("triarch.convolution.methods.direct", "triarch.convolution"),
     ("triarch.initializers.constant", "scipy.signal"),
     ("triarch.models.model", "triarch.models.summary"),
     ("triarch.saving.hdf5", "h5py"),

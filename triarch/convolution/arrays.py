@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -29,7 +31,7 @@ def like(result: Tensor, example: Array | Tensor) -> Array | Tensor:
 
 @cache
 def next_smooth(least: int) -> int:
-    """The smallest even number from `least` on whose prime factors are 2, 3, 5 and 7 at most (1 and 2 are themselves)."""
+    """The smallest even number from `least` on with no prime factor above 7; 1 stays 1."""
     if least <= 2:
         return least
     best = 2 ** math.ceil(math.log2(least))
@@ -49,3 +51,28 @@ def magnitude_bits(array: Array) -> int:
     if array.dtype == object:
         return max(max(int(array.max()), -int(array.min())), 0).bit_length()
     return max(int(array.max()), -int(array.min())).bit_length()
+
+
+def last_axes(ends: Iterable[tuple[int, int]]) -> tuple[Any, ...]:
+    """The index of the places from `low` to `high` in each of the last axes."""
+    return (..., *(slice(low, high) for low, high in ends))
+
+
+def part_with_zeros(x: Any, lows: Iterable[int], sizes: Iterable[int]) -> Any:
+    """The places from `lows` on in the last axes, zeros where they lie outside; a view where none does."""
+    sizes = tuple(sizes)
+    lead = x.ndim - len(sizes)
+    taken, inside = [], []
+    for low, size, n in zip(lows, sizes, x.shape[lead:], strict=True):
+        first = min(max(low, 0), n)
+        last = max(min(low + size, n), first)
+        taken.append((first, last))
+        inside.append((first - low, last - low))
+    part = x[last_axes(taken)]
+    if tuple(part.shape[lead:]) == sizes:
+        return part
+    shape = tuple(x.shape[:lead]) + sizes
+    result = x.new_zeros(shape) if isinstance(x, Tensor) else np.zeros(shape, x.dtype)
+    if all(last > first for first, last in taken):
+        result[last_axes(inside)] = part
+    return result

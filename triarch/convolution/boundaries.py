@@ -1,4 +1,4 @@
-"""What stands beyond the ends of a signal: extensions by index, so that gradients flow back to where values came from."""
+"""What stands beyond the ends of a signal: extensions by index, through which gradients flow back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from triarch.convolution.arrays import Array
+from triarch.convolution.arrays import Array, last_axes
 
 BOUNDARIES = ("zero", "wrap", "reflect", "symmetric", "nearest")
 
@@ -38,13 +38,12 @@ def extend(signal: Any, margins: list[tuple[int, int]], boundary: str, fill_valu
     """
     rank = len(margins)
     if boundary == "zero":
-        sizes = tuple(n + low + high for n, (low, high) in zip(signal.shape[-rank:], margins, strict=True))
+        ends = [(low, low + n) for n, (low, _) in zip(signal.shape[-rank:], margins, strict=True)]
+        sizes = tuple(last + high for (_, last), (_, high) in zip(ends, margins, strict=True))
         shape = tuple(signal.shape[: signal.ndim - rank]) + sizes
-        if isinstance(signal, Tensor):
-            result = signal.new_full(shape, fill_value)
-        else:
-            result = np.full(shape, fill_value, signal.dtype)
-        result[(..., *(slice(low, low + n) for n, (low, _) in zip(signal.shape[-rank:], margins, strict=True)))] = signal
+        is_tensor = isinstance(signal, Tensor)
+        result: Any = signal.new_full(shape, fill_value) if is_tensor else np.full(shape, fill_value, signal.dtype)
+        result[last_axes(ends)] = signal
         return result
     for axis, (low, high) in enumerate(margins, start=signal.ndim - rank):
         places = extended_places(signal.shape[axis], low, high, boundary)

@@ -1,4 +1,4 @@
-"""How far the rounding of a floating-point transform can carry a result: what decides whether integers may go through it."""
+"""How far rounding in a floating-point transform can carry a result: whether integers may go through it."""
 
 from __future__ import annotations
 

@@ -94,8 +94,8 @@ def find_plan(spec: ConvolutionSpec, method: str) -> Callable[..., Any]:
     """
     if method == "auto":
         best, is_worth = choose(spec)
-        plan = find_plan(spec, best)
-        return separable.plan_if_separable(spec, plan) if is_worth else plan
+        chosen = find_plan(spec, best)
+        return separable.plan_if_separable(spec, chosen) if is_worth else chosen
     reason = METHODS[method].refuse(spec)
     if reason is not None:
         raise ValueError(

@@ -21,7 +21,7 @@ _FLAGS = {"reassoc", "contract", "nsz"}
 
 
 @njit(fastmath=_FLAGS, inline="always")
-def _add_taps(o, signal, base, weights, offsets):  # type: ignore[no-untyped-def]
+def _add_taps(o, signal, base, weights, offsets):
     """`o[j] += Σ_t weights[t] * signal[base + offsets[t] + j]`, eight taps at a time."""
     count, taps = o.size, weights.size
     t = 0
@@ -63,8 +63,8 @@ def _add_taps(o, signal, base, weights, offsets):  # type: ignore[no-untyped-def
             o[j] += w0 * x0[j]
 
 
-def _add_row(signal, kernel, start, output, step, first, last):  # type: ignore[no-untyped-def]
-    """Add to blocks `first` ... `last - 1` of `output` the places from `start` on of `signal * kernel` in one dimension.
+def _add_row(signal, kernel, start, output, step, first, last):
+    """Add to blocks `first` ... `last - 1` of `output` the places from `start` on of `signal * kernel`, in one axis.
 
     Args:
         signal, output: Of `step` reals for each number.
@@ -89,7 +89,7 @@ def _add_row(signal, kernel, start, output, step, first, last):  # type: ignore[
             _add_taps(o, around, 0, weights, offsets)
 
 
-def _add_rows(signal, starts, weights, filters, offsets, output, width, first, last):  # type: ignore[no-untyped-def]
+def _add_rows(signal, starts, weights, filters, offsets, output, width, first, last):
     """Add to blocks `first` ... `last - 1` of many output rows the weighted sum of the shifted `signal`.
 
     Args:
@@ -107,7 +107,7 @@ def _add_rows(signal, starts, weights, filters, offsets, output, width, first, l
         _add_taps(o, signal, starts[row] + begin, weights[filters[row]], offsets)
 
 
-def _largest_magnitude(values):  # type: ignore[no-untyped-def]
+def _largest_magnitude(values):
     """The largest absolute value of flat integers, as uint64."""
     lowest = highest = values[0]
     for value in values:

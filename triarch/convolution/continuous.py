@@ -40,13 +40,13 @@ def convolve_functions(
     Args:
         f, g: Real or complex functions of a number.
         t: A number or an array of them.
-        support: Outside of which `f` is zero; or a pair of intervals, for `f` and for `g`. Their ends are where steps of
-            the functions are expected: a box is integrated exactly when its support says where it begins and ends.
+        support: Outside of which `f` is zero; or a pair of intervals, for `f` and for `g`. A step of a function is
+            integrated well where it is an end of its support: a box, from where it begins to where it ends.
         tolerance: Of the absolute error, or relative to the value where that is above one.
         points: Other places where `f` jumps or is sharp.
 
     Raises:
-        ValueError: A support whose ends are not in order, a tolerance that is not positive, or values that are not finite.
+        ValueError: A support with ends not in order, a tolerance that is not positive, values that are not finite.
         ArithmeticError: The tolerance is not reached.
         ImportError: SciPy is not installed.
     """
@@ -56,9 +56,7 @@ def convolve_functions(
     places = np.asarray(t, dtype=float)
     if not np.isfinite(places).all():
         raise ValueError(f"t expects finite numbers. Received: {t!r}")
-    pairs = [
-        _integrate(f, g, float(place), f_support, g_support, tolerance, points) for place in places.reshape(-1)
-    ]
+    pairs = [_integrate(f, g, float(place), f_support, g_support, tolerance, points) for place in places.reshape(-1)]
     values = np.array([value for value, _ in pairs]).reshape(places.shape)
     errors = np.array([error for _, error in pairs], float).reshape(places.shape)
     if places.ndim == 0:
@@ -90,8 +88,8 @@ def _integrate(
     """The integral at one place and its error."""
     try:
         from scipy.integrate import quad_vec
-    except ImportError as error:
-        raise ImportError("convolve_functions integrates with SciPy: pip install 'triarch[scipy]'") from error
+    except ImportError as missing:
+        raise ImportError("convolve_functions integrates with SciPy: pip install 'triarch[scipy]'") from missing
     low, high = max(f_support[0], t - g_support[1]), min(f_support[1], t - g_support[0])
     if low >= high:
         return 0.0, 0.0
@@ -108,7 +106,7 @@ def _integrate(
     )
     if not details.success or error > max(tolerance, tolerance * abs(value)):
         raise ArithmeticError(
-            f"The integral at t = {t} is known to {error:.3g} only, where {tolerance:.3g} was asked for. Give the support of f "
-            "and g, and the points where they jump, or a larger tolerance"
+            f"The integral at t = {t} is known to {error:.3g} only, where {tolerance:.3g} was asked for. "
+            "Give the support of f and g, and the points where they jump, or a larger tolerance"
         )
     return value, float(error)

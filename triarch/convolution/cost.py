@@ -1,7 +1,7 @@
 """What a convolution is predicted to take: counted operations times fitted constants.
 
-The constants are data, `costs.json`: seconds for one unit of each count, by method and type of numbers, with the machine
-on which they were fitted. `scripts/bench fit-costs` fits them anew.
+The constants are data, `costs.json`: seconds for one unit of each count, by method and type of numbers, with the
+machine on which they were fitted. `scripts/bench fit-costs` fits them anew.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Constants = dict[str, dict[str, dict[str, float]]]  # method -> type -> count ->
 @cache
 def shipped() -> dict[str, Any]:
     """The file as it is."""
-    return json.loads(PATH.read_text())  # type: ignore[no-any-return]
+    return json.loads(PATH.read_text())
 
 
 def predict_seconds(method: str, dtype: str, counts: dict[str, float], constants: Constants | None = None) -> float:

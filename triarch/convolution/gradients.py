@@ -9,11 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from triarch.convolution.arrays import last_axes
 from triarch.convolution.choice import find_plan
 from triarch.convolution.spec import ConvolutionSpec, Sizes
 
 
-def run(spec: ConvolutionSpec, method: str, a: Any, b: Any, progress: Callable[[int, int], object] | None = None) -> Any:
+def run(
+    spec: ConvolutionSpec, method: str, a: Any, b: Any, progress: Callable[[int, int], object] | None = None
+) -> Any:
     """The convolution of contiguous arrays, or of tensors without gradients."""
     plan = find_plan(spec, method)
     from_tensors = isinstance(a, Tensor) and spec.device == "cpu"
@@ -33,14 +36,14 @@ class Convolution(torch.autograd.Function):
     """`out[i] = Σ_j a[j] b[start + i - j]` of tensors, as often differentiable as one likes."""
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, spec: ConvolutionSpec, method: str, progress: Any) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, a: Tensor, b: Tensor, spec: ConvolutionSpec, method: str, progress: Any) -> Tensor:
         """Compute, and keep both operands."""
         ctx.save_for_backward(a, b)
         ctx.spec, ctx.method = spec, method
         return run(spec, method, a.detach(), b.detach(), progress)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         """With `g` the gradient, `ga[j] = Σ_i g[i] conj(b[start + i - j])`, and alike for `b`."""
         a, b = ctx.saved_tensors
         spec, method = ctx.spec, ctx.method
@@ -83,5 +86,5 @@ def _correlate(
     if tuple(lengths) == wanted:
         return result
     whole = result.new_zeros(spec.batch + wanted)
-    whole[(..., *(slice(low, high) for low, high in outside))] = result
+    whole[last_axes(outside)] = result
     return whole

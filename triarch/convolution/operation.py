@@ -41,8 +41,8 @@ def convolve(
     """The convolution `Σ_k a(i - k) b(k)`, over all axes or some.
 
     Args:
-        a, b: Arrays, nested lists or tensors; without `axes` of equal rank. A tensor among them makes the result a tensor,
-            with gradients to both.
+        a, b: Arrays, nested lists or tensors; without `axes` of equal rank. A tensor among them makes the result a
+            tensor, with gradients to both.
         mode: `"full"`, of size N + K - 1; `"same"`, the size of `a`, centred in the full one; `"valid"`, where one
             operand lies within the other.
         method: `"auto"`, or one of `METHODS`, which must then be able to do it.
@@ -52,8 +52,8 @@ def convolve(
         progress: Called as `progress(done, total)` during long work and at its end.
 
     Returns:
-        Numbers of the type that NumPy, or torch for tensors, gives to both operands together. Integers, also Python's of
-        any size, and fractions are exact.
+        Numbers of the type that NumPy, or torch for tensors, gives to both operands together. Integers, also Python's
+        of any size, and fractions are exact.
 
     Raises:
         ValueError, TypeError: An argument that is not one of these, with what came.
@@ -99,7 +99,7 @@ def correlate(
         b = b.flip([axis for axis in turned if axis >= -b.ndim])
         b = b.conj().resolve_conj() if b.is_complex() else b
     else:
-        b = np.flip(b, [axis for axis in turned if axis >= -b.ndim])
+        b = np.flip(b, tuple(axis for axis in turned if axis >= -b.ndim))
         b = np.conj(b) if b.dtype.kind == "c" or b.dtype == object else b
     return convolve(a, b, mode, method, axes, boundary, fill_value, progress=progress)
 
@@ -164,14 +164,19 @@ def _as_operands(a: Any, b: Any) -> tuple[Any, Any]:
             raise ValueError(f"Expected both tensors on one device. Received: {a.device} and {b.device}")
         return a, b
     device = a.device if isinstance(a, Tensor) else b.device
-    return tuple(x if isinstance(x, Tensor) else torch.tensor(_as_array(x), device=device) for x in (a, b))  # type: ignore[return-value]
+    first, second = (x if isinstance(x, Tensor) else torch.tensor(_as_array(x), device=device) for x in (a, b))
+    return first, second
 
 
 def _as_array(value: Any) -> Array:
     try:
-        return np.asarray(value)
+        array = np.asarray(value)
+        # Python's integers beyond int64 would become unsigned, and floats beside signed ones.
+        return array.astype(object) if array.dtype == np.uint64 and not hasattr(value, "dtype") else array
     except ValueError as error:
-        raise ValueError(f"Expected an array or a nested list with rows of equal lengths. Received: {value!r}") from error
+        raise ValueError(
+            f"Expected an array or a nested list with rows of equal lengths. Received: {value!r}"
+        ) from error
 
 
 def _common_axes(a: Any, b: Any, axes: Axes) -> tuple[int, ...]:
@@ -190,7 +195,7 @@ def _common_axes(a: Any, b: Any, axes: Axes) -> tuple[int, ...]:
             )
         return tuple(range(-rank, 0))
     try:
-        listed = [operator.index(axes)] if not isinstance(axes, Sequence) else [operator.index(axis) for axis in axes]  # type: ignore[arg-type]
+        listed = [operator.index(axis) for axis in (axes if isinstance(axes, Sequence) else [axes])]
     except TypeError:
         raise TypeError(f"axes expects an integer or a sequence of integers. Received: {axes!r}") from None
     if not listed or any(not -rank <= axis < rank for axis in listed):
@@ -226,8 +231,7 @@ def _arrange(a: Any, b: Any, mode: str, method: str, axes: Axes, boundary: str, 
     start, length = window_of_mode(mode, a_sizes, b_sizes)
     if is_extended:
         margins = [
-            (k - 1 - first, first + size - n)
-            for n, k, first, size in zip(a_sizes, b_sizes, start, length, strict=True)
+            (k - 1 - first, first + size - n) for n, k, first, size in zip(a_sizes, b_sizes, start, length, strict=True)
         ]
         a = extend(a, margins, boundary, _fill(fill_value, a))
         a_sizes, start = tuple(a.shape[-rank:]), tuple(k - 1 for k in b_sizes)
@@ -302,6 +306,4 @@ def _empty_sizes(mode: str, a_sizes: tuple[int, ...], b_sizes: tuple[int, ...]) 
     if 0 not in a_sizes and 0 not in b_sizes:  # an empty batch
         return window_of_mode(mode, a_sizes, b_sizes)[1]
     pairs = list(zip(a_sizes, b_sizes, strict=True))
-    return tuple(
-        0 if 0 in (n, k) else (n + k - 1 if mode == "full" else abs(n - k) + 1) for n, k in pairs
-    )
+    return tuple(0 if 0 in (n, k) else (n + k - 1 if mode == "full" else abs(n - k) + 1) for n, k in pairs)

@@ -15,8 +15,8 @@ def polymul(a: Any, b: Any, method: str = "auto") -> Any:
     """The coefficients of the product of two polynomials, in the order in which both are given.
 
     Args:
-        a, b: One axis of coefficients: tuples, lists, arrays or tensors. Python's integers, of any size, and fractions in
-            tuples and lists are exact, and come back as they are.
+        a, b: One axis of coefficients: tuples, lists, arrays or tensors. Python's integers, of any size, and fractions
+            in tuples and lists are exact, and come back as they are.
         method: As in `convolve`.
 
     Returns:
@@ -59,14 +59,9 @@ def polypow(a: Any, n: int, method: str = "auto") -> Any:
 
 def _coefficients(value: Any) -> Any:
     """One axis; Python's own integers as objects, so that no size is too large."""
-    if isinstance(value, Tensor):
-        array = value
-    elif isinstance(value, np.ndarray):
-        array = value
-    else:
-        array = np.asarray(value)
-        if array.dtype.kind in "biu" and array.ndim == 1:
-            array = np.asarray([int(coefficient) for coefficient in value], object)
+    array: Any = value if isinstance(value, (Tensor, np.ndarray)) else np.asarray(value)
+    if array is not value and array.dtype.kind in "biu" and array.ndim == 1:
+        array = np.asarray([int(coefficient) for coefficient in value], object)
     if array.ndim != 1 or array.shape[0] == 0:
         raise ValueError(f"Expected one axis of at least one coefficient. Received: shape {tuple(array.shape)}")
     return array

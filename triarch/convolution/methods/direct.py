@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from triarch.convolution.arrays import last_axes
 from triarch.convolution.spec import COMPLEX, FLOATS, ConvolutionSpec, Sizes
 from triarch.convolution.threads import split_work
 
@@ -225,16 +226,11 @@ def _shift_and_add(spec: ConvolutionSpec, a: Array, b: Array) -> Array:
             min(length, n + size - start)
             for n, size, start, length in zip(tap, spec.signal_sizes, spec.start, spec.length, strict=True)
         ]
-        to = (..., *(slice(low, max(high, low)) for low, high in zip(lows, highs, strict=True)))
-        taken = (
-            ...,
-            *(
-                slice(low - n + start, max(high, low) - n + start)
-                for low, high, n, start in zip(lows, highs, tap, spec.start, strict=True)
-            ),
-        )
-        weight = kernel[(..., *tap)].reshape(kernel.shape[: kernel.ndim - spec.rank] + (1,) * spec.rank)
-        output[to] += signal[taken] * weight
+        ends = [(low, max(high, low)) for low, high in zip(lows, highs, strict=True)]
+        shifts = [start - n for n, start in zip(tap, spec.start, strict=True)]
+        taken = [(low + shift, high + shift) for (low, high), shift in zip(ends, shifts, strict=True)]
+        weight = kernel[last_axes((n, n + 1) for n in tap)]
+        output[last_axes(ends)] += signal[last_axes(taken)] * weight
     return output
 
 
@@ -261,6 +257,6 @@ def _convolve_real(spec: ConvolutionSpec, a: Tensor, b: Tensor) -> Tensor:
         weight = flipped.expand(*spec.batch, *spec.kernel_sizes).reshape(-1, 1, *spec.kernel_sizes)
     padding = tuple(k - 1 for k in spec.kernel_sizes)
     groups = 1 if filters == 1 else weight.shape[0]
+    ends = [start + length for start, length in zip(spec.start, spec.length, strict=True)]
     full = _VENDOR[spec.rank](images, weight, padding=padding, groups=groups)
-    window = tuple(slice(start, start + length) for start, length in zip(spec.start, spec.length, strict=True))
-    return full[(..., *window)].reshape(spec.shape)
+    return full[last_axes(zip(spec.start, ends, strict=True))].reshape(spec.shape)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from triarch.convolution.arrays import Array, like, next_smooth, tensor_of
+from triarch.convolution.arrays import Array, last_axes, like, next_smooth, tensor_of
 from triarch.convolution.bounds import limb_bits
 from triarch.convolution.exact_limbs import WIDTHS, join_limbs, limb_count, split_integers, split_objects
 from triarch.convolution.spec import COMPLEX, FLOATS, ConvolutionSpec, Sizes
@@ -77,7 +77,7 @@ def cyclic_sizes(spec: ConvolutionSpec) -> Sizes:
 
 def window(spec: ConvolutionSpec) -> tuple[Any, ...]:
     """The index of the wanted places."""
-    return (..., *(slice(start, start + length) for start, length in zip(spec.start, spec.length, strict=True)))
+    return last_axes((start, start + length) for start, length in zip(spec.start, spec.length, strict=True))
 
 
 def _convolve(spec: ConvolutionSpec, sizes: Sizes, axes: Sizes, wanted: tuple[Any, ...], a: Any, b: Any) -> Any:

@@ -1,7 +1,7 @@
 """Kronecker substitution: a polynomial's value at a large enough power of two holds all its coefficients.
 
-So one product of two huge integers, which Python multiplies in O(n^1.58), is the convolution. Several axes become one by
-leaving room for their full sizes.
+So one product of two huge integers, which Python multiplies in O(n^1.58), is the convolution. Several axes become one
+by leaving room for their full sizes.
 """
 
 from __future__ import annotations

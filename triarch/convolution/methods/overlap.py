@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from triarch.convolution.arrays import like, next_smooth, tensor_of
+from triarch.convolution.arrays import last_axes, like, next_smooth, part_with_zeros, tensor_of
 from triarch.convolution.bounds import is_rounding_safe
 from triarch.convolution.methods.fourier import transform_work
 from triarch.convolution.spec import COMPLEX, FLOATS, ConvolutionSpec, Sizes
@@ -111,6 +111,7 @@ class _OverlapSave:
         result = signal.new_empty(
             spec.batch + tuple(count * step for count, step in zip(self.blocks, steps, strict=True))
         )
+        inner = [k - 1 for k in spec.kernel_sizes]
         done, total = 0, math.prod(spec.batch[:1]) * self.blocks[0]
         for entry, first, last in self._chunks():
             blocks = self._gather(signal, entry, first, last).to(dtype)
@@ -118,12 +119,12 @@ class _OverlapSave:
             filters = self._entry(spectra, spec.kernel_batch, entry)
             filters = filters.reshape(filters.shape[: -spec.rank] + (1,) * spec.rank + filters.shape[-spec.rank :])
             values = backward(spectrum * filters, s=self.sizes, dim=axes)
-            values = values[(..., *(slice(k - 1, k - 1 + step) for k, step in zip(spec.kernel_sizes, steps, strict=True)))]
+            values = values[last_axes(zip(inner, self.sizes, strict=True))]
             self._scatter(values, self._entry(result, spec.batch, entry), first, last, steps)
             done += (last - first) * (1 if entry else math.prod(spec.batch[:1]))
             if progress is not None:
                 progress(done, total)
-        return like(result[(..., *(slice(length) for length in spec.length))], a)
+        return like(result[last_axes((0, length) for length in spec.length)], a)
 
     def _steps(self) -> Sizes:
         return tuple(size - k + 1 for size, k in zip(self.sizes, self.spec.kernel_sizes, strict=True))
@@ -153,22 +154,10 @@ class _OverlapSave:
         spec, steps = self.spec, self._steps()
         part = self._entry(signal, spec.signal_batch, entry)
         counts = (last - first, *self.blocks[1:])
-        taken, inside, shape = [], [], []
-        for axis, (n, k, start, step, count) in enumerate(
-            zip(spec.signal_sizes, spec.kernel_sizes, spec.start, steps, counts, strict=True)
-        ):
-            low = start - k + 1 + (first * step if axis == 0 else 0)
-            high = low + count * step + k - 1
-            seen = slice(min(max(low, 0), n), max(min(high, n), min(max(low, 0), n)))
-            taken.append(seen)
-            inside.append(slice(seen.start - low, seen.stop - low))
-            shape.append(high - low)
-        slab = part[(..., *taken)]
-        if slab.shape[part.ndim - spec.rank :] != tuple(shape):
-            padded = part.new_zeros(part.shape[: part.ndim - spec.rank] + tuple(shape))
-            if all(seen.stop > seen.start for seen in taken):
-                padded[(..., *inside)] = slab
-            slab = padded
+        lows = [start - k + 1 for start, k in zip(spec.start, spec.kernel_sizes, strict=True)]
+        lows[0] += first * steps[0]
+        shape = [count * step + k - 1 for count, step, k in zip(counts, steps, spec.kernel_sizes, strict=True)]
+        slab = part_with_zeros(part, lows, shape)
         lead = slab.ndim - spec.rank
         for axis, (size, step) in enumerate(zip(self.sizes, steps, strict=True)):
             slab = slab.unfold(lead + axis, size, step)

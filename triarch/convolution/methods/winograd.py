@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from triarch.convolution.arrays import Array
+from triarch.convolution.arrays import Array, last_axes, part_with_zeros
 from triarch.convolution.spec import COMPLEX, FLOATS, ConvolutionSpec
 from triarch.convolution.toom_cook import winograd_matrices
 
@@ -81,11 +81,15 @@ def _matrices(m: int, r: int, dtype: str, device: str) -> _Matrices:
             np.array([[int(value * common) for value in row] for row in matrix], object)
             for matrix, common in zip(exact, denominators, strict=True)
         ]
-        return _Matrices(*whole, math.prod(denominators))
-    rounded = [np.array([[float(value) for value in row] for row in matrix]).astype(dtype) for matrix in exact]
-    if device == "cpu":
-        return _Matrices(*rounded, 1)
-    return _Matrices(*(torch.from_numpy(matrix).to(device) for matrix in rounded), 1)
+        evaluation, kernel, tile = whole
+        return _Matrices(evaluation, kernel, tile, math.prod(denominators))
+    rounded: list[Any] = [
+        np.array([[float(value) for value in row] for row in matrix]).astype(dtype) for matrix in exact
+    ]
+    if device != "cpu":
+        rounded = [torch.from_numpy(matrix).to(device) for matrix in rounded]
+    evaluation, kernel, tile = rounded
+    return _Matrices(evaluation, kernel, tile, 1)
 
 
 def _along(matrix: Any, x: Any, axis: int) -> Any:
@@ -101,16 +105,7 @@ def _tiles_of(spec: ConvolutionSpec, tiles: tuple[int, ...], signal: Any) -> Any
     lead = signal.ndim - spec.rank
     shape = [count * m + k - 1 for count, m, k in zip(counts, tiles, spec.kernel_sizes, strict=True)]
     lows = [start - k + 1 for start, k in zip(spec.start, spec.kernel_sizes, strict=True)]
-    seen = [
-        (min(max(low, 0), n), max(min(low + size, n), min(max(low, 0), n)))
-        for low, size, n in zip(lows, shape, spec.signal_sizes, strict=True)
-    ]
-    taken = (..., *(slice(*ends) for ends in seen))
-    inside = (..., *(slice(first - low, last - low) for (first, last), low in zip(seen, lows, strict=True)))
-    whole = tuple(signal.shape[:lead]) + tuple(shape)
-    padded = signal.new_zeros(whole) if isinstance(signal, Tensor) else np.zeros(whole, signal.dtype)
-    if all(last > first for first, last in seen):
-        padded[inside] = signal[taken]
+    padded = part_with_zeros(signal, lows, shape)
     for axis, (m, k) in enumerate(zip(tiles, spec.kernel_sizes, strict=True)):
         if isinstance(padded, Tensor):
             padded = padded.unfold(lead + axis, m + k - 1, m)
@@ -121,9 +116,7 @@ def _tiles_of(spec: ConvolutionSpec, tiles: tuple[int, ...], signal: Any) -> Any
 
 
 def _convolve(spec: ConvolutionSpec, tiles: tuple[int, ...], a: Any, b: Any) -> Any:
-    matrices = [
-        _matrices(m, k, spec.dtype, spec.device) for m, k in zip(tiles, spec.kernel_sizes, strict=True)
-    ]
+    matrices = [_matrices(m, k, spec.dtype, spec.device) for m, k in zip(tiles, spec.kernel_sizes, strict=True)]
     return _filter(spec, tiles, matrices, a, b)
 
 
@@ -144,7 +137,7 @@ def _filter(spec: ConvolutionSpec, tiles: tuple[int, ...], matrices: list[_Matri
     order = (*range(lead), *(lead + place + part for place in range(rank) for part in (0, rank)))
     values = values.permute(order) if isinstance(values, Tensor) else values.transpose(order)
     sizes = tuple(values.shape[lead + 2 * axis] * m for axis, m in enumerate(tiles))
-    return values.reshape(spec.batch + sizes)[(..., *(slice(length) for length in spec.length))]
+    return values.reshape(spec.batch + sizes)[last_axes((0, length) for length in spec.length)]
 
 
 def _convolve_exactly(spec: ConvolutionSpec, tiles: tuple[int, ...], a: Array, b: Array) -> Array:
