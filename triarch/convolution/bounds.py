@@ -42,7 +42,7 @@ def limb_bits(a_bits: int, b_bits: int, a_terms: int, b_terms: int, points: int)
         ValueError: Not even single bits are safe.
     """
     root = math.sqrt(a_terms) * math.sqrt(b_terms)
-    widest = max(a_bits, b_bits)
+    widest = max(1, a_bits, b_bits)
     for width in range(min(widest, 52), 0, -1):
         if width >= widest:  # in one piece
             norm = 2.0 ** (a_bits + b_bits) * root

@@ -43,7 +43,7 @@ def winograd_matrices(m: int, r: int) -> tuple[Matrix, Matrix, Matrix]:
         ValueError: A size is below one.
 
     Source: Toom (1963), Cook (1966); Winograd, "Arithmetic Complexity of Computations" (1980), whose minimal filters
-    are the transposed product; Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016), for the letters.
+    are the transposed product. The letters are Lavin and Gray's (2016).
     """
     if m < 1 or r < 1:
         raise ValueError(f"winograd_matrices(m, r) expects sizes of at least 1. Received: m={m!r}, r={r!r}")
