@@ -2,7 +2,7 @@
 
 Each side lives in a process of its own (`Worker`), set up and warmed up once; then rounds go A B C, A B C, ... and each
 round times one run of each side while the others wait. What is reported is the median over the rounds and the median of
-the ratios round by round.
+the ratios round by round. Sides that are short calls of one process go to `compare_calls`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import statistics
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,40 @@ def compare(workers: Sequence[Worker], rounds: int) -> dict[str, list[float]]:
         for worker in workers:
             seconds[worker.name].append(worker.run())
     return seconds
+
+
+def compare_calls(
+    calls: Mapping[str, Callable[[], Any]], rounds: int, hopeless: float = 20.0, least_seconds: float = 1e-3
+) -> dict[str, list[float]]:
+    """Seconds per call of each side in each round, all in this process; each side must have been called before.
+
+    Args:
+        hopeless: A side that takes this many times as long as the best in a warm-up round is left out of the rounds and
+            has that one time. Calls above a second take part in at most three rounds.
+        least_seconds: A timing repeats short calls until it takes about as long.
+    """
+    estimates = {name: _time_call(call, 1) for name, call in calls.items()}
+    repeats = {name: max(1, math.ceil(least_seconds / seconds)) for name, seconds in estimates.items()}
+    warm_up = {
+        name: _time_call(call, repeats[name]) if repeats[name] > 1 else estimates[name] for name, call in calls.items()
+    }
+    best = min(warm_up.values())
+    seconds = {name: [taken] for name, taken in warm_up.items() if taken > hopeless * best}
+    for completed in range(rounds):
+        for name, call in calls.items():
+            if warm_up[name] <= hopeless * best and (warm_up[name] < 1 or completed < 3):
+                if warm_up[name] < 10e-3:
+                    call()  # untimed: the side before has left its own data in the caches
+                seconds.setdefault(name, []).append(_time_call(call, repeats[name]))
+    return {name: seconds[name] for name in calls}
+
+
+def _time_call(call: Callable[[], Any], repeats: int) -> float:
+    """Seconds of one call, the mean of several."""
+    start = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    return (time.perf_counter() - start) / repeats
 
 
 def median_ratio(first: Sequence[float], second: Sequence[float]) -> float:

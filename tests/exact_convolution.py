@@ -13,8 +13,7 @@ def exact(values: np.ndarray) -> np.ndarray:
     """The same numbers as `Fraction`s."""
     result = np.empty(values.shape, object)
     for place in np.ndindex(values.shape):
-        value = values[place]
-        result[place] = value if isinstance(value, Fraction) else Fraction(value.item() if hasattr(value, "item") else value)
+        result[place] = Fraction(values[place].item())
     return result
 
 

@@ -50,8 +50,8 @@ def compute(a: np.ndarray, b: np.ndarray, method: str, **arguments: object) -> n
     try:
         return convolve(a, b, method=method, **arguments)
     except ValueError as error:
-        assert method in ("winograd", "separable"), error
-        assert "Received" in str(error)
+        if method not in ("winograd", "separable") or "Received" not in str(error):
+            raise
         return None
 
 
@@ -109,9 +109,7 @@ def test_floats_are_near_the_exact_result(
 @pytest.mark.parametrize("method", ["auto", "direct", "fft", "kronecker", "winograd"])
 @settings(max_examples=20)
 @given(bits=st.sampled_from([3, 31, 63, 64, 200, 1000]), pair=operands(7), seed=st.integers(0, 2**32 - 1))
-def test_integers_of_any_size_are_exact(
-    method: str, bits: int, pair: tuple[np.ndarray, np.ndarray], seed: int
-) -> None:
+def test_integers_of_any_size_are_exact(method: str, bits: int, pair: tuple[np.ndarray, np.ndarray], seed: int) -> None:
     rng = np.random.default_rng(seed)
     a, b = (np.vectorize(lambda _: int.from_bytes(rng.bytes(bits // 8 + 1)) - 2**bits, [object])(x) for x in pair)
     result = compute(a, b, method)
@@ -237,7 +235,7 @@ def test_the_choice_can_be_asked(rng) -> None:
     a, b = rng.standard_normal(100_000), rng.standard_normal(1000)
     table = explain(a, b)
     assert table.method == choose_method(a, b)
-    assert [candidate.method for candidate in table.candidates][0] == table.method
+    assert table.candidates[0].method == table.method
     assert table.candidates[0].reason == "chosen"
     assert {candidate.method for candidate in table.candidates if candidate.seconds is None} == {
         "winograd",

@@ -21,7 +21,7 @@ def run(
     plan = find_plan(spec, method)
     from_tensors = isinstance(a, Tensor) and spec.device == "cpu"
     if from_tensors:
-        a, b = a.numpy(), b.numpy()
+        a, b = (x.resolve_conj().resolve_neg().numpy() for x in (a, b))
     if progress is None:
         result = plan(a, b)
     elif getattr(plan, "reports", False):

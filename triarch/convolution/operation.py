@@ -171,8 +171,11 @@ def _as_operands(a: Any, b: Any) -> tuple[Any, Any]:
 def _as_array(value: Any) -> Array:
     try:
         array = np.asarray(value)
-        # Python's integers beyond int64 would become unsigned, and floats beside signed ones.
-        return array.astype(object) if array.dtype == np.uint64 and not hasattr(value, "dtype") else array
+        if hasattr(value, "dtype") or array.dtype.kind not in "uf" or not (np.abs(array) >= 2.0**63).any():
+            return array
+        # NumPy makes floats or unsigned numbers of Python's integers beyond int64.
+        objects = np.asarray(value, object)
+        return objects if all(isinstance(number, int) for number in objects.reshape(-1)) else array
     except ValueError as error:
         raise ValueError(
             f"Expected an array or a nested list with rows of equal lengths. Received: {value!r}"
