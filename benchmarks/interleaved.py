@@ -139,7 +139,7 @@ def record(benchmark: str, content: dict[str, Any], packages: Sequence[str]) -> 
     document = {
         "benchmark": benchmark,
         "date": now.isoformat(timespec="seconds"),
-        "machine": {"processor": _processor(), "cores": os.cpu_count(), "system": platform.platform()},
+        "machine": {"processor": processor(), "cores": os.cpu_count(), "system": platform.platform()},
         "python": platform.python_version(),
         "versions": versions,
         **content,
@@ -150,7 +150,8 @@ def record(benchmark: str, content: dict[str, Any], packages: Sequence[str]) -> 
     return path
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The name of this machine's processor."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()

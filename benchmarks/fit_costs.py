@@ -1,0 +1,112 @@
+"""Fits the constants of the convolution cost model to this machine: `scripts/bench fit-costs` writes `costs.json`.
+
+Each method runs on convolutions of many sizes; the constants are the non-negative ones whose predictions have the least
+relative error. Reports how far predictions are from measurements.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from scipy.optimize import nnls
+
+from benchmarks.interleaved import processor
+from triarch.convolution import cost
+from triarch.convolution.arrays import magnitude_bits
+from triarch.convolution.methods import METHODS
+from triarch.convolution.spec import ConvolutionSpec
+
+LONGEST = 0.15  # seconds, predicted: longer runs are left out
+PLAIN = ("float32", "float64", "int64", "complex64", "complex128")
+SLOW = ("integer", "object", "longdouble", "clongdouble")
+SIZES = [((n,), (k,)) for n in (64, 1000, 16_000, 200_000, 2_000_000) for k in (3, 16, 64, 300, 2000, 30_000) if k <= n]
+SIZES += [((n, n), (k, k)) for n in (32, 128, 512, 1500) for k in (3, 7, 15, 31, 101) if k <= n]
+SIZES += [((n,) * 3, (k,) * 3) for n in (8, 24, 64, 100) for k in (2, 3, 5, 11) if k <= n]
+SLOW_SIZES = [((n,), (k,)) for n in (4, 30, 200, 1500) for k in (2, 10, 100, 1000) if k <= n]
+SLOW_SIZES += [((n, n), (k, k)) for n in (5, 20) for k in (2, 5)]
+BATCHES = ((), (16,))
+
+
+def specs(dtype: str) -> Iterator[ConvolutionSpec]:
+    """The convolutions that are timed for a type of numbers."""
+    sizes, batches = (SIZES, BATCHES) if dtype in PLAIN else (SLOW_SIZES, BATCHES[:1])
+    for bits in ((10, 10), (30, 20)) if dtype == "int64" else ((20, 20), (200, 200)) if dtype == "integer" else ((0, 0),):
+        for a, b in sizes:
+            for batch in batches:
+                if math.prod(batch) * math.prod(a) <= 4_000_000:
+                    yield ConvolutionSpec.of_mode("same", a, b, dtype=dtype, bits=bits, a_batch=batch)
+
+
+def operands(spec: ConvolutionSpec, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Arrays for it; the second one has rank 1, so that every method can run."""
+    a = rng.integers(-9, 10, spec.a_batch + spec.a_sizes)
+    b = np.ones((), np.int64)
+    for size in spec.b_sizes:
+        b = np.multiply.outer(b, rng.integers(1, 5, size))
+    if spec.dtype in ("integer", "object"):
+        scale = 2 ** (spec.bits[0] - 4) if spec.dtype == "integer" else 1
+        a, b = a.astype(object) * scale, b.astype(object) * max(1, scale >> magnitude_bits(b))
+        return a, b
+    return a.astype(spec.dtype), b.astype(spec.dtype)
+
+
+def measure(method: str, dtype: str, rng: np.random.Generator) -> tuple[list[dict[str, float]], list[float]]:
+    """Counts and seconds of the method's runs."""
+    counts, seconds = [], []
+    for spec in specs(dtype):
+        if METHODS[method].refuse(spec) is not None:
+            continue
+        count = METHODS[method].count(spec)
+        if cost.predict_seconds(method, dtype, count) > LONGEST:
+            continue
+        run, (a, b) = METHODS[method].plan(spec), operands(spec, rng)
+        run(a, b)
+        best, until, rounds = math.inf, time.perf_counter() + 0.02, 0
+        while rounds < 3 or (time.perf_counter() < until and rounds < 200):
+            start = time.perf_counter()
+            run(a, b)
+            best, rounds = min(best, time.perf_counter() - start), rounds + 1
+            if best > 0.05:
+                break
+        counts.append(count)
+        seconds.append(best)
+    return counts, seconds
+
+
+def fit(counts: list[dict[str, float]], seconds: list[float]) -> tuple[dict[str, float], float]:
+    """The constants, and the median factor between prediction and measurement."""
+    names = sorted(set().union(*counts))
+    table = np.array([[count.get(name, 0.0) for name in names] for count in counts]) / np.array(seconds)[:, None]
+    scale = np.maximum(table.max(axis=0), 1e-30)
+    solution, _ = nnls(table / scale, np.ones(len(seconds)))
+    constants = solution / scale
+    factors = table @ constants
+    return {name: float(f"{value:.4g}") for name, value in zip(names, constants, strict=True)}, float(
+        np.median(np.exp(np.abs(np.log(np.maximum(factors, 1e-9)))))
+    )
+
+
+def main() -> None:
+    """Fit every method for every type of numbers, and write the file."""
+    began = time.perf_counter()
+    rng = np.random.default_rng(7)
+    constants: cost.Constants = {}
+    for method in METHODS:
+        for dtype in (*PLAIN, *SLOW):
+            counts, seconds = measure(method, dtype, rng)
+            if not counts:
+                continue
+            constants.setdefault(method, {})[dtype], factor = fit(counts, seconds)
+            print(f"{method:<12} {dtype:<12} {len(counts):>4} runs, within a factor of {factor:.2f} at the median")
+    machine = f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, numpy {np.__version__}"
+    cost.PATH.write_text(json.dumps({"machine": machine, "constants": constants}, indent=1) + "\n")
+    print(f"{cost.PATH}: {machine}; {time.perf_counter() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
