@@ -21,7 +21,7 @@ from triarch.convolution.arrays import magnitude_bits
 from triarch.convolution.methods import METHODS
 from triarch.convolution.spec import ConvolutionSpec
 
-LONGEST = 0.15  # seconds, predicted: longer runs are left out
+LONGEST = 0.15  # seconds: runs with larger counts than one that takes so long are left out
 PLAIN = ("float32", "float64", "int64", "complex64", "complex128")
 SLOW = ("integer", "object", "longdouble", "clongdouble")
 SIZES = [((n,), (k,)) for n in (64, 1000, 16_000, 200_000, 2_000_000) for k in (3, 16, 64, 300, 2000, 30_000) if k <= n]
@@ -30,12 +30,13 @@ SIZES += [((n,) * 3, (k,) * 3) for n in (8, 24, 64, 100) for k in (2, 3, 5, 11) 
 SLOW_SIZES = [((n,), (k,)) for n in (4, 30, 200, 1500) for k in (2, 10, 100, 1000) if k <= n]
 SLOW_SIZES += [((n, n), (k, k)) for n in (5, 20) for k in (2, 5)]
 BATCHES = ((), (16,))
+BITS = {"int64": ((10, 10), (30, 20)), "integer": ((20, 20), (200, 200))}  # of both operands
 
 
 def specs(dtype: str) -> Iterator[ConvolutionSpec]:
     """The convolutions that are timed for a type of numbers."""
     sizes, batches = (SIZES, BATCHES) if dtype in PLAIN else (SLOW_SIZES, BATCHES[:1])
-    for bits in ((10, 10), (30, 20)) if dtype == "int64" else ((20, 20), (200, 200)) if dtype == "integer" else ((0, 0),):
+    for bits in BITS.get(dtype, ((0, 0),)):
         for a, b in sizes:
             for batch in batches:
                 if math.prod(batch) * math.prod(a) <= 4_000_000:
@@ -58,12 +59,8 @@ def operands(spec: ConvolutionSpec, rng: np.random.Generator) -> tuple[np.ndarra
 def measure(method: str, dtype: str, rng: np.random.Generator) -> tuple[list[dict[str, float]], list[float]]:
     """Counts and seconds of the method's runs."""
     counts, seconds = [], []
-    for spec in specs(dtype):
-        if METHODS[method].refuse(spec) is not None:
-            continue
-        count = METHODS[method].count(spec)
-        if cost.predict_seconds(method, dtype, count) > LONGEST:
-            continue
+    able = [(METHODS[method].count(spec), spec) for spec in specs(dtype) if METHODS[method].refuse(spec) is None]
+    for count, spec in sorted(able, key=lambda pair: sum(pair[0].values())):
         run, (a, b) = METHODS[method].plan(spec), operands(spec, rng)
         run(a, b)
         best, until, rounds = math.inf, time.perf_counter() + 0.02, 0
@@ -75,6 +72,8 @@ def measure(method: str, dtype: str, rng: np.random.Generator) -> tuple[list[dic
                 break
         counts.append(count)
         seconds.append(best)
+        if best > LONGEST:
+            break
     return counts, seconds
 
 

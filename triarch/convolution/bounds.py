@@ -18,7 +18,7 @@ def fft_rounding_bound(norm: float, points: int) -> float:
     5.1, with roots of unity good to one unit roundoff, as corrected by Brent, Percival and Zimmermann (2007); times
     `SAFETY`.
     """
-    stages = max(1.0, math.log2(points))
+    stages = 1 + max(1.0, math.log2(points))  # one for the twiddles of long axes, which are transformed in four steps
     growth = 3 * stages * math.log1p(EPSILON) * 2 + (3 * stages + 1) * math.log1p(EPSILON * math.sqrt(5))
     return SAFETY * norm * math.expm1(growth)
 

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from triarch.convolution.arrays import Array, last_axes, like, next_smooth, tensor_of
+from triarch.convolution.arrays import Array, last_axes, like, tensor_of
 from triarch.convolution.bounds import limb_bits
 from triarch.convolution.exact_limbs import WIDTHS, join_limbs, limb_count, split_integers, split_objects
-from triarch.convolution.spec import COMPLEX, FLOATS, ConvolutionSpec, Sizes
+from triarch.convolution.spec import COMPLEX, FLOATS, ConvolutionSpec
+from triarch.convolution.transforms import Transform, product, transform_of, work_of
 
 
 def refuse(spec: ConvolutionSpec) -> str | None:
@@ -33,15 +34,11 @@ def refuse(spec: ConvolutionSpec) -> str | None:
     return None
 
 
-def transform_work(points: int, times: int, is_complex: bool) -> float:
-    """The operations of so many transforms of so many points, up to a factor."""
-    return (2.0 if is_complex else 1.0) * times * points * max(1.0, math.log2(points))
-
-
 def count(spec: ConvolutionSpec) -> dict[str, float]:
     """What the time depends on."""
-    points = math.prod(cyclic_sizes(spec))
     a, b, both = math.prod(spec.a_batch), math.prod(spec.b_batch), math.prod(spec.batch)
+    transform = _transform(spec)
+    points = math.prod(transform.sizes)
     split = 0.0
     if spec.dtype in ("int64", "integer"):
         width = _limb_width(spec)
@@ -49,11 +46,9 @@ def count(spec: ConvolutionSpec) -> dict[str, float]:
         products = a_limbs * b_limbs * both
         a, b, both = a * a_limbs, b * b_limbs, both * (a_limbs + b_limbs - 1)
         split = float(points * (a + b + both + products))
-    work = transform_work(points, a + b + both, spec.is_complex)
-    is_single = spec.rank == 1 and a == b == both == 1
     return {
         "calls": 1.0,
-        "single_work" if is_single else "work": work,
+        transform.kind: work_of(transform, a + b + both),
         "numbers": float(points * (a + b + 2 * both)) * (2 if spec.is_complex else 1),
         "split": split,
         "objects": float(spec.outputs) if spec.dtype == "integer" else 0.0,
@@ -66,13 +61,15 @@ def plan(spec: ConvolutionSpec) -> Callable[..., Any]:
         return partial(_convolve_objects, spec, _limb_width(spec))
     if spec.dtype == "int64":
         return partial(_convolve_integers, spec, _limb_width(spec))
-    return partial(_convolve, spec, cyclic_sizes(spec), tuple(range(-spec.rank, 0)), window(spec))
+    return partial(_convolve, _transform(spec), window(spec))
 
 
-def cyclic_sizes(spec: ConvolutionSpec) -> Sizes:
-    """Periods in which the wanted window meets nothing that wraps around."""
+def _transform(spec: ConvolutionSpec) -> Transform:
+    """Of a period in which the wanted window meets nothing that wraps around."""
     axes = zip(spec.a_sizes, spec.b_sizes, spec.full, spec.start, spec.length, strict=True)
-    return tuple(next_smooth(max(n, k, start + length, full - start)) for n, k, full, start, length in axes)
+    least = tuple(max(n, k, start + length, full - start) for n, k, full, start, length in axes)
+    is_single = not spec.batch and spec.dtype in (*FLOATS, *COMPLEX)
+    return transform_of(least, spec.is_complex, is_single, spec.device)
 
 
 def window(spec: ConvolutionSpec) -> tuple[Any, ...]:
@@ -80,29 +77,14 @@ def window(spec: ConvolutionSpec) -> tuple[Any, ...]:
     return last_axes((start, start + length) for start, length in zip(spec.start, spec.length, strict=True))
 
 
-def _convolve(spec: ConvolutionSpec, sizes: Sizes, axes: Sizes, wanted: tuple[Any, ...], a: Any, b: Any) -> Any:
-    result = cyclic_product(tensor_of(a), tensor_of(b), sizes, axes, spec.is_complex)[wanted]
-    return like(result, a)
-
-
-def cyclic_product(a: Tensor, b: Tensor, sizes: Sizes, axes: Sizes, is_complex: bool) -> Tensor:
-    """The convolution of period `sizes` of two tensors."""
-    forward, backward = (torch.fft.fftn, torch.fft.ifftn) if is_complex else (torch.fft.rfftn, torch.fft.irfftn)
-    spectrum, other = forward(a, s=sizes, dim=axes), forward(b, s=sizes, dim=axes)
-    return backward(_product(spectrum, other), s=sizes, dim=axes)
-
-
-def _product(spectrum: Tensor, other: Tensor) -> Tensor:
-    """In the memory of a factor where it has the shape of the result."""
-    if spectrum.shape < other.shape:
-        spectrum, other = other, spectrum
-    shape = torch.broadcast_shapes(spectrum.shape, other.shape)
-    return spectrum.mul_(other) if spectrum.shape == shape else spectrum * other
+def _convolve(transform: Transform, wanted: tuple[Any, ...], a: Any, b: Any) -> Any:
+    spectrum = product(transform.forward(tensor_of(a)), transform.forward(tensor_of(b)))
+    return like(transform.inverse(spectrum)[wanted], a)
 
 
 def _limb_width(spec: ConvolutionSpec) -> int:
     terms = (math.prod(spec.a_sizes), math.prod(spec.b_sizes))
-    width = limb_bits(*spec.bits, *terms, math.prod(cyclic_sizes(spec)))
+    width = limb_bits(*spec.bits, *terms, math.prod(_transform(spec).sizes))
     if spec.dtype == "int64" or width >= max(spec.bits):
         return width
     return next(w for w in WIDTHS if w <= width)
@@ -114,15 +96,15 @@ def _multiply_limbs(spec: ConvolutionSpec, a: Tensor, b: Tensor) -> list[Tensor]
     Args:
         a, b: float64 (limbs, *batch, *sizes).
     """
-    sizes, axes = cyclic_sizes(spec), tuple(range(-spec.rank, 0))
-    a_spectra, b_spectra = (torch.fft.rfftn(x, s=sizes, dim=axes) for x in (a, b))
+    transform = _transform(spec)
+    a_spectra, b_spectra = transform.forward(a), transform.forward(b)
     results = []
     for weight in range(len(a) + len(b) - 1):
         lowest, highest = max(0, weight - len(b) + 1), min(weight, len(a) - 1)
         spectrum = a_spectra[lowest] * b_spectra[weight - lowest]
         for limb in range(lowest + 1, highest + 1):
             spectrum.addcmul_(a_spectra[limb], b_spectra[weight - limb])
-        values = torch.fft.irfftn(spectrum, s=sizes, dim=axes)[window(spec)]
+        values = transform.inverse(spectrum)[window(spec)]
         results.append(values.round().to(torch.int64))
     return results
 

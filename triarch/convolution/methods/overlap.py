@@ -18,7 +18,6 @@ from torch import Tensor
 
 from triarch.convolution.arrays import last_axes, like, next_smooth, part_with_zeros, tensor_of
 from triarch.convolution.bounds import is_rounding_safe
-from triarch.convolution.methods.fourier import transform_work
 from triarch.convolution.spec import COMPLEX, FLOATS, ConvolutionSpec, Sizes
 
 _CHUNK = 1 << 18  # numbers in the blocks that are transformed together
@@ -42,9 +41,11 @@ def count(spec: ConvolutionSpec) -> dict[str, float]:
     blocks, sizes = _blocks(spec), block_sizes(spec)
     points = math.prod(sizes)
     times = math.prod(blocks) * (math.prod(spec.signal_batch) + math.prod(spec.batch))
+    work = (times + math.prod(spec.kernel_batch)) * points * math.log2(points + 1) * (2.0 if spec.is_complex else 1.0)
     return {
         "calls": 1.0,
-        "work": transform_work(points, times + math.prod(spec.kernel_batch), spec.is_complex),
+        # One block is one long transform, which is slower than many short ones of as many operations.
+        "single_work" if times == 2 else "work": work,
         "numbers": float(points * times * 2) * (2 if spec.is_complex else 1),
         "chunks": float(-(-math.prod(blocks) * points * math.prod(spec.batch) // _CHUNK)),
     }

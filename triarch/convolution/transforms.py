@@ -1,0 +1,151 @@
+"""Fourier transforms of real and complex tensors, each size by the way that is fastest for it.
+
+The order in which a transform leaves its frequencies is its own affair: spectra are only multiplied.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from triarch.convolution.arrays import next_smooth
+from triarch.convolution.spec import Sizes
+
+FEWEST_FOR_STEPS = 1 << 15  # points of one axis, from where four steps are faster than one transform
+
+
+class Transform(Protocol):
+    """A transform of the last axes, zeros appended up to its sizes."""
+
+    kind: str  # under which its time is counted
+
+    @property
+    def sizes(self) -> Sizes:
+        """How many points each axis has."""
+        ...
+
+    @property
+    def is_complex(self) -> bool:
+        """Whether operands are complex."""
+        ...
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The spectrum of (..., *places), in memory of its own."""
+        ...
+
+    def inverse(self, spectrum: Tensor) -> Tensor:
+        """(..., *sizes); the spectrum's memory may be used up."""
+        ...
+
+
+def transform_of(least: Sizes, is_complex: bool, is_single: bool, device: str) -> Transform:
+    """The transform of at least so many places in each axis, of one operand or of several at a time."""
+    if len(least) == 1 and device == "cpu":
+        if least[0] >= FEWEST_FOR_STEPS:
+            return _four_steps(least[0], is_complex)
+        if is_single:
+            return _Line(tuple(map(next_smooth, least)), is_complex)
+    return _Plain(tuple(map(next_smooth, least)), is_complex)
+
+
+def work_of(transform: Transform, times: int) -> float:
+    """The operations of so many transforms, up to a factor."""
+    points = math.prod(transform.sizes)
+    return (2.0 if transform.is_complex else 1.0) * times * points * max(1.0, math.log2(points))
+
+
+def product(spectrum: Tensor, other: Tensor) -> Tensor:
+    """Of two spectra, in the memory of one where that has the shape of the result."""
+    if spectrum.shape < other.shape:
+        spectrum, other = other, spectrum
+    shape = torch.broadcast_shapes(spectrum.shape, other.shape)
+    return spectrum.mul_(other) if spectrum.shape == shape else spectrum * other
+
+
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    """torch's transform, which shares a batch and many rows among the threads."""
+
+    sizes: Sizes
+    is_complex: bool
+    kind = "work"
+
+    def forward(self, x: Tensor) -> Tensor:
+        axes = tuple(range(-len(self.sizes), 0))
+        return torch.fft.fftn(x, self.sizes, axes) if self.is_complex else torch.fft.rfftn(x, self.sizes, axes)
+
+    def inverse(self, spectrum: Tensor) -> Tensor:
+        axes = tuple(range(-len(self.sizes), 0))
+        backward = torch.fft.ifftn if self.is_complex else torch.fft.irfftn
+        return backward(spectrum, self.sizes, axes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """NumPy's transform, the faster one for a single short axis."""
+
+    sizes: Sizes
+    is_complex: bool
+    kind = "line_work"
+
+    def forward(self, x: Tensor) -> Tensor:
+        forward = np.fft.fft if self.is_complex else np.fft.rfft
+        return torch.from_numpy(forward(x.numpy(), self.sizes[0])).to(x.dtype.to_complex())
+
+    def inverse(self, spectrum: Tensor) -> Tensor:
+        backward = np.fft.ifft if self.is_complex else np.fft.irfft
+        values = torch.from_numpy(backward(spectrum.numpy(), self.sizes[0]))
+        return values.to(spectrum.dtype if self.is_complex else spectrum.dtype.to_real())  # NumPy 1 answers in double
+
+
+@dataclass(frozen=True, slots=True)
+class _FourSteps:
+    """A long axis as a matrix: transforms of its columns, a product with roots of unity, transforms of its rows.
+
+    Short transforms stay in the cache and are shared among the threads, where one long transform does neither. A real
+    axis has the lower half of its column frequencies only, the upper half being their conjugates.
+
+    Source: Bailey, "FFTs in external or hierarchical memory" (1990).
+    """
+
+    rows: int
+    columns: int
+    is_complex: bool
+    kind = "long_work"
+
+    @property
+    def sizes(self) -> Sizes:
+        return (self.rows * self.columns,)
+
+    def forward(self, x: Tensor) -> Tensor:
+        padded = x.new_zeros((*x.shape[:-1], self.rows * self.columns))
+        padded[..., : x.shape[-1]] = x
+        matrix = padded.unflatten(-1, (self.rows, self.columns))
+        spectrum = torch.fft.fft(matrix, dim=-2) if self.is_complex else torch.fft.rfft(matrix, dim=-2)
+        return torch.fft.fft(spectrum.mul_(_twiddles(*spectrum.shape[-2:], self.sizes[0], spectrum.dtype)), dim=-1)
+
+    def inverse(self, spectrum: Tensor) -> Tensor:
+        matrix = torch.fft.ifft(spectrum, dim=-1)
+        matrix.mul_(_twiddles(*matrix.shape[-2:], self.sizes[0], matrix.dtype).conj())
+        if self.is_complex:
+            return torch.fft.ifft(matrix, dim=-2).flatten(-2)
+        return torch.fft.irfft(matrix, self.rows, dim=-2).flatten(-2)
+
+
+def _four_steps(least: int, is_complex: bool) -> _FourSteps:
+    columns = 1 << round(math.log2(math.sqrt(least) / 2))
+    return _FourSteps(next_smooth(-(-least // columns)), columns, is_complex)
+
+
+@lru_cache(maxsize=4)  # each as large as the spectrum that it is for
+def _twiddles(frequencies: int, columns: int, points: int, dtype: torch.dtype) -> Tensor:
+    """`exp(-2πi k n / points)` of column frequency k and place n in the row."""
+    turns = torch.arange(frequencies)[:, None] * torch.arange(columns) % points
+    angles = turns.to(torch.float64) * (-2 * math.pi / points)
+    return torch.polar(torch.ones_like(angles), angles).to(dtype)
