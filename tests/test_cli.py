@@ -18,15 +18,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from commands import refused, run
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from typer.testing import CliRunner
 
 import triarch
 from triarch import cli, config
 from triarch.cli import pictures, progress
-from triarch.cli.app import app
 from triarch.cli.data import every, load
 from triarch.cli.images import as_array, open_image
 from triarch.cli.output import CommandError, duration
@@ -39,35 +38,11 @@ ENVIRONMENT = {**os.environ, "COLUMNS": "80"}
 RESULTS = {"model.keras", "history.csv", "curves.png", "confusion.png", "mistakes.png", "report.json"}
 
 
-@pytest.fixture(autouse=True)
-def _ctrl_c_is_not_ignored():
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.fixture(autouse=True, scope="module")
 def _threads_as_before() -> Iterator[None]:
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
-
-
-def run(*arguments: object) -> tuple[int, str, str]:
-    """Exit code, output and errors of a command in this process."""
-    result = CliRunner().invoke(app, [*map(str, arguments)])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout, result.stderr
-
-
-def refused(*arguments: object) -> str:
-    """The one line with which a command refuses."""
-    code, _, error = run(*arguments)
-    assert code == 2, error
-    assert error.startswith("Error: ")
-    assert error.count("\n") == 1
-    return error
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from triarch._version import __version__
+from triarch.cli.convolve import convolve
 from triarch.cli.doctor import doctor
 from triarch.cli.evaluate import evaluate
 from triarch.cli.interruption import Interrupted, Interruption
@@ -29,7 +30,7 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     name="triarch",
     cls=_Commands,
-    help="Train, evaluate and use neural networks on images.",
+    help="Train, evaluate and use neural networks on images; convolve arrays.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -52,5 +53,5 @@ def _options(
     pass
 
 
-for _command in (train, evaluate, predict, doctor):
+for _command in (train, evaluate, predict, convolve, doctor):
     app.command()(_command)

@@ -48,8 +48,8 @@ _SMALLEST_FONT = 6.0  # points
 
 
 @contextmanager
-def _picture(path: Path, width: float, height: float, layout: Any = "constrained") -> Iterator[Figure]:
-    """A figure of this size in inches, written to `path` at the end."""
+def picture(path: Path, width: float, height: float, layout: Any = "constrained") -> Iterator[Figure]:
+    """A figure of this size in inches in the style of all our pictures, written to `path` at the end."""
     with rc_context(_STYLE):  # type: ignore[arg-type]
         figure = Figure(figsize=(width, height), dpi=150, layout=layout)
         yield figure
@@ -60,7 +60,7 @@ def _picture(path: Path, width: float, height: float, layout: Any = "constrained
 def draw_curves(path: Path, rows: Sequence[Mapping[str, float]], title: str) -> None:
     """Loss and accuracy of training and validation over the epochs."""
     epochs = [row["epoch"] for row in rows]
-    with _picture(path, 10, 4.2) as figure:
+    with picture(path, 10, 4.2) as figure:
         figure.suptitle(title, x=0.01, ha="left", fontsize=14, fontweight="bold")
         left, right = figure.subplots(1, 2)
         for axes, name, label in ((left, "loss", "Loss (cross-entropy, nats)"), (right, "accuracy", "Accuracy")):
@@ -117,7 +117,7 @@ def draw_confusion(
     colors = np.where(on_diagonal[..., None], _RIGHT(shares), _WRONG(wrong / most_wrong))
     colors[counts == 0] = 1
     side = min(max(5.5, 1.8 + 0.55 * classes), 14)
-    with _picture(path, side, side) as figure:
+    with picture(path, side, side) as figure:
         axes = figure.subplots()
         axes.imshow(colors)
         axes.set_title(title, fontweight="bold", pad=12)
@@ -178,7 +178,7 @@ def draw_mistakes(
     width = max(columns * _CELL, 5.5)
     height = max(0.4 + row_height * -(-len(worst) // columns), 0.9)
     shown = "" if len(worst) == len(wrong) else f", the {len(worst)} worst first"
-    with _picture(path, width, height, layout=None) as figure:
+    with picture(path, width, height, layout=None) as figure:
         if not len(worst):
             figure.text(0.1 / width, 0.3, "Every image was given its true class.", color=TRAINING)
         title = f"Mistakes: {len(wrong):,} of {len(part):,} test images{shown}"

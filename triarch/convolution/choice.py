@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from triarch.convolution import cost
-from triarch.convolution.methods import METHODS, separable
+from triarch.convolution.methods import METHODS, overlap, separable
 from triarch.convolution.spec import ConvolutionSpec
 
 # Looking for factors of a kernel is harmless where it is a small part of the time and the stages save much of it.
@@ -66,10 +66,14 @@ def _duration(seconds: float) -> str:
 def predictions(spec: ConvolutionSpec, constants: cost.Constants | None = None) -> dict[str, float]:
     """The predicted seconds of every method that can do it, whatever the values of the kernel."""
     return {
-        name: cost.predict_seconds(name, spec.dtype, method.count(spec), constants)
+        name: cost.predict_seconds(_costed_as(name, spec), spec.dtype, method.count(spec), constants)
         for name, method in METHODS.items()
         if method.refuse(spec) is None
     }
+
+
+def _costed_as(name: str, spec: ConvolutionSpec) -> str:
+    return "fft" if name == "overlap_add" and overlap.is_one_block(spec) else name
 
 
 def choose(spec: ConvolutionSpec, constants: cost.Constants | None = None) -> tuple[str, bool]:

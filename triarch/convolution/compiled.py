@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numba import from_dtype, njit, types
 
-BLOCK = 2048  # places of the output that stay in the first-level cache while all taps pass over them
+from triarch.convolution.arrays import BLOCK
 
 # Sums may be reordered and fused; infinities and NaN keep their meaning.
 _FLAGS = {"reassoc", "contract", "nsz"}
@@ -63,6 +63,7 @@ def _add_taps(o, signal, base, weights, offsets):
             o[j] += w0 * x0[j]
 
 
+@njit(fastmath=_FLAGS)
 def _add_row(signal, kernel, start, output, step, first, last):
     """Add to blocks `first` ... `last - 1` of `output` the places from `start` on of `signal * kernel`, in one axis.
 
@@ -87,6 +88,21 @@ def _add_row(signal, kernel, start, output, step, first, last):
             lowest, highest = max(base, 0), min(end, signal.size)
             around[lowest - base : highest - base] = signal[lowest:highest]
             _add_taps(o, around, 0, weights, offsets)
+
+
+def _add_short_row(signal, kernel, start, output):
+    """`_add_row` for all of a short output, with few arguments, whose passing would take longer than the sums."""
+    _add_row(signal, kernel, start, output, 1, 0, (output.size + BLOCK - 1) // BLOCK)
+
+
+def _add_short_complex_row(signal, kernel, start, output):
+    """The same for complex numbers as pairs of reals: the real parts of the taps, then the imaginary ones."""
+    blocks = (output.size + BLOCK - 1) // BLOCK
+    _add_row(signal, kernel[::2].copy(), start, output, 2, 0, blocks)
+    turned = np.empty_like(signal)  # times i
+    turned[::2] = -signal[1::2]
+    turned[1::2] = signal[::2]
+    _add_row(turned, kernel[1::2].copy(), start, output, 2, 0, blocks)
 
 
 def _add_rows(signal, starts, weights, filters, offsets, output, width, first, last):
@@ -128,7 +144,16 @@ def add_row(dtype: str) -> Callable[..., None]:
     number = from_dtype(np.dtype(dtype))
     read, integer = _readable(number), types.int64
     signature = types.void(read, read, integer, number[::1], integer, integer, integer)
-    return njit(signature, nogil=True, fastmath=_FLAGS, cache=True)(_add_row)
+    return njit(signature, nogil=True, fastmath=_FLAGS, cache=True)(_add_row.py_func)
+
+
+@cache
+def add_short_row(dtype: str, is_complex: bool) -> Callable[..., None]:
+    """`_add_short_row` or `_add_short_complex_row` for numbers that have real parts of this type."""
+    number = from_dtype(np.dtype(dtype))
+    read = _readable(number)
+    function = _add_short_complex_row if is_complex else _add_short_row
+    return njit(types.void(read, read, types.int64, number[::1]), nogil=True, fastmath=_FLAGS, cache=True)(function)
 
 
 @cache

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,8 @@ from triarch.convolution.spec import COMPLEX, FLOATS, MODES, ConvolutionSpec, wi
 Axes = int | Sequence[int] | None
 Progress = Callable[[int, int], object]
 
-# Plans of plain arrays of one floating type, which need no arrangement: the way of small convolutions.
+# Plans of plain arrays of one type, which need no arrangement: the way of small convolutions.
+_ARRAY = np.ndarray
 _SHORT_WAY: dict[Any, Callable[..., Any]] = {}
 _MOST_SHORT_WAYS = 1024
 
@@ -60,8 +62,8 @@ def convolve(
         OverflowError: Integers that the type of the result does not hold.
     """
     is_plain = (
-        type(a) is np.ndarray
-        and type(b) is np.ndarray
+        type(a) is _ARRAY
+        and type(b) is _ARRAY
         and axes is None
         and boundary == "zero"
         and not fill_value
@@ -73,12 +75,35 @@ def convolve(
         if plan is not None and a.flags.carray and b.flags.carray:
             return plan(a, b)
     job = _arrange(a, b, mode, method, axes, boundary, fill_value)
-    if is_plain and job.spec is not None and a.dtype == b.dtype and a.dtype.name in (*FLOATS, *COMPLEX):
+    if is_plain and job.spec is not None and a.dtype == b.dtype and a.dtype.isnative:
         if len(_SHORT_WAY) >= _MOST_SHORT_WAYS:
             _SHORT_WAY.clear()
-        if a.dtype.isnative:
+        if a.dtype.name in (*FLOATS, *COMPLEX):
             _SHORT_WAY[key] = find_plan(job.spec, method)
+        elif a.dtype == np.int64 and method in ("auto", "direct") and _is_small(job.spec):
+            _SHORT_WAY[key] = _plan_small_integers(job.spec, mode, method)
     return job.compute(method, progress)
+
+
+def _is_small(spec: ConvolutionSpec) -> bool:
+    """Whether the direct sum is the fastest, whatever the integers."""
+    return spec.outputs * math.prod(spec.kernel_sizes) < 1 << 16
+
+
+def _plan_small_integers(spec: ConvolutionSpec, mode: str, method: str) -> Callable[..., Any]:
+    """The direct sum of int64 numbers if no sum can leave int64, else the long way."""
+    from triarch.convolution.compiled import largest_magnitude
+
+    largest = largest_magnitude("int64")
+    most_bits = 63 - math.prod(spec.kernel_sizes).bit_length()
+    plan = find_plan(replace(spec, dtype="int64"), "direct")
+
+    def compute(a: Array, b: Array) -> Any:
+        if (largest(a.reshape(-1)) * largest(b.reshape(-1))).bit_length() <= most_bits:
+            return plan(a, b)
+        return _arrange(a, b, mode, method, None, "zero", 0).compute(method, None)
+
+    return compute
 
 
 def correlate(

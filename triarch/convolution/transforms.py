@@ -1,4 +1,4 @@
-"""Fourier transforms of real and complex tensors, each size by the way that is fastest for it.
+"""Fourier transforms of real and complex numbers, each size by the way that is fastest for it.
 
 The order in which a transform leaves its frequencies is its own affair: spectra are only multiplied.
 """
@@ -8,16 +8,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from triarch.convolution.arrays import next_smooth
+from triarch.convolution.arrays import Array, next_smooth
 from triarch.convolution.spec import Sizes
 
-FEWEST_FOR_STEPS = 1 << 15  # points of one axis, from where four steps are faster than one transform
+MOST_SMALL = 1 << 16  # points up to which one thread is faster than several
 
 
 class Transform(Protocol):
@@ -35,23 +35,23 @@ class Transform(Protocol):
         """Whether operands are complex."""
         ...
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The spectrum of (..., *places), in memory of its own."""
+    def forward(self, x: Any) -> Any:
+        """The spectrum of (..., *places), in memory of its own: a tensor's, or of a small operand an array's."""
         ...
 
-    def inverse(self, spectrum: Tensor) -> Tensor:
+    def inverse(self, spectrum: Any) -> Any:
         """(..., *sizes); the spectrum's memory may be used up."""
         ...
 
 
 def transform_of(least: Sizes, is_complex: bool, is_single: bool, device: str) -> Transform:
-    """The transform of at least so many places in each axis, of one operand or of several at a time."""
-    if len(least) == 1 and device == "cpu":
-        if least[0] >= FEWEST_FOR_STEPS:
-            return _four_steps(least[0], is_complex)
-        if is_single:
-            return _Line(tuple(map(next_smooth, least)), is_complex)
-    return _Plain(tuple(map(next_smooth, least)), is_complex)
+    """The transform of at least so many places in each axis, of single operands or of batches."""
+    sizes = tuple(map(next_smooth, least))
+    if device == "cpu" and math.prod(sizes) <= MOST_SMALL and is_single:
+        return _Small(sizes, is_complex)
+    if device == "cpu" and len(least) == 1 and least[0] > MOST_SMALL:
+        return _four_steps(least[0], is_complex)
+    return _Plain(sizes, is_complex)
 
 
 def work_of(transform: Transform, times: int) -> float:
@@ -87,21 +87,24 @@ class _Plain:
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
-    """NumPy's transform, the faster one for a single short axis."""
+class _Small:
+    """NumPy's transform of a single small array, which wakes no threads."""
 
     sizes: Sizes
     is_complex: bool
-    kind = "line_work"
+    kind = "small_work"
 
-    def forward(self, x: Tensor) -> Tensor:
-        forward = np.fft.fft if self.is_complex else np.fft.rfft
-        return torch.from_numpy(forward(x.numpy(), self.sizes[0])).to(x.dtype.to_complex())
+    def forward(self, x: Array) -> Array:
+        if len(self.sizes) == 1:
+            return np.fft.fft(x, self.sizes[0]) if self.is_complex else np.fft.rfft(x, self.sizes[0])
+        axes = tuple(range(-len(self.sizes), 0))
+        return np.fft.fftn(x, self.sizes, axes) if self.is_complex else np.fft.rfftn(x, self.sizes, axes)
 
-    def inverse(self, spectrum: Tensor) -> Tensor:
-        backward = np.fft.ifft if self.is_complex else np.fft.irfft
-        values = torch.from_numpy(backward(spectrum.numpy(), self.sizes[0]))
-        return values.to(spectrum.dtype if self.is_complex else spectrum.dtype.to_real())  # NumPy 1 answers in double
+    def inverse(self, spectrum: Array) -> Array:
+        if len(self.sizes) == 1:
+            return np.fft.ifft(spectrum) if self.is_complex else np.fft.irfft(spectrum, self.sizes[0])
+        axes = tuple(range(-len(self.sizes), 0))
+        return np.fft.ifftn(spectrum, axes=axes) if self.is_complex else np.fft.irfftn(spectrum, self.sizes, axes)
 
 
 @dataclass(frozen=True, slots=True)

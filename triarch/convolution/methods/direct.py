@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from triarch.convolution.arrays import last_axes
+from triarch.convolution.arrays import BLOCK, last_axes
 from triarch.convolution.spec import COMPLEX, FLOATS, ConvolutionSpec, Sizes
-from triarch.convolution.threads import split_work
+from triarch.convolution.threads import split_work, threads_for
 
 Array = NDArray[Any]
 
@@ -46,9 +46,10 @@ def count(spec: ConvolutionSpec) -> dict[str, float]:
         return {"calls": 1.0, "products": products}
     parts = 4 if spec.is_complex else 1
     rows = 0.0 if _is_row(spec) else float(spec.outputs // spec.length[-1])
+    threads = threads_for(_items(spec), _seconds(spec))
     return {
         "calls": 1.0,
-        "products": parts * products,
+        "products" if threads == 1 else "shared_products": parts * products,
         "row_taps": rows * math.prod(spec.kernel_sizes) * (2 if spec.is_complex else 1),
         "rows": rows,
         "numbers": float(spec.outputs * (2 if spec.is_complex else 1)),
@@ -64,57 +65,51 @@ def plan(spec: ConvolutionSpec) -> Callable[..., Any]:
     return _plan_row(spec) if _is_row(spec) else _plan_rows(spec)
 
 
+def _seconds(spec: ConvolutionSpec) -> float:
+    """About what one thread takes."""
+    return _SECONDS_PER_BYTE * spec.outputs * math.prod(spec.kernel_sizes) * np.dtype(spec.dtype).itemsize
+
+
+def _items(spec: ConvolutionSpec) -> int:
+    """How many blocks of the output there are."""
+    return spec.outputs // spec.length[-1] * -(-spec.length[-1] * (2 if spec.is_complex else 1) // BLOCK)
+
+
 def _is_row(spec: ConvolutionSpec) -> bool:
     return spec.rank == 1 and not spec.batch
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One unbatched axis."""
-
-    is_a_signal: bool
-    start: int
-    length: int
-    dtype: np.dtype
-    step: int  # reals a number
-    blocks: int
-    seconds: float
-    add: Callable[..., None]
-
-    def __call__(self, a: Array, b: Array) -> Array:
-        signal, kernel = (a, b) if self.is_a_signal else (b, a)
-        output = np.zeros(self.length, self.dtype)
-        if self.step == 1:
-            self._add(signal, kernel, output)
-        else:
-            real = output.dtype.type(0).real.dtype
-            self._add(signal.view(real), np.ascontiguousarray(kernel.real), output.view(real))
-            self._add((signal * 1j).view(real), np.ascontiguousarray(kernel.imag), output.view(real))
-        return output
-
-    def _add(self, signal: Array, kernel: Array, output: Array) -> None:
-        if self.seconds < 1e-4:
-            self.add(signal, kernel, self.start, output, self.step, 0, self.blocks)
-            return
-        split_work(partial(self.add, signal, kernel, self.start, output, self.step), self.blocks, self.seconds)
-
-
-def _plan_row(spec: ConvolutionSpec) -> _Row:
+def _plan_row(spec: ConvolutionSpec) -> Callable[[Array, Array], Array]:
+    """For one unbatched axis."""
     from triarch.convolution import compiled
 
     step = 2 if spec.is_complex else 1
+    length, start, items, seconds = spec.length[0], spec.start[0] * step, _items(spec), _seconds(spec)
     dtype = np.dtype(spec.dtype)
-    length = spec.length[0]
-    return _Row(
-        is_a_signal=spec.is_a_signal,
-        start=spec.start[0] * step,
-        length=length,
-        dtype=dtype,
-        step=step,
-        blocks=-(-length * step // compiled.BLOCK),
-        seconds=_SECONDS_PER_BYTE * length * spec.kernel_sizes[0] * dtype.itemsize,
-        add=compiled.add_row(_REAL_OF.get(spec.dtype, spec.dtype)),
-    )
+    real = np.dtype(_REAL_OF.get(spec.dtype, spec.dtype))
+    add_short, add = compiled.add_short_row(real.name, spec.is_complex), compiled.add_row(real.name)
+
+    def compute_short(signal: Array, kernel: Array) -> Array:
+        output = np.zeros(length, dtype)
+        add_short(signal, kernel, start, output)
+        return output
+
+    def compute_short_complex(signal: Array, kernel: Array) -> Array:
+        output = np.zeros(length, dtype)
+        add_short(signal.view(real), kernel.view(real), start, output.view(real))
+        return output
+
+    def compute(signal: Array, kernel: Array) -> Array:
+        output = np.zeros(length, dtype)
+        parts = [(signal, kernel)] if step == 1 else [(signal, kernel.real), (signal * 1j, kernel.imag)]
+        for numbers, taps in parts:
+            taps = np.ascontiguousarray(taps)
+            split_work(partial(add, numbers.view(real), taps, start, output.view(real), step), items, seconds)
+        return output
+
+    is_short = threads_for(items, seconds) == 1
+    chosen = (compute_short_complex if spec.is_complex else compute_short) if is_short else compute
+    return chosen if spec.is_a_signal else lambda a, b: chosen(b, a)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +175,6 @@ def _plan_rows(spec: ConvolutionSpec) -> _Rows:
     starts = _sums(spec.length[:-1], strides[:-1]) + origin
     volume = math.prod(padded) * step
     signals = _batch_numbers(spec.signal_batch, spec.batch)
-    width = spec.length[-1] * step
-    rows = signals.size * starts.size
-    taps = math.prod(spec.kernel_sizes)
     return _Rows(
         is_a_signal=spec.is_a_signal,
         batch=spec.signal_batch,
@@ -196,8 +188,8 @@ def _plan_rows(spec: ConvolutionSpec) -> _Rows:
         shape=spec.shape,
         dtype=dtype,
         step=step,
-        items=rows * -(-width // compiled.BLOCK),
-        seconds=_SECONDS_PER_BYTE * spec.outputs * taps * dtype.itemsize,
+        items=_items(spec),
+        seconds=_seconds(spec),
         add=compiled.add_rows(_REAL_OF.get(spec.dtype, spec.dtype)),
     )
 

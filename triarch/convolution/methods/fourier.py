@@ -17,8 +17,10 @@ from torch import Tensor
 from triarch.convolution.arrays import Array, last_axes, like, tensor_of
 from triarch.convolution.bounds import limb_bits
 from triarch.convolution.exact_limbs import WIDTHS, join_limbs, limb_count, split_integers, split_objects
-from triarch.convolution.spec import COMPLEX, FLOATS, ConvolutionSpec
+from triarch.convolution.spec import COMPLEX, FLOATS, ConvolutionSpec, Sizes
 from triarch.convolution.transforms import Transform, product, transform_of, work_of
+
+_MAPPED = 32 << 20  # bytes from which the C library asks the system for new pages for each array
 
 
 def refuse(spec: ConvolutionSpec) -> str | None:
@@ -46,10 +48,13 @@ def count(spec: ConvolutionSpec) -> dict[str, float]:
         products = a_limbs * b_limbs * both
         a, b, both = a * a_limbs, b * b_limbs, both * (a_limbs + b_limbs - 1)
         split = float(points * (a + b + both + products))
+    arrays = float(points * (a + b + 2 * both)) * (2 if spec.is_complex else 1)
+    number = 4 if spec.dtype in ("float32", "complex64") else 8  # bytes
     return {
         "calls": 1.0,
         transform.kind: work_of(transform, a + b + both),
-        "numbers": float(points * (a + b + 2 * both)) * (2 if spec.is_complex else 1),
+        "numbers": arrays,
+        "mapped": arrays if points * both * number * (2 if spec.is_complex else 1) > _MAPPED else 0.0,
         "split": split,
         "objects": float(spec.outputs) if spec.dtype == "integer" else 0.0,
     }
@@ -61,15 +66,20 @@ def plan(spec: ConvolutionSpec) -> Callable[..., Any]:
         return partial(_convolve_objects, spec, _limb_width(spec))
     if spec.dtype == "int64":
         return partial(_convolve_integers, spec, _limb_width(spec))
-    return partial(_convolve, _transform(spec), window(spec))
+    if _transform(spec).kind == "small_work":
+        return partial(_convolve_small, _transform(spec), window(spec), np.dtype(spec.dtype))
+    return partial(_convolve, spec, window(spec))
+
+
+def least_periods(spec: ConvolutionSpec) -> Sizes:
+    """The smallest periods in which the wanted window meets nothing that wraps around."""
+    axes = zip(spec.a_sizes, spec.b_sizes, spec.full, spec.start, spec.length, strict=True)
+    return tuple(max(n, k, start + length, full - start) for n, k, full, start, length in axes)
 
 
 def _transform(spec: ConvolutionSpec) -> Transform:
-    """Of a period in which the wanted window meets nothing that wraps around."""
-    axes = zip(spec.a_sizes, spec.b_sizes, spec.full, spec.start, spec.length, strict=True)
-    least = tuple(max(n, k, start + length, full - start) for n, k, full, start, length in axes)
     is_single = not spec.batch and spec.dtype in (*FLOATS, *COMPLEX)
-    return transform_of(least, spec.is_complex, is_single, spec.device)
+    return transform_of(least_periods(spec), spec.is_complex, is_single, spec.device)
 
 
 def window(spec: ConvolutionSpec) -> tuple[Any, ...]:
@@ -77,9 +87,16 @@ def window(spec: ConvolutionSpec) -> tuple[Any, ...]:
     return last_axes((start, start + length) for start, length in zip(spec.start, spec.length, strict=True))
 
 
-def _convolve(transform: Transform, wanted: tuple[Any, ...], a: Any, b: Any) -> Any:
+def _convolve(spec: ConvolutionSpec, wanted: tuple[Any, ...], a: Any, b: Any) -> Any:
+    transform = _transform(spec)
     spectrum = product(transform.forward(tensor_of(a)), transform.forward(tensor_of(b)))
     return like(transform.inverse(spectrum)[wanted], a)
+
+
+def _convolve_small(transform: Transform, wanted: tuple[Any, ...], dtype: np.dtype[Any], a: Array, b: Array) -> Array:
+    spectrum = transform.forward(a)
+    spectrum *= transform.forward(b)
+    return transform.inverse(spectrum)[wanted].astype(dtype, copy=False)  # NumPy 1 knows double precision only
 
 
 def _limb_width(spec: ConvolutionSpec) -> int:

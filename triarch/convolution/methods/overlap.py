@@ -18,6 +18,7 @@ from torch import Tensor
 
 from triarch.convolution.arrays import last_axes, like, next_smooth, part_with_zeros, tensor_of
 from triarch.convolution.bounds import is_rounding_safe
+from triarch.convolution.methods import fourier
 from triarch.convolution.spec import COMPLEX, FLOATS, ConvolutionSpec, Sizes
 
 _CHUNK = 1 << 18  # numbers in the blocks that are transformed together
@@ -26,12 +27,12 @@ Progress = Callable[[int, int], object]
 
 def refuse(spec: ConvolutionSpec) -> str | None:
     """Why this method cannot do it; None where it can."""
-    if spec.dtype == "int64":
+    if spec.dtype == "int64" and not is_one_block(spec):
         points = math.prod(block_sizes(spec))
         norm = 2.0 ** sum(spec.bits) * math.sqrt(points) * math.sqrt(math.prod(spec.kernel_sizes))
         if not is_rounding_safe(norm, points):
             return f"integers of {spec.bits[0]} and {spec.bits[1]} bits are not proven exact in one float64 transform"
-    elif spec.dtype not in (*FLOATS, *COMPLEX):
+    elif spec.dtype not in (*FLOATS, *COMPLEX, "int64"):
         return f"no transform is exact for numbers of type {spec.dtype}"
     return None
 
@@ -39,21 +40,30 @@ def refuse(spec: ConvolutionSpec) -> str | None:
 def count(spec: ConvolutionSpec) -> dict[str, float]:
     """What the time depends on."""
     blocks, sizes = _blocks(spec), block_sizes(spec)
+    if is_one_block(spec):
+        return fourier.count(spec)
     points = math.prod(sizes)
     times = math.prod(blocks) * (math.prod(spec.signal_batch) + math.prod(spec.batch))
-    work = (times + math.prod(spec.kernel_batch)) * points * math.log2(points + 1) * (2.0 if spec.is_complex else 1.0)
+    transforms = times + math.prod(spec.kernel_batch)
+    work = transforms * points * sum(_cost_of_point(size, spec.rank) for size in sizes)
     return {
         "calls": 1.0,
-        # One block is one long transform, which is slower than many short ones of as many operations.
-        "single_work" if times == 2 else "work": work,
+        "row_work" if spec.rank == 1 else "work": work * (2.0 if spec.is_complex else 1.0),
         "numbers": float(points * times * 2) * (2 if spec.is_complex else 1),
         "chunks": float(-(-math.prod(blocks) * points * math.prod(spec.batch) // _CHUNK)),
     }
 
 
-def plan(spec: ConvolutionSpec) -> _OverlapSave:
-    """What computes it."""
+def plan(spec: ConvolutionSpec) -> Callable[..., Any]:
+    """What computes it; a single block is no block but one transform."""
+    if is_one_block(spec):
+        return fourier.plan(spec)
     return _OverlapSave(spec, block_sizes(spec), _blocks(spec))
+
+
+def is_one_block(spec: ConvolutionSpec) -> bool:
+    """Whether the kernel is too long for several blocks, so that this is the method `fft`."""
+    return math.prod(_blocks(spec)) == 1
 
 
 def block_sizes(spec: ConvolutionSpec) -> Sizes:
@@ -66,24 +76,26 @@ def block_sizes(spec: ConvolutionSpec) -> Sizes:
 
 def _blocks(spec: ConvolutionSpec) -> Sizes:
     """How many blocks each axis has."""
-    return tuple(
-        _blocks_of_axis(length, k, spec.rank) for length, k in zip(spec.length, spec.kernel_sizes, strict=True)
-    )
+    axes = zip(spec.length, spec.kernel_sizes, fourier.least_periods(spec), strict=True)
+    return tuple(_blocks_of_axis(length, k, whole, spec.rank) for length, k, whole in axes)
 
 
-def _blocks_of_axis(length: int, kernel: int, rank: int) -> int:
-    """The number whose transforms cost the least for each place of the result."""
-    least = {1: 2048, 2: 64}.get(rank, 16)
+def _blocks_of_axis(length: int, kernel: int, whole: int, rank: int) -> int:
+    """The number whose transforms cost the least for each place of the result; one where the kernel is too long."""
+    least = max(2 * kernel, {1: 1024, 2: 64}.get(rank, 32))
+    sizes = [size for e in range(4, 26) for size in (2**e, 3 * 2 ** (e - 1)) if least <= size < whole]
 
     def cost(size: int) -> float:
-        step = size - kernel + 1
-        blocks = -(-length // step)
-        return blocks * size * (math.log2(size) + 4)
+        return -(-length // (size - kernel + 1)) * size * _cost_of_point(size, rank)
 
-    whole = next_smooth(length + kernel - 1)
-    sizes = [size for size in (2**e for e in range(4, 26)) if 2 * kernel <= size < whole and size >= least]
-    best = min([*sizes, whole], key=cost)
-    return -(-length // (best - kernel + 1))
+    best = min(sizes, key=cost, default=whole)
+    is_whole = best == whole or cost(best) > whole * _cost_of_point(whole, rank)
+    return 1 if is_whole else -(-length // (best - kernel + 1))
+
+
+def _cost_of_point(size: int, rank: int) -> float:
+    """Up to a factor. Measured in one axis, it grows faster than the logarithm: larger blocks leave the caches."""
+    return size**0.4 if rank == 1 else math.log2(size) + 4
 
 
 @dataclass(frozen=True, slots=True)

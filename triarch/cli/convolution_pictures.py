@@ -1,0 +1,78 @@
+"""The picture of `triarch convolve`: both operands and the result beside each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from triarch.cli.output import CommandError
+from triarch.cli.pictures import TRAINING, VALIDATION, picture
+
+RESULT = "#3a8a57"
+_MOST_STEMS = 80  # points that are drawn each on its own
+_SIDE = 3.6  # inches of an image
+
+Array = np.ndarray
+
+
+def refuse(shape: tuple[int, ...]) -> None:
+    """Refuse a result that is neither a curve nor an image."""
+    if not (len(shape) in (1, 2) or (len(shape) == 3 and shape[-1] == 3)):
+        raise CommandError(f"--plot shows results of one axis or two, or colour images. Received: shape {shape}")
+
+
+def draw_convolution(path: Path, a: Array, b: Array, result: Array, names: tuple[str, str, str]) -> None:
+    """Operands of one axis as curves below each other, of two axes as images in a row."""
+    refuse(result.shape)
+    panels = [(_drawable(x), name) for x, name in zip((a, b, result), names, strict=True)]
+    if result.ndim == 1:
+        _draw_curves(path, panels)
+    else:
+        _draw_images(path, panels)
+
+
+def _drawable(x: Array) -> Array:
+    """Floats; of complex numbers the magnitude."""
+    return np.abs(x).astype(np.float64) if x.dtype.kind == "c" else x.astype(np.float64)
+
+
+def _draw_curves(path: Path, panels: list[tuple[Array, str]]) -> None:
+    longest = max(x.size for x, _ in panels)
+    with picture(path, 9, 6.2) as figure:
+        every: Any = figure.subplots(3, 1, sharex=True)
+        for axes, (x, name), color in zip(every, panels, (TRAINING, VALIDATION, RESULT), strict=True):
+            _draw_curve(axes, x, color, has_stems=longest <= _MOST_STEMS)
+            axes.set_title(name)
+        every[-1].set_xlabel("Place")
+        every[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+        margin = 0.02 * longest + 0.2
+        every[-1].set_xlim(-margin, longest - 1 + margin)
+
+
+def _draw_curve(axes: Axes, x: Array, color: str, has_stems: bool) -> None:
+    axes.axhline(0, color="#888888", linewidth=0.8)
+    if has_stems:
+        axes.vlines(np.arange(x.size), 0, x, color=color, linewidth=1.6)
+        axes.plot(x, linestyle="none", marker="o", markersize=5, color=color)
+    else:
+        axes.plot(x, color=color, linewidth=1.1)
+    axes.grid(axis="y")
+
+
+def _draw_images(path: Path, panels: list[tuple[Array, str]]) -> None:
+    with picture(path, 3 * _SIDE, _SIDE + 0.4) as figure:
+        every: Any = figure.subplots(1, 3)
+        for axes, (x, name) in zip(every, panels, strict=True):
+            axes.set_title(name)
+            axes.set_xticks([])
+            axes.set_yticks([])
+            if x.ndim == 3 and x.shape[-1] == 3:
+                axes.imshow((x.clip(0, 255) / 255), interpolation="nearest")
+                continue
+            shown = axes.imshow(x.reshape(x.shape[:2]), cmap="gray", interpolation="nearest")
+            bar = figure.colorbar(shown, ax=axes, shrink=0.8)
+            bar.outline.set_visible(False)

@@ -1,0 +1,120 @@
+"""`triarch convolve`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from triarch import convolution
+from triarch.cli.convolution_pictures import draw_convolution
+from triarch.cli.operands import as_text, check_folder, check_output, is_image, read_operand, write_result
+from triarch.cli.output import CommandError, console, say, short_path
+
+_SECONDS_WITHOUT_BAR = 0.5
+
+
+def convolve(
+    a: Annotated[str, typer.Argument(help="Numbers ('1,2,3', or '1,2;3,4' with rows), or a .npy, .csv or image file.")],
+    b: Annotated[str, typer.Argument(help="The same; put -- before numbers that begin with a minus.")],
+    mode: Annotated[str, typer.Option(help="full, same or valid.")] = "full",
+    method: Annotated[
+        str, typer.Option(help="auto, direct, fft, overlap_add, winograd, separable or kronecker.")
+    ] = "auto",
+    boundary: Annotated[
+        str, typer.Option(help="What lies beyond the edges of A: zero, wrap, reflect, symmetric or nearest.")
+    ] = "zero",
+    fill_value: Annotated[float, typer.Option(help="With the boundary zero: this number instead.")] = 0,
+    axes: Annotated[
+        str | None, typer.Option(help="Axes to convolve, such as 0,1; all without it, of a colour image the first two.")
+    ] = None,
+    correlate: Annotated[bool, typer.Option("--correlate", help="Correlate instead of convolve.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show the methods with their predicted times, and why one is taken.")
+    ] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="A picture of both operands and the result, such as out.png.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Where the result goes: a .npy, .csv or image file.")] = None,
+) -> None:
+    """Convolve two arrays: numbers, files, images; exact for integers and fractions."""
+    if output is not None:
+        check_output(output, (a, b))
+    if plot is not None:
+        check_folder(plot, "--plot")
+    first, second = read_operand(a), read_operand(b)
+    if is_image(a) or is_image(b):
+        first, second = (x if _is_whole(x) else x.astype(np.float64) for x in (first, second))
+    convolved = _axes(axes)
+    if convolved is None and {first.ndim, second.ndim} == {2, 3}:  # a colour image: each channel meets the kernel
+        convolved = (0, 1)
+        first, second = (x if x.ndim == 3 else x[:, :, None] for x in (first, second))
+    arguments: Any = {"mode": mode, "axes": convolved, "boundary": boundary, "fill_value": _whole(fill_value)}
+    operation = convolution.correlate if correlate else convolution.convolve
+    try:
+        explanation = convolution.explain(first, second, **arguments) if explain else None
+        with _bar() as progress:
+            result = operation(first, second, method=method, progress=progress, **arguments)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise CommandError(str(error)) from error
+    except MemoryError as error:
+        raise CommandError(f"There is not enough memory for operands of {first.shape} and {second.shape}") from error
+    if explanation is not None:
+        say(str(explanation))
+    rows = [] if output is None else [f"result {result.shape} in {write_result(output, result)}"]
+    if plot is not None:
+        names = (_name(a, first), _name(b, second), f"A {'correlated with' if correlate else '*'} B {result.shape}")
+        draw_convolution(plot, first, second, result, names)
+        rows.append(f"picture in {short_path(plot)}")
+    for line in as_text(result) if output is None else []:
+        say(line)
+    for row in rows:
+        say(row)
+
+
+def _is_whole(x: np.ndarray) -> bool:
+    return x.dtype.kind in "biu" or (x.dtype == object and not any(isinstance(v, Fraction) for v in x.reshape(-1)))
+
+
+def _whole(value: float) -> float | int:
+    return int(value) if value.is_integer() else value
+
+
+def _axes(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(int(axis) for axis in text.split(","))
+    except ValueError:
+        raise CommandError(f"--axes expects integers such as 0,1. Received: {text!r}") from None
+
+
+def _name(given: str, x: np.ndarray) -> str:
+    """An operand's title: its file or, while they are few, its numbers."""
+    text = Path(given).name if Path(given).exists() else given if len(given) <= 40 else f"{given[:37]}..."
+    return f"{text} {x.shape}"
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[int, int], object] | None]:
+    """A bar on a terminal, for work that takes long enough to see one."""
+    out = console()
+    if not out.is_terminal:
+        yield None
+        return
+    began = time.monotonic()
+    columns = (TextColumn("convolving"), BarColumn(bar_width=None), TextColumn("{task.percentage:3.0f} %"))
+    with Progress(*columns, TimeRemainingColumn(), console=out, expand=True, transient=True, disable=False) as bar:
+        task = bar.add_task("", total=None, visible=False)
+
+        def advance(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, visible=time.monotonic() - began > _SECONDS_WITHOUT_BAR)
+
+        yield advance

@@ -1,0 +1,200 @@
+"""Operands of `triarch convolve`, from files or as they are typed, and its result as a file or as text."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from triarch.cli.images import has_image_suffix, open_image
+from triarch.cli.output import CommandError, short_path
+from triarch.files import atomic_write
+
+Array = np.ndarray
+EXPECTED = "numbers such as '1,2,3' or '1,2;3,4', or a .npy, .csv or image file"
+_MOST_SHOWN = 1000  # numbers of a result that are written on the screen
+
+
+def read_operand(given: str) -> Array:
+    """The operand that an argument names: a file's, or the numbers themselves."""
+    path = Path(given)
+    reader = _reader_of(path)
+    if reader is not None and path.suffix:
+        return _not_empty(reader(path), given)
+    if path.is_file():
+        raise CommandError(f"Expected {EXPECTED}. Received: the file {given!r}, whose suffix is none of these")
+    try:
+        rows = [[_number(cell) for cell in row.split(",")] for row in given.split(";")]
+        return _not_empty(_as_array(rows), given)
+    except ValueError as error:
+        raise CommandError(f"Expected {EXPECTED}. Received: {given!r} ({error})") from None
+
+
+def is_image(given: str) -> bool:
+    """Whether an argument names an image file."""
+    return has_image_suffix(Path(given))
+
+
+def _reader_of(path: Path) -> Callable[[Path], Array] | None:
+    if path.suffix.lower() == ".npy":
+        return _read_npy
+    if path.suffix.lower() == ".csv":
+        return _read_csv
+    return _read_image if has_image_suffix(path) else None
+
+
+def _not_empty(array: Array, given: str) -> Array:
+    if array.size == 0:
+        raise CommandError(f"Expected at least one number. Received: an array of shape {array.shape} in {given!r}")
+    return array
+
+
+def _number(text: str) -> Any:
+    """An integer or a fraction exactly, else a float or a complex number."""
+    for kind in (int, Fraction if "/" in text else float, complex):
+        try:
+            return kind(text.strip())
+        except (ValueError, ZeroDivisionError):
+            continue
+    raise ValueError(f"{text.strip()!r} is no number")
+
+
+def _as_array(rows: Sequence[Sequence[Any]]) -> Array:
+    """One axis where there is one row or one column, else two."""
+    if len({len(row) for row in rows}) > 1:
+        raise ValueError(f"rows have {', '.join(str(len(row)) for row in rows[:8])} numbers")
+    numbers = [number for row in rows for number in row]
+    if all(isinstance(number, (int, Fraction)) for number in numbers):
+        array = np.array(numbers, object)
+    else:
+        array = np.array(numbers, complex if any(isinstance(number, complex) for number in numbers) else float)
+    return array if 1 in (len(rows), len(rows[0])) else array.reshape(len(rows), -1)
+
+
+def _read_npy(path: Path) -> Array:
+    try:
+        with path.open("rb") as file:
+            array = np.lib.format.read_array(file, allow_pickle=False)
+    except FileNotFoundError:
+        raise CommandError(f"There is no file {str(path)!r}.") from None
+    except (ValueError, EOFError) as error:
+        raise CommandError(f"The file {str(path)!r} is no .npy file that can be read: {error}") from error
+    if array.dtype.kind not in "biufc":
+        raise CommandError(f"Expected numbers in {str(path)!r}. Received: an array of type {array.dtype}")
+    return array
+
+
+def _read_csv(path: Path) -> Array:
+    rows: list[list[Any]] = []
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            lines = csv.reader(file)
+            for cells in lines:
+                if any(cell.strip() for cell in cells):
+                    try:
+                        rows.append([_number(cell) for cell in cells])
+                    except ValueError as error:
+                        place = f"line {lines.line_num} of {str(path)!r}"
+                        raise CommandError(
+                            f"Expected numbers separated by commas. Received: {place}, {error}"
+                        ) from None
+    except FileNotFoundError:
+        raise CommandError(f"There is no file {str(path)!r}.") from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise CommandError(f"The file {str(path)!r} is no .csv file that can be read: {error}") from error
+    if not rows:
+        return np.zeros(0)
+    try:
+        return _as_array(rows)
+    except ValueError as error:
+        raise CommandError(f"Expected as many numbers in each line of {str(path)!r}. Received: {error}") from None
+
+
+def _read_image(path: Path) -> Array:
+    """Grey (height, width) or colour (height, width, 3), 0 ... 255, in a type that holds sums."""
+    return np.asarray(open_image(path)).astype(np.int64)
+
+
+def check_output(path: Path, operands: Iterable[str]) -> None:
+    """Refuse, before any work, a result file that cannot be written or would take the place of an operand."""
+    suffix = path.suffix.lower()
+    if suffix not in (".npy", ".csv") and not has_image_suffix(path):
+        raise CommandError(f"--output expects a .npy, .csv or image file. Received: {str(path)!r}")
+    check_folder(path, "--output")
+    for operand in operands:
+        if Path(operand).exists() and path.exists() and path.samefile(operand):
+            raise CommandError(f"--output would overwrite the operand {operand!r}. Choose another name")
+
+
+def check_folder(path: Path, option: str) -> None:
+    """Refuse a file whose folder is missing."""
+    if path.is_dir() or not path.resolve().parent.is_dir():
+        raise CommandError(f"{option} expects a file in a folder that exists. Received: {str(path)!r}")
+
+
+def write_result(path: Path, result: Array) -> str:
+    """Write the file; returns what was written, in words."""
+    suffix = path.suffix.lower()
+    note = ""
+    with atomic_write(path) as temporary:
+        if suffix == ".npy":
+            if result.dtype == object:
+                result, note = _without_objects(result)
+            np.save(temporary, result)
+        elif suffix == ".csv":
+            _refuse_rank(result, 2, path)
+            with temporary.open("w", newline="") as file:
+                csv.writer(file).writerows([map(_text, row) for row in np.atleast_2d(result)])
+        else:
+            note = _save_image(temporary, path, result)
+    return f"{short_path(path)}{note}"
+
+
+def _without_objects(result: Array) -> tuple[Array, str]:
+    """Integers as int64 where that holds them, the rest as float64."""
+    if all(isinstance(value, int) for value in result.reshape(-1)):
+        if max(abs(int(value)) for value in result.reshape(-1)) < 2**63:
+            return result.astype(np.int64), ""
+        return result.astype(np.float64), ", rounded to float64: int64 does not hold all integers"
+    return result.astype(np.float64), ", fractions rounded to float64"
+
+
+def _save_image(temporary: Path, path: Path, result: Array) -> str:
+    if result.dtype.kind == "c":
+        raise CommandError(f"An image cannot hold complex numbers. Received: {str(path)!r}")
+    if not (result.ndim == 2 or (result.ndim == 3 and result.shape[-1] == 3)):
+        raise CommandError(
+            f"An image has shape (height, width) or (height, width, 3). Received: a result of shape {result.shape}"
+        )
+    values = result.astype(np.float64)
+    outside = int(((values < -0.5) | (values >= 255.5) | ~np.isfinite(values)).sum())
+    Image.fromarray(np.nan_to_num(values).round().clip(0, 255).astype(np.uint8)).save(temporary)
+    return f", {outside:,} of {result.size:,} values clipped to 0 ... 255" if outside else ""
+
+
+def _refuse_rank(result: Array, most: int, path: Path) -> None:
+    if result.ndim > most:
+        raise CommandError(
+            f"A {path.suffix} file holds at most {most} axes. Received: a result of shape {result.shape}; use .npy"
+        )
+
+
+def as_text(result: Array) -> list[str]:
+    """The lines of a result as it would be typed, rows below each other; the ends only of one that is long."""
+    if result.ndim > 2:
+        return [f"shape {result.shape}, {result.dtype}; use --output to keep it"]
+    rows = np.atleast_2d(result)
+    if result.size <= _MOST_SHOWN:
+        return [",".join(map(_text, row)) for row in rows]
+    ends = ",".join([*map(_text, rows[0, :4]), "...", *map(_text, rows[-1, -4:])])
+    return [ends, f"shape {result.shape}, {result.dtype}; use --output to keep it"]
+
+
+def _text(value: Any) -> str:
+    text = str(value)
+    return text.strip("()") if text.startswith("(") else text
