@@ -101,7 +101,8 @@ def compare_calls(
     estimates = {name: _time_call(call, 1) for name, call in calls.items()}
     repeats = {name: max(1, math.ceil(least_seconds / seconds)) for name, seconds in estimates.items()}
     warm_up = {
-        name: _time_call(call, repeats[name]) if repeats[name] > 1 else estimates[name] for name, call in calls.items()
+        name: min(estimates[name], _time_call(call, repeats[name])) if estimates[name] < 1 else estimates[name]
+        for name, call in calls.items()
     }
     best = min(warm_up.values())
     seconds = {name: [taken] for name, taken in warm_up.items() if taken > hopeless * best}

@@ -19,17 +19,21 @@ _SIDE = 3.6  # inches of an image
 Array = np.ndarray
 
 
-def refuse(shape: tuple[int, ...]) -> None:
-    """Refuse a result that is neither a curve nor an image."""
-    if not (len(shape) in (1, 2) or (len(shape) == 3 and shape[-1] == 3)):
-        raise CommandError(f"--plot shows results of one axis or two, or colour images. Received: shape {shape}")
+def check_drawable(a: Array, b: Array) -> None:
+    """Refuse operands that are neither curves nor images."""
+    for x in (a, b):
+        if x.ndim not in (1, 2) and not _is_image(x):
+            raise CommandError(f"--plot shows one axis, two axes or colour images. Received: shape {x.shape}")
 
 
-def draw_convolution(path: Path, a: Array, b: Array, result: Array, names: tuple[str, str, str]) -> None:
-    """Operands of one axis as curves below each other, of two axes as images in a row."""
-    refuse(result.shape)
-    panels = [(_drawable(x), name) for x, name in zip((a, b, result), names, strict=True)]
-    if result.ndim == 1:
+def _is_image(x: Array) -> bool:
+    return x.ndim == 2 or (x.ndim == 3 and x.shape[-1] in (1, 3))
+
+
+def draw_convolution(path: Path, arrays: tuple[Array, Array, Array], names: tuple[str, str, str]) -> None:
+    """Operands and result: of one axis as curves below each other, of two axes as images in a row."""
+    panels = [(_drawable(x), name) for x, name in zip(arrays, names, strict=True)]
+    if arrays[-1].ndim == 1:
         _draw_curves(path, panels)
     else:
         _draw_images(path, panels)
@@ -70,7 +74,7 @@ def _draw_images(path: Path, panels: list[tuple[Array, str]]) -> None:
             axes.set_title(name)
             axes.set_xticks([])
             axes.set_yticks([])
-            if x.ndim == 3 and x.shape[-1] == 3:
+            if x.ndim == 3 and x.shape[-1] > 1:
                 axes.imshow((x.clip(0, 255) / 255), interpolation="nearest")
                 continue
             shown = axes.imshow(x.reshape(x.shape[:2]), cmap="gray", interpolation="nearest")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +13,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from triarch import convolution
-from triarch.cli.convolution_pictures import draw_convolution
+from triarch.cli.convolution_pictures import check_drawable, draw_convolution
 from triarch.cli.operands import as_text, check_folder, check_output, is_image, read_operand, write_result
 from triarch.cli.output import CommandError, console, say, short_path
 
@@ -44,18 +43,20 @@ def convolve(
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Where the result goes: a .npy, .csv or image file.")] = None,
 ) -> None:
-    """Convolve two arrays: numbers, files, images; exact for integers and fractions."""
+    """Convolve two arrays: numbers, files or images."""
     if output is not None:
         check_output(output, (a, b))
     if plot is not None:
         check_folder(plot, "--plot")
     first, second = read_operand(a), read_operand(b)
-    if is_image(a) or is_image(b):
-        first, second = (x if _is_whole(x) else x.astype(np.float64) for x in (first, second))
+    if {first.dtype.kind, second.dtype.kind} & set("fc") or is_image(a) or is_image(b):
+        first, second = _as_floats(first), _as_floats(second)
     convolved = _axes(axes)
     if convolved is None and {first.ndim, second.ndim} == {2, 3}:  # a colour image: each channel meets the kernel
         convolved = (0, 1)
         first, second = (x if x.ndim == 3 else x[:, :, None] for x in (first, second))
+    if plot is not None:
+        check_drawable(first, second)
     arguments: Any = {"mode": mode, "axes": convolved, "boundary": boundary, "fill_value": _whole(fill_value)}
     operation = convolution.correlate if correlate else convolution.convolve
     try:
@@ -71,7 +72,7 @@ def convolve(
     rows = [] if output is None else [f"result {result.shape} in {write_result(output, result)}"]
     if plot is not None:
         names = (_name(a, first), _name(b, second), f"A {'correlated with' if correlate else '*'} B {result.shape}")
-        draw_convolution(plot, first, second, result, names)
+        draw_convolution(plot, (first, second, result), names)
         rows.append(f"picture in {short_path(plot)}")
     for line in as_text(result) if output is None else []:
         say(line)
@@ -79,8 +80,9 @@ def convolve(
         say(row)
 
 
-def _is_whole(x: np.ndarray) -> bool:
-    return x.dtype.kind in "biu" or (x.dtype == object and not any(isinstance(v, Fraction) for v in x.reshape(-1)))
+def _as_floats(x: np.ndarray) -> np.ndarray:
+    """Exact numbers that meet floats become floats, and fractions that meet the many pixels of an image."""
+    return x.astype(np.float64) if x.dtype == object else x
 
 
 def _whole(value: float) -> float | int:

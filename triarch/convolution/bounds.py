@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from triarch.convolution.arrays import next_smooth
+
 EPSILON = 2.0**-53  # the unit roundoff of float64
 SAFETY = 4.0  # for mixed radices and real transforms, which the theorem does not name
 
@@ -46,10 +48,12 @@ def limb_bits(a_bits: int, b_bits: int, a_terms: int, b_terms: int, points: int)
     for width in range(min(widest, 52), 0, -1):
         if width >= widest:  # in one piece
             norm = 2.0 ** (a_bits + b_bits) * root
-        else:  # balanced limbs reach half their width; products of equal weight are summed before the inverse transform
-            sums = min(-(-(a_bits + 1) // width), -(-(b_bits + 1) // width))
+            within = points
+        else:  # balanced limbs reach half their width; transforms may go along them too
+            a_limbs, b_limbs = (-(-(bits + 1) // width) for bits in (a_bits, b_bits))
             a_limb, b_limb = min(a_bits, width - 1), min(b_bits, width - 1)
-            norm = 2.0 ** (a_limb + b_limb) * root * sums
-        if is_rounding_safe(norm, points):
+            norm = 2.0 ** (a_limb + b_limb) * root * math.sqrt(a_limbs) * math.sqrt(b_limbs)
+            within = points * next_smooth(a_limbs + b_limbs - 1)
+        if is_rounding_safe(norm, within):
             return width
     raise ValueError(f"No split of integers makes a transform of {points} points exact in float64")

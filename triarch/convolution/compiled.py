@@ -1,4 +1,4 @@
-"""The compiled inner loops of direct convolution: weighted sums of shifted copies, block by block in the cache.
+"""The compiled inner loops: weighted sums of shifted copies, block by block in the cache; the limbs of integers.
 
 Letters: `o` a block of the output, `x` a shifted view of the signal, `w` a weight. Complex numbers are pairs of reals,
 with offsets twice as long; rank and batch are matters of offsets only. This module is imported when it is first needed,
@@ -64,13 +64,14 @@ def _add_taps(o, signal, base, weights, offsets):
 
 
 @njit(fastmath=_FLAGS)
-def _add_row(signal, kernel, start, output, step, first, last):
+def _add_row(signal, kernel, start, output, step, is_fresh, first, last):
     """Add to blocks `first` ... `last - 1` of `output` the places from `start` on of `signal * kernel`, in one axis.
 
     Args:
         signal, output: Of `step` reals for each number.
         kernel: The taps, real, at most as many as `signal` has numbers.
         start: In reals.
+        is_fresh: Whether the output has no numbers yet, so that the sums begin with zero.
     """
     taps = kernel.size
     reach = (taps - 1) * step
@@ -79,6 +80,8 @@ def _add_row(signal, kernel, start, output, step, first, last):
     for block in range(first, last):
         begin = block * BLOCK
         o = output[begin : begin + BLOCK]
+        if is_fresh:
+            o[:] = 0
         base = start + begin - reach
         end = base + reach + o.size
         if base >= 0 and end <= signal.size:
@@ -92,20 +95,20 @@ def _add_row(signal, kernel, start, output, step, first, last):
 
 def _add_short_row(signal, kernel, start, output):
     """`_add_row` for all of a short output, with few arguments, whose passing would take longer than the sums."""
-    _add_row(signal, kernel, start, output, 1, 0, (output.size + BLOCK - 1) // BLOCK)
+    _add_row(signal, kernel, start, output, 1, True, 0, (output.size + BLOCK - 1) // BLOCK)
 
 
 def _add_short_complex_row(signal, kernel, start, output):
     """The same for complex numbers as pairs of reals: the real parts of the taps, then the imaginary ones."""
     blocks = (output.size + BLOCK - 1) // BLOCK
-    _add_row(signal, kernel[::2].copy(), start, output, 2, 0, blocks)
+    _add_row(signal, kernel[::2].copy(), start, output, 2, True, 0, blocks)
     turned = np.empty_like(signal)  # times i
     turned[::2] = -signal[1::2]
     turned[1::2] = signal[::2]
-    _add_row(turned, kernel[1::2].copy(), start, output, 2, 0, blocks)
+    _add_row(turned, kernel[1::2].copy(), start, output, 2, False, 0, blocks)
 
 
-def _add_rows(signal, starts, weights, filters, offsets, output, width, first, last):
+def _add_rows(signal, starts, weights, filters, offsets, output, width, is_fresh, first, last):
     """Add to blocks `first` ... `last - 1` of many output rows the weighted sum of the shifted `signal`.
 
     Args:
@@ -114,12 +117,15 @@ def _add_rows(signal, starts, weights, filters, offsets, output, width, first, l
         weights: (filters, taps).
         filters: Which of them each output row takes.
         output: Flat, rows of `width` places one after the other.
+        is_fresh: As for `_add_row`.
     """
     blocks = (width + BLOCK - 1) // BLOCK
     for item in range(first, last):
         row = item // blocks
         begin = (item - row * blocks) * BLOCK
         o = output[row * width + begin : row * width + min(begin + BLOCK, width)]
+        if is_fresh:
+            o[:] = 0
         _add_taps(o, signal, starts[row] + begin, weights[filters[row]], offsets)
 
 
@@ -133,6 +139,50 @@ def _largest_magnitude(values):
     return max(below, above)
 
 
+def _split_words(words, width, limbs, first, last):
+    """Balanced limbs of the numbers `first` ... `last - 1`, lowest first.
+
+    Args:
+        words: (numbers, words): two's complement, lowest first; a word more than the limbs need.
+        limbs: (limbs, numbers), written as floats.
+    """
+    mask, half = np.uint64((1 << width) - 1), np.int64(1) << (width - 1)
+    for number in range(first, last):
+        carry = np.int64(0)
+        for limb in range(limbs.shape[0]):
+            bit = limb * width
+            word, shift = bit >> 6, np.uint64(bit & 63)
+            value = words[number, word] >> shift
+            if shift + np.uint64(width) > np.uint64(64):
+                value |= words[number, word + 1] << (np.uint64(64) - shift)
+            digit = np.int64(value & mask) + carry
+            carry = np.int64(digit >= half)
+            limbs[limb, number] = digit - (carry << width)
+
+
+def _join_words(limbs, width, words, first, last):
+    """The numbers `first` ... `last - 1`, `Σ limbs[s] 2^(s * width)`, as two's complement, lowest word first.
+
+    Args:
+        limbs: (limbs, numbers): whole numbers of any size up to 2^62, up to rounding.
+        words: (numbers, words), written; wide enough for the sums and their signs.
+    """
+    mask = (np.int64(1) << width) - 1
+    bits = 64 * words.shape[1]
+    for number in range(first, last):
+        words[number] = 0
+        carry = np.int64(0)
+        for limb, bit in enumerate(range(0, bits, width)):
+            total = carry
+            if limb < limbs.shape[0]:
+                total += np.int64(np.rint(limbs[limb, number]))
+            digit, carry = np.uint64(total & mask), total >> width
+            word, shift = bit >> 6, np.uint64(bit & 63)
+            words[number, word] |= digit << shift
+            if shift + np.uint64(width) > np.uint64(64) and word + 1 < words.shape[1]:
+                words[number, word + 1] |= digit >> (np.uint64(64) - shift)
+
+
 def _readable(dtype: types.Type, rank: int = 1) -> types.Type:
     """The type of arrays that are read: writable ones are taken as well, so that one compilation serves both."""
     return types.Array(dtype, rank, "C", readonly=True)
@@ -143,7 +193,7 @@ def add_row(dtype: str) -> Callable[..., None]:
     """`_add_row` for real numbers of this type."""
     number = from_dtype(np.dtype(dtype))
     read, integer = _readable(number), types.int64
-    signature = types.void(read, read, integer, number[::1], integer, integer, integer)
+    signature = types.void(read, read, integer, number[::1], integer, types.boolean, integer, integer)
     return njit(signature, nogil=True, fastmath=_FLAGS, cache=True)(_add_row.py_func)
 
 
@@ -162,7 +212,16 @@ def add_rows(dtype: str) -> Callable[..., None]:
     number = from_dtype(np.dtype(dtype))
     places, integer = _readable(types.int64), types.int64
     signature = types.void(
-        _readable(number), places, _readable(number, 2), places, places, number[::1], integer, integer, integer
+        _readable(number),
+        places,
+        _readable(number, 2),
+        places,
+        places,
+        number[::1],
+        integer,
+        types.boolean,
+        integer,
+        integer,
     )
     return njit(signature, nogil=True, fastmath=_FLAGS, cache=True)(_add_rows)
 
@@ -172,3 +231,17 @@ def largest_magnitude(dtype: str) -> Callable[[Any], int]:
     """`_largest_magnitude` for integers of this type."""
     signature = types.uint64(_readable(from_dtype(np.dtype(dtype))))
     return njit(signature, nogil=True, cache=True)(_largest_magnitude)
+
+
+@cache
+def split_words() -> Callable[..., None]:
+    """`_split_words`."""
+    signature = types.void(_readable(types.uint64, 2), types.int64, types.float64[:, ::1], types.int64, types.int64)
+    return njit(signature, nogil=True, cache=True)(_split_words)
+
+
+@cache
+def join_words() -> Callable[..., None]:
+    """`_join_words`."""
+    signature = types.void(_readable(types.float64, 2), types.int64, types.uint64[:, ::1], types.int64, types.int64)
+    return njit(signature, nogil=True, cache=True)(_join_words)

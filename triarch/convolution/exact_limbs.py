@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from triarch.convolution.arrays import Array
+from triarch.convolution.threads import split_work
 
-_DIGIT = 48  # bits of which Python integers are put together: whole bytes, and divisible by many widths
-WIDTHS = (24, 16, 12, 8, 6, 4, 3, 2, 1)  # its divisors
+_SECONDS_PER_LIMB = 1e-9  # of one thread: only decides how many threads are worth waking
 
 
 def limb_count(bits: int, width: int) -> int:
@@ -30,56 +32,36 @@ def split_integers(values: Tensor, width: int, count: int) -> Tensor:
     return limbs
 
 
-def split_objects(values: Array, width: int, count: int) -> Array:
+def split_objects(values: Array, width: int, count: int) -> Tensor:
     """The limbs of Python integers of any size, lowest first, as float64 of shape (count, *shape)."""
     if count == 1 or count * width <= 62:
-        return split_integers(torch.from_numpy(values.astype(np.int64)), width, count).numpy()
-    digits = -(-count * width // _DIGIT) + 1
-    size = digits * _DIGIT // 8
-    data = b"".join([int(value).to_bytes(size, "little", signed=True) for value in values.reshape(-1)])
-    cut = np.frombuffer(data, np.uint8).reshape(-1, size)
+        return split_integers(torch.from_numpy(values.astype(np.int64)), width, count)
+    from triarch.convolution.compiled import split_words
+
+    words = count * width // 64 + 2
+    data = b"".join([int(value).to_bytes(8 * words, "little", signed=True) for value in values.reshape(-1)])
     limbs = np.empty((count, values.size))
-    carry = np.zeros(values.size, np.int64)
-    for limb in range(count):
-        first = limb * width
-        byte = first // 8
-        word = np.zeros((values.size, 8), np.uint8)
-        window = cut[:, byte : byte + 8]
-        word[:, : window.shape[1]] = window
-        if window.shape[1] < 8:  # beyond the highest byte, the sign goes on
-            word[:, window.shape[1] :] = np.where(cut[:, -1:] >= 128, 255, 0)
-        low = ((word.view("<u8")[:, 0] >> np.uint64(first % 8)) & np.uint64((1 << width) - 1)).astype(np.int64) + carry
-        carry = (low >= 1 << (width - 1)).astype(np.int64)
-        limbs[limb] = low - (carry << width)
-    return limbs.reshape((count, *values.shape))
+    work = partial(split_words(), np.frombuffer(data, "<u8").reshape(-1, words), width, limbs)
+    split_work(work, values.size, _SECONDS_PER_LIMB * limbs.size)
+    return torch.from_numpy(limbs.reshape((count, *values.shape)))
 
 
-def join_limbs(parts: Array, width: int) -> Array:
-    """`Σ parts[s] 2^(s * width)` as Python integers.
+def join_limbs(limbs: Array, width: int) -> Array:
+    """`Σ limbs[s] 2^(s * width)` as Python integers.
 
     Args:
-        parts: int64 of any sign, (count, *shape).
-        width: A divisor of 48 (`WIDTHS`) where there are several parts.
+        limbs: float64 up to rounding, of any sign, (count, *shape).
     """
-    count = len(parts)
+    count = len(limbs)
     if count == 1:
-        return parts[0].astype(object)
-    flat = parts.reshape(count, -1)
-    per_digit = _DIGIT // width
-    digits = -(-(count + -(-64 // width)) // per_digit)  # the highest part carries up to 64 bits
-    places = np.zeros((digits, flat.shape[1]), np.int64)
-    carry = np.zeros(flat.shape[1], np.int64)
-    for limb in range(digits * per_digit):
-        total = carry + flat[limb] if limb < count else carry
-        digit, place = divmod(limb, per_digit)
-        places[digit] += (total & ((1 << width) - 1)) << (place * width)
-        carry = total >> width
-    size = digits * _DIGIT // 8 + 1
-    data = np.empty((flat.shape[1], size), np.uint8)
-    words = np.ascontiguousarray(places.T).astype("<i8", copy=False).view(np.uint8).reshape(flat.shape[1], digits, 8)
-    data[:, :-1] = words[:, :, : _DIGIT // 8].reshape(flat.shape[1], -1)
-    data[:, -1] = carry & 255  # 0 or -1: the sign
-    raw = data.tobytes()
-    result = np.empty(flat.shape[1], object)
-    result[:] = [int.from_bytes(raw[i : i + size], "little", signed=True) for i in range(0, len(raw), size)]
-    return result.reshape(parts.shape[1:])
+        return np.rint(limbs[0]).astype(np.int64).astype(object)
+    from triarch.convolution.compiled import join_words
+
+    flat = np.ascontiguousarray(limbs.reshape(count, -1))
+    words = np.empty((flat.shape[1], (count * width + 63) // 64 + 1), np.uint64)
+    split_work(partial(join_words(), flat, width, words), len(words), _SECONDS_PER_LIMB * flat.size)
+    size = 8 * words.shape[1]
+    data = words.astype("<u8", copy=False).tobytes()
+    result = np.empty(len(words), object)
+    result[:] = [int.from_bytes(data[i : i + size], "little", signed=True) for i in range(0, len(data), size)]
+    return result.reshape(limbs.shape[1:])

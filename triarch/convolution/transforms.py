@@ -23,7 +23,10 @@ MOST_SMALL = 1 << 16  # points up to which one thread is faster than several
 class Transform(Protocol):
     """A transform of the last axes, zeros appended up to its sizes."""
 
-    kind: str  # under which its time is counted
+    @property
+    def kind(self) -> str:
+        """Under which its time is counted."""
+        ...
 
     @property
     def sizes(self) -> Sizes:
@@ -48,7 +51,7 @@ def transform_of(least: Sizes, is_complex: bool, is_single: bool, device: str) -
     """The transform of at least so many places in each axis, of single operands or of batches."""
     sizes = tuple(map(next_smooth, least))
     if device == "cpu" and math.prod(sizes) <= MOST_SMALL and is_single:
-        return _Small(sizes, is_complex)
+        return SmallTransform(sizes, is_complex)
     if device == "cpu" and len(least) == 1 and least[0] > MOST_SMALL:
         return _four_steps(least[0], is_complex)
     return _Plain(sizes, is_complex)
@@ -74,7 +77,10 @@ class _Plain:
 
     sizes: Sizes
     is_complex: bool
-    kind = "work"
+
+    @property
+    def kind(self) -> str:
+        return "row_work" if len(self.sizes) == 1 else "work"
 
     def forward(self, x: Tensor) -> Tensor:
         axes = tuple(range(-len(self.sizes), 0))
@@ -87,12 +93,15 @@ class _Plain:
 
 
 @dataclass(frozen=True, slots=True)
-class _Small:
+class SmallTransform:
     """NumPy's transform of a single small array, which wakes no threads."""
 
     sizes: Sizes
     is_complex: bool
-    kind = "small_work"
+
+    @property
+    def kind(self) -> str:
+        return "small_row_work" if len(self.sizes) == 1 else "small_work"
 
     def forward(self, x: Array) -> Array:
         if len(self.sizes) == 1:

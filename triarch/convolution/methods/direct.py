@@ -90,21 +90,21 @@ def _plan_row(spec: ConvolutionSpec) -> Callable[[Array, Array], Array]:
     add_short, add = compiled.add_short_row(real.name, spec.is_complex), compiled.add_row(real.name)
 
     def compute_short(signal: Array, kernel: Array) -> Array:
-        output = np.zeros(length, dtype)
+        output = np.empty(length, dtype)
         add_short(signal, kernel, start, output)
         return output
 
     def compute_short_complex(signal: Array, kernel: Array) -> Array:
-        output = np.zeros(length, dtype)
+        output = np.empty(length, dtype)
         add_short(signal.view(real), kernel.view(real), start, output.view(real))
         return output
 
     def compute(signal: Array, kernel: Array) -> Array:
-        output = np.zeros(length, dtype)
+        output = np.empty(length, dtype)
         parts = [(signal, kernel)] if step == 1 else [(signal, kernel.real), (signal * 1j, kernel.imag)]
-        for numbers, taps in parts:
-            taps = np.ascontiguousarray(taps)
-            split_work(partial(add, numbers.view(real), taps, start, output.view(real), step), items, seconds)
+        for number, (values, taps) in enumerate(parts):
+            operands = values.view(real), np.ascontiguousarray(taps), start, output.view(real), step, number == 0
+            split_work(partial(add, *operands), items, seconds)
         return output
 
     is_short = threads_for(items, seconds) == 1
@@ -139,21 +139,20 @@ class _Rows:
             margins[self.inside] = signal[self.taken]
             signal = margins
         weights = kernel.reshape(-1, self.offsets.size)[:, ::-1]
-        output = np.zeros(self.shape, self.dtype)
+        output = np.empty(self.shape, self.dtype)
+        flat = output.reshape(-1)
         if self.step == 1:
-            self._add(signal.reshape(-1), weights, output.reshape(-1))
+            self._add(signal.reshape(-1), weights, flat, is_fresh=True)
         else:
-            flat = output.reshape(-1)
             real = flat.dtype.type(0).real.dtype
-            self._add(signal.reshape(-1).view(real), weights.real, flat.view(real))
-            self._add((signal.reshape(-1) * 1j).view(real), weights.imag, flat.view(real))
+            self._add(signal.reshape(-1).view(real), weights.real, flat.view(real), is_fresh=True)
+            self._add((signal.reshape(-1) * 1j).view(real), weights.imag, flat.view(real), is_fresh=False)
         return output
 
-    def _add(self, signal: Array, weights: Array, output: Array) -> None:
+    def _add(self, signal: Array, weights: Array, output: Array, is_fresh: bool) -> None:
         width = self.shape[-1] * self.step
-        work = partial(
-            self.add, signal, self.starts, np.ascontiguousarray(weights), self.filters, self.offsets, output, width
-        )
+        weights = np.ascontiguousarray(weights)
+        work = partial(self.add, signal, self.starts, weights, self.filters, self.offsets, output, width, is_fresh)
         split_work(work, self.items, self.seconds)
 
 

@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from triarch.convolution.arrays import Array, last_axes, like, tensor_of
+from triarch.convolution.arrays import Array, last_axes, like, next_smooth, tensor_of
 from triarch.convolution.bounds import limb_bits
-from triarch.convolution.exact_limbs import WIDTHS, join_limbs, limb_count, split_integers, split_objects
+from triarch.convolution.exact_limbs import join_limbs, limb_count, split_integers, split_objects
 from triarch.convolution.spec import COMPLEX, FLOATS, ConvolutionSpec, Sizes
-from triarch.convolution.transforms import Transform, product, transform_of, work_of
+from triarch.convolution.transforms import SmallTransform, Transform, product, transform_of, work_of
 
+_FEW_LIMBS = 6  # of either operand, up to which their pairs are multiplied one by one
 _MAPPED = 32 << 20  # bytes from which the C library asks the system for new pages for each array
 
 
@@ -45,7 +46,7 @@ def count(spec: ConvolutionSpec) -> dict[str, float]:
     if spec.dtype in ("int64", "integer"):
         width = _limb_width(spec)
         a_limbs, b_limbs = (limb_count(bits, width) for bits in spec.bits)
-        products = a_limbs * b_limbs * both
+        products = 0 if _has_limb_axis(a_limbs, b_limbs) else a_limbs * b_limbs * both
         a, b, both = a * a_limbs, b * b_limbs, both * (a_limbs + b_limbs - 1)
         split = float(points * (a + b + both + products))
     arrays = float(points * (a + b + 2 * both)) * (2 if spec.is_complex else 1)
@@ -66,7 +67,7 @@ def plan(spec: ConvolutionSpec) -> Callable[..., Any]:
         return partial(_convolve_objects, spec, _limb_width(spec))
     if spec.dtype == "int64":
         return partial(_convolve_integers, spec, _limb_width(spec))
-    if _transform(spec).kind == "small_work":
+    if isinstance(_transform(spec), SmallTransform):
         return partial(_convolve_small, _transform(spec), window(spec), np.dtype(spec.dtype))
     return partial(_convolve, spec, window(spec))
 
@@ -101,44 +102,48 @@ def _convolve_small(transform: Transform, wanted: tuple[Any, ...], dtype: np.dty
 
 def _limb_width(spec: ConvolutionSpec) -> int:
     terms = (math.prod(spec.a_sizes), math.prod(spec.b_sizes))
-    width = limb_bits(*spec.bits, *terms, math.prod(_transform(spec).sizes))
-    if spec.dtype == "int64" or width >= max(spec.bits):
-        return width
-    return next(w for w in WIDTHS if w <= width)
+    return limb_bits(*spec.bits, *terms, math.prod(_transform(spec).sizes))
 
 
-def _multiply_limbs(spec: ConvolutionSpec, a: Tensor, b: Tensor) -> list[Tensor]:
-    """The exact convolutions, as int64, whose sum weighted by powers of the limb's base is the result.
+def _has_limb_axis(a_limbs: int, b_limbs: int) -> bool:
+    """Whether the limbs too are convolved by a transform: where they are many, rather than pair by pair."""
+    return min(a_limbs, b_limbs) > _FEW_LIMBS
+
+
+def _multiply_limbs(spec: ConvolutionSpec, a: Tensor, b: Tensor) -> Tensor:
+    """The convolutions, whole numbers up to rounding, whose sum weighted by powers of the limb's base is the result.
 
     Args:
         a, b: float64 (limbs, *batch, *sizes).
     """
-    transform = _transform(spec)
-    a_spectra, b_spectra = transform.forward(a), transform.forward(b)
-    results = []
-    for weight in range(len(a) + len(b) - 1):
+    transform, wanted, count = _transform(spec), window(spec), len(a) + len(b) - 1
+    spectra, others = transform.forward(a), transform.forward(b)
+    if _has_limb_axis(len(a), len(b)):
+        points = next_smooth(count)
+        spectrum = product(torch.fft.fft(spectra, points, dim=0), torch.fft.fft(others, points, dim=0))
+        return transform.inverse(torch.fft.ifft(spectrum, dim=0)[:count])[wanted]
+    result = a.new_empty((count, *spec.shape))
+    for weight in range(count):
         lowest, highest = max(0, weight - len(b) + 1), min(weight, len(a) - 1)
-        spectrum = a_spectra[lowest] * b_spectra[weight - lowest]
+        spectrum = spectra[lowest] * others[weight - lowest]
         for limb in range(lowest + 1, highest + 1):
-            spectrum.addcmul_(a_spectra[limb], b_spectra[weight - limb])
-        values = transform.inverse(spectrum)[window(spec)]
-        results.append(values.round().to(torch.int64))
-    return results
+            spectrum.addcmul_(spectra[limb], others[weight - limb])
+        result[weight] = transform.inverse(spectrum)[wanted]
+    return result
 
 
 def _convolve_integers(spec: ConvolutionSpec, width: int, a: Any, b: Any) -> Any:
     limbs = [
         split_integers(tensor_of(x), width, limb_count(bits, width)) for x, bits in zip((a, b), spec.bits, strict=True)
     ]
-    parts = _multiply_limbs(spec, *limbs)
+    parts = _multiply_limbs(spec, *limbs).round_().to(torch.int64)
     result = parts[0]
     for weight, part in enumerate(parts[1:], start=1):
         if weight * width < 64:  # what lies beyond vanishes modulo 2**64, in which the result is known to fit
-            result = result + (part << (weight * width))
-    return like(result.contiguous(), a)
+            result += part << (weight * width)
+    return like(result, a)
 
 
 def _convolve_objects(spec: ConvolutionSpec, width: int, a: Array, b: Array) -> Array:
-    digits = [split_objects(x, width, limb_count(bits, width)) for x, bits in zip((a, b), spec.bits, strict=True)]
-    parts = _multiply_limbs(spec, *(torch.from_numpy(x) for x in digits))
-    return join_limbs(np.stack([part.numpy() for part in parts]), width)
+    limbs = [split_objects(x, width, limb_count(bits, width)) for x, bits in zip((a, b), spec.bits, strict=True)]
+    return join_limbs(_multiply_limbs(spec, *limbs).numpy(), width)

@@ -125,16 +125,16 @@ class _OverlapSave:
             spec.batch + tuple(count * step for count, step in zip(self.blocks, steps, strict=True))
         )
         inner = [k - 1 for k in spec.kernel_sizes]
-        done, total = 0, math.prod(spec.batch[:1]) * self.blocks[0]
-        for entry, first, last in self._chunks():
-            blocks = self._gather(signal, entry, first, last).to(dtype)
+        done, total = 0, self.blocks[0] * (spec.batch[0] if spec.batch else 1)
+        for entries, first, last in self._chunks():
+            blocks = self._gather(signal, entries, first, last).to(dtype)
             spectrum = forward(blocks, s=self.sizes, dim=axes)
-            filters = self._entry(spectra, spec.kernel_batch, entry)
+            filters = self._part(spectra, spec.kernel_batch, entries)
             filters = filters.reshape(filters.shape[: -spec.rank] + (1,) * spec.rank + filters.shape[-spec.rank :])
             values = backward(spectrum * filters, s=self.sizes, dim=axes)
             values = values[last_axes(zip(inner, self.sizes, strict=True))]
-            self._scatter(values, self._entry(result, spec.batch, entry), first, last, steps)
-            done += (last - first) * (1 if entry else math.prod(spec.batch[:1]))
+            self._scatter(values, self._part(result, spec.batch, entries), first, last, steps)
+            done += (last - first) * (entries.stop - entries.start)
             if progress is not None:
                 progress(done, total)
         return like(result[last_axes((0, length) for length in spec.length)], a)
@@ -142,30 +142,24 @@ class _OverlapSave:
     def _steps(self) -> Sizes:
         return tuple(size - k + 1 for size, k in zip(self.sizes, self.spec.kernel_sizes, strict=True))
 
-    def _chunks(self) -> Iterator[tuple[tuple[int, ...], int, int]]:
-        """Entries of the batch's first axis, if chunks do not span it, and the blocks of the first convolved axis."""
+    def _chunks(self) -> Iterator[tuple[slice, int, int]]:
+        """Entries of the batch's first axis, and blocks of the first convolved axis: many of one or all of several."""
         spec = self.spec
         row = math.prod(self.sizes) * math.prod(self.blocks[1:]) * math.prod(spec.batch[1:])
-        entries: list[tuple[int, ...]] = [()]
-        if spec.batch:
-            if row * self.blocks[0] * spec.batch[0] > _CHUNK:
-                entries = [(n,) for n in range(spec.batch[0])]
-            else:
-                row *= spec.batch[0]
-        height = max(1, _CHUNK // max(1, row))
-        for entry, first in product(entries, range(0, self.blocks[0], height)):
-            yield entry, first, min(first + height, self.blocks[0])
+        height = min(self.blocks[0], max(1, _CHUNK // row))
+        many = max(1, _CHUNK // (row * self.blocks[0]))
+        entries = spec.batch[0] if spec.batch else 1
+        for entry, first in product(range(0, entries, many), range(0, self.blocks[0], height)):
+            yield slice(entry, min(entry + many, entries)), first, min(first + height, self.blocks[0])
 
-    def _entry(self, x: Tensor, batch: Sizes, entry: tuple[int, ...]) -> Tensor:
-        """The part of an operand that meets one entry of the first batch axis."""
-        if not entry or len(batch) < len(self.spec.batch):
-            return x
-        return x[0 if batch[0] == 1 else entry[0]]
+    def _part(self, x: Tensor, batch: Sizes, entries: slice) -> Tensor:
+        """What of an operand meets these entries of the first batch axis."""
+        return x[entries] if len(batch) == len(self.spec.batch) and batch and batch[0] > 1 else x
 
-    def _gather(self, signal: Tensor, entry: tuple[int, ...], first: int, last: int) -> Tensor:
+    def _gather(self, signal: Tensor, entries: slice, first: int, last: int) -> Tensor:
         """The overlapping blocks of the signal: (*batch, *blocks, *sizes)."""
         spec, steps = self.spec, self._steps()
-        part = self._entry(signal, spec.signal_batch, entry)
+        part = self._part(signal, spec.signal_batch, entries)
         counts = (last - first, *self.blocks[1:])
         lows = [start - k + 1 for start, k in zip(spec.start, spec.kernel_sizes, strict=True)]
         lows[0] += first * steps[0]
