@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from triarch.convolution import choose_method, convolve, correlate, explain, separate, winograd_matrices
 from triarch.convolution.boundaries import BOUNDARIES
 from triarch.convolution.bounds import fft_rounding_bound, limb_bits
+from triarch.convolution.exact_limbs import join_limbs, limb_count, split_objects
 from triarch.convolution.spec import MODES
 
 METHODS = ("auto", "direct", "fft", "overlap_add", "winograd", "separable")
@@ -275,3 +276,24 @@ def test_winograd_matrices_are_exact(m: int, r: int, rng) -> None:
 def test_winograd_matrices_refuse() -> None:
     with pytest.raises(ValueError, match="Received: m=0, r=3"):
         winograd_matrices(0, 3)
+
+
+@pytest.mark.parametrize("width", range(2, 27))
+@pytest.mark.parametrize("bits", [70, 200, 1000])
+def test_limbs_hold_every_integer(width: int, bits: int, rng) -> None:
+    largest = 2**bits - 1
+    inner = [int(value) * largest // 2**31 for value in rng.integers(-(2**31), 2**31, 50)]
+    values = np.array([largest, -largest, 0, 1, -1, largest - 1, 1 - largest, *inner], object)
+    limbs = split_objects(values, width, limb_count(bits, width))
+    assert float(limbs.abs().max()) <= 2 ** (width - 1)
+    assert join_limbs(limbs.numpy(), width).tolist() == values.tolist()
+    summed = join_limbs(limbs.numpy() * 1e6, width)  # what products of limbs sum up to
+    assert summed.tolist() == [value * 10**6 for value in values]
+
+
+@pytest.mark.parametrize(("terms", "bits"), [(1500, 999), (1500, 1000), (700, 2001), (20_000, 64), (20_000, 65)])
+def test_large_integers_at_the_ends_of_their_range(terms: int, bits: int) -> None:
+    a, b = np.full(terms, 2**bits - 1, object), np.full(terms, 1 - 2**bits, object)
+    result = convolve(a, b, method="fft")
+    tops = np.minimum(np.arange(1, 2 * terms), np.arange(2 * terms - 1, 0, -1))
+    assert result.tolist() == [int(top) * (2**bits - 1) * (1 - 2**bits) for top in tops]

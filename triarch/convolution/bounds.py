@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from triarch.convolution.arrays import next_smooth
+from triarch.convolution.exact_limbs import limb_count
 
 EPSILON = 2.0**-53  # the unit roundoff of float64
 SAFETY = 4.0  # for mixed radices and real transforms, which the theorem does not name
@@ -38,22 +39,21 @@ def limb_bits(a_bits: int, b_bits: int, a_terms: int, b_terms: int, points: int)
         a_terms, b_terms: How many numbers each operand has within one transform.
 
     Returns:
-        A width of at least 1; at least as wide as the operands where they may stay in one piece.
+        A width of at least 2; at least as wide as the operands where they may stay in one piece.
 
     Raises:
-        ValueError: Not even single bits are safe.
+        ValueError: Not even two bits are safe.
     """
     root = math.sqrt(a_terms) * math.sqrt(b_terms)
-    widest = max(1, a_bits, b_bits)
-    for width in range(min(widest, 52), 0, -1):
-        if width >= widest:  # in one piece
-            norm = 2.0 ** (a_bits + b_bits) * root
-            within = points
-        else:  # balanced limbs reach half their width; transforms may go along them too
-            a_limbs, b_limbs = (-(-(bits + 1) // width) for bits in (a_bits, b_bits))
-            a_limb, b_limb = min(a_bits, width - 1), min(b_bits, width - 1)
-            norm = 2.0 ** (a_limb + b_limb) * root * math.sqrt(a_limbs) * math.sqrt(b_limbs)
-            within = points * next_smooth(a_limbs + b_limbs - 1)
+    widest = max(2, a_bits, b_bits)
+    for width in range(min(widest, 52), 1, -1):
+        counts = [limb_count(bits, width) for bits in (a_bits, b_bits)]
+        # Balanced limbs reach half their width; what stays in one piece, its own.
+        a_limb, b_limb = (
+            bits if count == 1 else width - 1 for bits, count in zip((a_bits, b_bits), counts, strict=True)
+        )
+        norm = 2.0 ** (a_limb + b_limb) * root * math.sqrt(math.prod(counts))
+        within = points * next_smooth(sum(counts) - 1)  # transforms may go along the limbs too
         if is_rounding_safe(norm, within):
             return width
     raise ValueError(f"No split of integers makes a transform of {points} points exact in float64")

@@ -15,8 +15,8 @@ _SECONDS_PER_LIMB = 1e-9  # of one thread: only decides how many threads are wor
 
 
 def limb_count(bits: int, width: int) -> int:
-    """How many limbs hold magnitudes of so many bits."""
-    return 1 if bits <= width else -(-(bits + 1) // width)
+    """How many limbs hold magnitudes of so many bits: the largest of balanced limbs falls short of half the range."""
+    return 1 if bits <= width else -(-(bits + 2) // width)
 
 
 def split_integers(values: Tensor, width: int, count: int) -> Tensor:
