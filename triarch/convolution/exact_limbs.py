@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from functools import partial
 
 import numpy as np
@@ -39,7 +40,7 @@ def split_objects(values: Array, width: int, count: int) -> Tensor:
     from triarch.convolution.compiled import split_words
 
     words = count * width // 64 + 2
-    data = b"".join([int(value).to_bytes(8 * words, "little", signed=True) for value in values.reshape(-1)])
+    data = b"".join([value.to_bytes(8 * words, "little", signed=True) for value in values.reshape(-1).tolist()])
     limbs = np.empty((count, values.size))
     work = partial(split_words(), np.frombuffer(data, "<u8").reshape(-1, words), width, limbs)
     split_work(work, values.size, _SECONDS_PER_LIMB * limbs.size)
@@ -63,5 +64,5 @@ def join_limbs(limbs: Array, width: int) -> Array:
     size = 8 * words.shape[1]
     data = words.astype("<u8", copy=False).tobytes()
     result = np.empty(len(words), object)
-    result[:] = [int.from_bytes(data[i : i + size], "little", signed=True) for i in range(0, len(data), size)]
+    result[:] = [int.from_bytes(number, "little", signed=True) for (number,) in struct.iter_unpack(f"{size}s", data)]
     return result.reshape(limbs.shape[1:])

@@ -150,9 +150,10 @@ def _check_range(lowest: int, highest: int, dtype: np.dtype[Any]) -> None:
 
 def _of_objects(a: Array, b: Array) -> Numbers:
     """Integers and fractions become integers; whatever else can be added and multiplied stays as it is."""
-    kinds = {type(value) for operand in (a, b) for value in operand.reshape(-1).tolist()}
+    kinds = set().union(*(map(type, operand.reshape(-1).tolist()) for operand in (a, b)))
     if all(issubclass(kind, Integral) for kind in kinds):
-        a, b = _as_integers(a), _as_integers(b)
+        if kinds != {int}:
+            a, b = _mapped(int, a), _mapped(int, b)
         return Numbers(a, b, "integer", None, _bits(a, b))
     if all(issubclass(kind, Rational) for kind in kinds):
         (a, below_a), (b, below_b) = _over_common_denominator(a), _over_common_denominator(b)
@@ -177,10 +178,6 @@ def _mapped(function: Callable[[Any], Any], array: Array) -> Array:
     result = np.empty(array.size, object)
     result[:] = [function(value) for value in array.reshape(-1).tolist()]
     return result.reshape(array.shape)
-
-
-def _as_integers(array: Array) -> Array:
-    return _mapped(int, array)
 
 
 def _over_common_denominator(array: Array) -> tuple[Array, int]:

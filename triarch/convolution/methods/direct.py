@@ -43,7 +43,8 @@ def count(spec: ConvolutionSpec) -> dict[str, float]:
     """What the time depends on."""
     products = float(spec.outputs * math.prod(spec.kernel_sizes))
     if spec.device != "cpu" or spec.dtype not in _COMPILED:
-        return {"calls": 1.0, "products": products}
+        digits = math.prod(-(-bits // 30) for bits in spec.bits)  # of Python's integers
+        return {"calls": 1.0, "products": products, "digit_products": products * digits}
     parts = 4 if spec.is_complex else 1
     rows = 0.0 if _is_row(spec) else float(spec.outputs // spec.length[-1])
     threads = threads_for(_items(spec), _seconds(spec))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,7 +21,8 @@ from triarch.convolution.exact_limbs import join_limbs, limb_count, split_intege
 from triarch.convolution.spec import COMPLEX, FLOATS, ConvolutionSpec, Sizes
 from triarch.convolution.transforms import SmallTransform, Transform, product, transform_of, work_of
 
-_FEW_LIMBS = 6  # of either operand, up to which their pairs are multiplied one by one
+_CHUNK = 1 << 17  # numbers that are transformed together
+_FEW_LIMBS = 12  # of either operand, up to which their pairs are multiplied one by one
 _MAPPED = 32 << 20  # bytes from which the C library asks the system for new pages for each array
 
 
@@ -39,16 +41,20 @@ def refuse(spec: ConvolutionSpec) -> str | None:
 
 def count(spec: ConvolutionSpec) -> dict[str, float]:
     """What the time depends on."""
+    if spec.dtype == "int64" and _limb_width(spec) >= max(spec.bits):
+        counts = count(_as_floats(spec))
+        return counts | {"split": counts["numbers"]}
     a, b, both = math.prod(spec.a_batch), math.prod(spec.b_batch), math.prod(spec.batch)
     transform = _transform(spec)
     points = math.prod(transform.sizes)
-    split = 0.0
+    split = pieces = 0.0
     if spec.dtype in ("int64", "integer"):
         width = _limb_width(spec)
         a_limbs, b_limbs = (limb_count(bits, width) for bits in spec.bits)
         products = 0 if _has_limb_axis(a_limbs, b_limbs) else a_limbs * b_limbs * both
         a, b, both = a * a_limbs, b * b_limbs, both * (a_limbs + b_limbs - 1)
         split = float(points * (a + b + both + products))
+        pieces = float(a_limbs * b_limbs + a_limbs + b_limbs)
     arrays = float(points * (a + b + 2 * both)) * (2 if spec.is_complex else 1)
     number = 4 if spec.dtype in ("float32", "complex64") else 8  # bytes
     return {
@@ -57,6 +63,7 @@ def count(spec: ConvolutionSpec) -> dict[str, float]:
         "numbers": arrays,
         "mapped": arrays if points * both * number * (2 if spec.is_complex else 1) > _MAPPED else 0.0,
         "split": split,
+        "pieces": pieces,
         "objects": float(spec.outputs) if spec.dtype == "integer" else 0.0,
     }
 
@@ -65,6 +72,8 @@ def plan(spec: ConvolutionSpec) -> Callable[..., Any]:
     """What computes it."""
     if spec.dtype == "integer":
         return partial(_convolve_objects, spec, _limb_width(spec))
+    if spec.dtype == "int64" and _limb_width(spec) >= max(spec.bits):
+        return partial(_convolve_in_one_piece, plan(_as_floats(spec)))
     if spec.dtype == "int64":
         return partial(_convolve_integers, spec, _limb_width(spec))
     if isinstance(_transform(spec), SmallTransform):
@@ -118,18 +127,50 @@ def _multiply_limbs(spec: ConvolutionSpec, a: Tensor, b: Tensor) -> Tensor:
     """
     transform, wanted, count = _transform(spec), window(spec), len(a) + len(b) - 1
     spectra, others = transform.forward(a), transform.forward(b)
-    if _has_limb_axis(len(a), len(b)):
-        points = next_smooth(count)
-        spectrum = product(torch.fft.fft(spectra, points, dim=0), torch.fft.fft(others, points, dim=0))
-        return transform.inverse(torch.fft.ifft(spectrum, dim=0)[:count])[wanted]
+    multiply = _along_limbs if _has_limb_axis(len(a), len(b)) else _pair_by_pair
+    products = multiply(spectra, others)
     result = a.new_empty((count, *spec.shape))
-    for weight in range(count):
-        lowest, highest = max(0, weight - len(b) + 1), min(weight, len(a) - 1)
-        spectrum = spectra[lowest] * others[weight - lowest]
-        for limb in range(lowest + 1, highest + 1):
-            spectrum.addcmul_(spectra[limb], others[weight - limb])
-        result[weight] = transform.inverse(spectrum)[wanted]
+    several = max(1, _CHUNK // math.prod(products.shape[1:]))
+    for weight in range(0, count, several):
+        part = slice(weight, weight + several)
+        result[part] = transform.inverse(products[part])[wanted]
     return result
+
+
+def _pair_by_pair(a: Tensor, b: Tensor) -> Tensor:
+    """The spectra of the products of limbs, those of equal weight together."""
+    shape = torch.broadcast_shapes(a.shape[1:], b.shape[1:])
+    result = a.new_empty((len(a) + len(b) - 1, *shape))
+    for weight, spectrum in enumerate(result):
+        lowest, highest = max(0, weight - len(b) + 1), min(weight, len(a) - 1)
+        torch.mul(a[lowest], b[weight - lowest], out=spectrum)
+        for limb in range(lowest + 1, highest + 1):
+            spectrum.addcmul_(a[limb], b[weight - limb])
+    return result
+
+
+def _along_limbs(a: Tensor, b: Tensor) -> Tensor:
+    """The same by transforms along the limbs, as many frequencies at a time as the cache holds."""
+    count = len(a) + len(b) - 1
+    points = next_smooth(count)
+    shape = torch.broadcast_shapes(a.shape[1:], b.shape[1:])
+    a, b = (x.expand(len(x), *shape).reshape(len(x), -1) for x in (a, b))
+    result = a.new_empty((count, a.shape[1]))
+    for chunk in range(0, a.shape[1], max(1, _CHUNK // points)):
+        part = slice(chunk, chunk + max(1, _CHUNK // points))
+        spectrum = torch.fft.fft(a[:, part], points, dim=0).mul_(torch.fft.fft(b[:, part], points, dim=0))
+        result[:, part] = torch.fft.ifft(spectrum, dim=0)[:count]
+    return result.reshape(count, *shape)
+
+
+def _as_floats(spec: ConvolutionSpec) -> ConvolutionSpec:
+    return replace(spec, dtype="float64", bits=(0, 0))
+
+
+def _convolve_in_one_piece(of_floats: Callable[..., Any], a: Any, b: Any) -> Any:
+    if isinstance(a, Tensor):
+        return of_floats(a.to(torch.float64), b.to(torch.float64)).round_().to(torch.int64)
+    return np.rint(of_floats(a.astype(np.float64), b.astype(np.float64))).astype(np.int64)
 
 
 def _convolve_integers(spec: ConvolutionSpec, width: int, a: Any, b: Any) -> Any:

@@ -7,6 +7,7 @@ by leaving room for their full sizes.
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -57,22 +58,23 @@ def _pack(spec: ConvolutionSpec, values: Array, size: int) -> int:
     """The value of the polynomial at 256^size."""
     rows = np.zeros(_row_sizes(spec, values.shape), object)
     rows[tuple(slice(n) for n in values.shape)] = values
-    flat = rows.reshape(-1).tolist()
-    positive = b"".join([value.to_bytes(size, "little") if value > 0 else bytes(size) for value in flat])
-    if min(flat) >= 0:
-        return int.from_bytes(positive, "little")
-    negative = b"".join([(-value).to_bytes(size, "little") if value < 0 else bytes(size) for value in flat])
-    return int.from_bytes(positive, "little") - int.from_bytes(negative, "little")
+    # Half of the room added to each coefficient makes all of them positive, so that none borrows from the next.
+    half = 1 << (8 * size - 1)
+    data = b"".join([(value + half).to_bytes(size, "little") for value in rows.reshape(-1).tolist()])
+    return int.from_bytes(data, "little") - _halves(size, rows.size)
+
+
+def _halves(size: int, count: int) -> int:
+    """Half of the room in each of so many places."""
+    return int.from_bytes((1 << (8 * size - 1)).to_bytes(size, "little") * count, "little")
 
 
 def _convolve(spec: ConvolutionSpec, size: int, a: Array, b: Array) -> Array:
     a, b = a.reshape(spec.a_sizes), b.reshape(spec.b_sizes)
     count = math.prod(spec.full)
-    # Half of the room added to each coefficient makes all of them positive, so that none borrows from the next.
+    value = _pack(spec, a, size) * _pack(spec, b, size) + _halves(size, count)
     half = 1 << (8 * size - 1)
-    offset = int.from_bytes(half.to_bytes(size, "little") * count, "little")
-    value = _pack(spec, a, size) * _pack(spec, b, size) + offset
-    data = value.to_bytes(size * count, "little")
     result = np.empty(count, object)
-    result[:] = [int.from_bytes(data[i : i + size], "little") - half for i in range(0, len(data), size)]
+    places = struct.iter_unpack(f"{size}s", value.to_bytes(size * count, "little"))
+    result[:] = [int.from_bytes(place, "little") - half for (place,) in places]
     return result.reshape(spec.full)[window(spec)].reshape(spec.shape)
