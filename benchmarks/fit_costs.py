@@ -6,6 +6,7 @@ relative error. Reports how far predictions are from measurements.
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import statistics
@@ -41,7 +42,7 @@ SLOW_SIZES += [((40_000,), (30_000,)), ((100_000,), (3_000,))]
 SLOW_SIZES += [((n, n), (k, k)) for n in (5, 20) for k in (2, 5)]
 BATCHES = ((), (16,), (500,))
 OTHER_WORK = (np.random.default_rng(0).random(20_000), torch.linspace(0, 1, 500_000))  # for one thread, for several
-BITS = {"int64": ((10, 10), (30, 20)), "integer": ((20, 20), (200, 200))}  # of both operands
+BITS = {"int64": ((10, 10), (30, 20)), "integer": ((20, 20), (200, 200), (1000, 1000))}  # of both operands
 
 
 def specs(dtype: str) -> Iterator[ConvolutionSpec]:
@@ -122,11 +123,14 @@ def fit(counts: list[dict[str, float]], seconds: list[float]) -> tuple[dict[str,
 
 def main() -> None:
     """Fit every method for every type of numbers, and write the file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--types", nargs="+", default=(*PLAIN, *SLOW), help="only these; the other constants stay")
+    types = parser.parse_args().types
     began = time.perf_counter()
     rng = np.random.default_rng(7)
-    constants: cost.Constants = {}
+    constants: cost.Constants = json.loads(cost.PATH.read_text())["constants"]
     for method in METHODS:
-        for dtype in (*PLAIN, *SLOW):
+        for dtype in types:
             counts, seconds = measure(method, dtype, rng)
             if not counts:
                 continue

@@ -51,10 +51,10 @@ def count(spec: ConvolutionSpec) -> dict[str, float]:
     if spec.dtype in ("int64", "integer"):
         width = _limb_width(spec)
         a_limbs, b_limbs = (limb_count(bits, width) for bits in spec.bits)
-        products = 0 if _has_limb_axis(a_limbs, b_limbs) else a_limbs * b_limbs * both
+        pairs = 0 if _has_limb_axis(a_limbs, b_limbs) else a_limbs * b_limbs
         a, b, both = a * a_limbs, b * b_limbs, both * (a_limbs + b_limbs - 1)
-        split = float(points * (a + b + both + products))
-        pieces = float(a_limbs * b_limbs + a_limbs + b_limbs)
+        split = float(points * (a + b + both + pairs * math.prod(spec.batch)))
+        pieces = float(pairs + a_limbs + b_limbs)
     arrays = float(points * (a + b + 2 * both)) * (2 if spec.is_complex else 1)
     number = 4 if spec.dtype in ("float32", "complex64") else 8  # bytes
     return {
