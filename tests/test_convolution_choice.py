@@ -53,6 +53,11 @@ def spec_of(row: dict) -> ConvolutionSpec:
     return ConvolutionSpec.of_mode(row["mode"], a, b, a_batch=a_batch, b_batch=b_batch, dtype=row["dtype"], bits=bits)
 
 
+@pytest.fixture(autouse=True)
+def _threads_of_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
+
+
 def regrets(octaves: float, draws: int = 40) -> np.ndarray:
     """How many times the best method the chosen one takes, on machines whose constants are each that far off."""
     rng = np.random.default_rng(0)

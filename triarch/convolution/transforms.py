@@ -58,9 +58,10 @@ def transform_of(least: Sizes, is_complex: bool, is_single: bool, device: str) -
 
 
 def work_of(transform: Transform, times: int) -> float:
-    """The operations of so many transforms, up to a factor."""
+    """The operations of so many transforms for each thread, up to a factor."""
     points = math.prod(transform.sizes)
-    return (2.0 if transform.is_complex else 1.0) * times * points * max(1.0, math.log2(points))
+    threads = 1 if isinstance(transform, SmallTransform) else torch.get_num_threads()
+    return (2.0 if transform.is_complex else 1.0) * times * points * max(1.0, math.log2(points)) / threads
 
 
 def product(spectrum: Tensor, other: Tensor) -> Tensor:

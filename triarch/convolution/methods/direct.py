@@ -50,7 +50,7 @@ def count(spec: ConvolutionSpec) -> dict[str, float]:
     threads = threads_for(_items(spec), _seconds(spec))
     return {
         "calls": 1.0,
-        "products" if threads == 1 else "shared_products": parts * products,
+        "products" if threads == 1 else "shared_products": parts * products / threads,
         "row_taps": rows * math.prod(spec.kernel_sizes) * (2 if spec.is_complex else 1),
         "rows": rows,
         "numbers": float(spec.outputs * (2 if spec.is_complex else 1)),

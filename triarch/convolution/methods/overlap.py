@@ -48,7 +48,7 @@ def count(spec: ConvolutionSpec) -> dict[str, float]:
     work = transforms * points * sum(_cost_of_point(size, spec.rank) for size in sizes)
     return {
         "calls": 1.0,
-        "row_work" if spec.rank == 1 else "work": work * (2.0 if spec.is_complex else 1.0),
+        "row_work" if spec.rank == 1 else "work": work * (2.0 if spec.is_complex else 1.0) / torch.get_num_threads(),
         "numbers": float(points * times * 2) * (2 if spec.is_complex else 1),
         "chunks": float(-(-math.prod(blocks) * points * math.prod(spec.batch) // _CHUNK)),
     }
