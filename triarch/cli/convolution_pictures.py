@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from triarch.cli.output import CommandError
@@ -45,26 +44,20 @@ def _drawable(x: Array) -> Array:
 
 
 def _draw_curves(path: Path, panels: list[tuple[Array, str]]) -> None:
-    longest = max(x.size for x, _ in panels)
+    is_short = max(x.size for x, _ in panels) <= _MOST_STEMS
     with picture(path, 9, 6.2) as figure:
-        every: Any = figure.subplots(3, 1, sharex=True)
+        every: Any = figure.subplots(3, 1, sharex=is_short)  # of long signals a kernel would be a dot
         for axes, (x, name), color in zip(every, panels, (TRAINING, VALIDATION, RESULT), strict=True):
-            _draw_curve(axes, x, color, has_stems=longest <= _MOST_STEMS)
             axes.set_title(name)
+            axes.axhline(0, color="#888888", linewidth=0.8)
+            axes.grid(axis="y")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            if x.size <= _MOST_STEMS:
+                axes.vlines(np.arange(x.size), 0, x, color=color, linewidth=1.6)
+                axes.plot(x, linestyle="none", marker="o", markersize=5, color=color)
+            else:
+                axes.plot(x, color=color, linewidth=1.1)
         every[-1].set_xlabel("Place")
-        every[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
-        margin = 0.02 * longest + 0.2
-        every[-1].set_xlim(-margin, longest - 1 + margin)
-
-
-def _draw_curve(axes: Axes, x: Array, color: str, has_stems: bool) -> None:
-    axes.axhline(0, color="#888888", linewidth=0.8)
-    if has_stems:
-        axes.vlines(np.arange(x.size), 0, x, color=color, linewidth=1.6)
-        axes.plot(x, linestyle="none", marker="o", markersize=5, color=color)
-    else:
-        axes.plot(x, color=color, linewidth=1.1)
-    axes.grid(axis="y")
 
 
 def _draw_images(path: Path, panels: list[tuple[Array, str]]) -> None:

@@ -18,6 +18,7 @@ from triarch.cli.operands import as_text, check_folder, check_output, is_image, 
 from triarch.cli.output import CommandError, console, say, short_path
 
 _SECONDS_WITHOUT_BAR = 0.5
+_LONGEST_NAME = 22
 
 
 def convolve(
@@ -99,9 +100,13 @@ def _axes(text: str | None) -> tuple[int, ...] | None:
 
 
 def _name(given: str, x: np.ndarray) -> str:
-    """An operand's title: its file or, while they are few, its numbers."""
-    text = Path(given).name if Path(given).exists() else given if len(given) <= 40 else f"{given[:37]}..."
-    return f"{text} {x.shape}"
+    """An operand's title: its file or, while they are few, its numbers; and its shape."""
+    text = Path(given).name if Path(given).exists() else given
+    return f"{text if len(text) <= _LONGEST_NAME else f'{text[: _LONGEST_NAME - 1]}…'}  ({_shape(x)})"
+
+
+def _shape(x: np.ndarray) -> str:
+    return "×".join(map(str, x.shape)) or "one number"
 
 
 @contextmanager
