@@ -51,7 +51,7 @@ def _draw_curves(path: Path, panels: list[tuple[Array, str]]) -> None:
             axes.set_title(name)
             axes.axhline(0, color="#888888", linewidth=0.8)
             axes.grid(axis="y")
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
             if x.size <= _MOST_STEMS:
                 axes.vlines(np.arange(x.size), 0, x, color=color, linewidth=1.6)
                 axes.plot(x, linestyle="none", marker="o", markersize=5, color=color)

@@ -72,7 +72,11 @@ def convolve(
         say(str(explanation))
     rows = [] if output is None else [f"result {result.shape} in {write_result(output, result)}"]
     if plot is not None:
-        names = (_name(a, first), _name(b, second), f"A {'correlated with' if correlate else '*'} B {result.shape}")
+        names = (
+            _name(a, first),
+            _name(b, second),
+            f"A {'correlated with' if correlate else '*'} B  ({_shape(result)})",
+        )
         draw_convolution(plot, (first, second, result), names)
         rows.append(f"picture in {short_path(plot)}")
     for line in as_text(result) if output is None else []:
