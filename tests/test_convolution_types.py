@@ -17,7 +17,7 @@ TORCH = [torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.in
 TORCH += [torch.float32, torch.float64, torch.complex64, torch.complex128]
 
 
-@pytest.mark.parametrize(("first", "second"), combinations_with_replacement(NUMPY, 2))
+@pytest.mark.parametrize(("first", "second"), list(combinations_with_replacement(NUMPY, 2)))
 def test_types_of_arrays(first: str, second: str) -> None:
     a, b = np.array([1, 1, 0]).astype(first), np.array([1, 1]).astype(second)
     result = convolve(a, b)
@@ -25,7 +25,7 @@ def test_types_of_arrays(first: str, second: str) -> None:
     assert result.tolist() == ([True, True, True, False] if first == second == "bool" else [1, 2, 1, 0])
 
 
-@pytest.mark.parametrize(("first", "second"), combinations_with_replacement(TORCH, 2))
+@pytest.mark.parametrize(("first", "second"), list(combinations_with_replacement(TORCH, 2)))
 def test_types_of_tensors(first: torch.dtype, second: torch.dtype) -> None:
     a, b = torch.tensor([1, 1, 0]).to(first), torch.tensor([1, 1]).to(second)
     result = convolve(a, b)
@@ -153,3 +153,12 @@ def test_powers_of_long_polynomials(bits: int, rng) -> None:
     third = polymul(polymul(a, a, "direct"), a, "direct")
     for method in ("auto", "fft", "kronecker"):
         assert polypow(a, 3, method) == third
+
+
+def test_the_short_way_of_integers_knows_its_limits() -> None:
+    small, large = np.array([3, -2, 1]), np.array([2**62, -(2**63), 5])
+    for _ in range(3):  # the second call of these sizes takes the short way
+        assert convolve(small, small).tolist() == [9, -12, 10, -4, 1]
+        assert convolve(small, np.array([2**60, 0, 0])).tolist() == [3 * 2**60, -(2**61), 2**60, 0, 0]
+        with pytest.raises(OverflowError, match="object"):
+            convolve(large, large)
