@@ -126,6 +126,8 @@ def test_bad_input_is_refused_in_one_line(tmp_path: Path) -> None:
     assert "method expects" in refused("convolve", "1", "1", "--method", "some")
     assert "--axes expects" in refused("convolve", "1", "1", "--axes", "x")
     assert "--output expects" in refused("convolve", "1", "1", "--output", "out.xyz")
+    assert "--plot expects" in refused("convolve", "1", "1", "--plot", "out.xyz")
+    assert "--output expects" in refused("convolve", "1", "1", "--output", "out.psd")
     assert "folder that exists" in refused("convolve", "1", "1", "--output", tmp_path / "none" / "out.npy")
     cube = tmp_path / "cube.npy"
     np.save(cube, np.ones((2, 2, 2)))
@@ -138,6 +140,16 @@ def test_an_operand_is_never_overwritten(tmp_path: Path) -> None:
     np.save(a, np.arange(3))
     assert "overwrite" in refused("convolve", a, "1", "--output", a)
     assert np.load(a).tolist() == [0, 1, 2]
+    picture = tmp_path / "a.png"
+    Image.new("L", (4, 4)).save(picture)
+    before = picture.read_bytes()
+    assert "overwrite" in refused("convolve", picture, "1;1", "--plot", picture)
+    assert picture.read_bytes() == before
+
+
+def test_more_numbers_than_a_file_name_may_have() -> None:
+    numbers = ",".join(["0.125"] * 500)
+    assert printed(numbers, "8", "--mode", "same") == ",".join(["1.0"] * 500) + "\n"
 
 
 def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

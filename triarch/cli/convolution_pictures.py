@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from triarch.cli.output import CommandError
@@ -16,6 +17,15 @@ _MOST_STEMS = 80  # points that are drawn each on its own
 _SIDE = 3.6  # inches of an image
 
 Array = np.ndarray
+
+
+def check_format(path: Path) -> None:
+    """Refuse a picture whose suffix names no format."""
+    formats = Figure().canvas.get_supported_filetypes()
+    if path.suffix.lower().removeprefix(".") not in formats:
+        raise CommandError(
+            f"--plot expects one of {', '.join(f'.{name}' for name in sorted(formats))}. Received: {path}"
+        )
 
 
 def check_drawable(a: Array, b: Array) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,8 +14,8 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from triarch import convolution
-from triarch.cli.convolution_pictures import check_drawable, draw_convolution
-from triarch.cli.operands import as_text, check_folder, check_output, is_image, read_operand, write_result
+from triarch.cli.convolution_pictures import check_drawable, check_format, draw_convolution
+from triarch.cli.operands import as_text, check_output, check_place, is_image, read_operand, write_result
 from triarch.cli.output import CommandError, console, say, short_path
 
 _SECONDS_WITHOUT_BAR = 0.5
@@ -48,7 +49,8 @@ def convolve(
     if output is not None:
         check_output(output, (a, b))
     if plot is not None:
-        check_folder(plot, "--plot")
+        check_place(plot, "--plot", (a, b))
+        check_format(plot)
     first, second = read_operand(a), read_operand(b)
     if {first.dtype.kind, second.dtype.kind} & set("fc") or is_image(a) or is_image(b):
         first, second = _as_floats(first), _as_floats(second)
@@ -61,15 +63,14 @@ def convolve(
     arguments: Any = {"mode": mode, "axes": convolved, "boundary": boundary, "fill_value": _whole(fill_value)}
     operation = convolution.correlate if correlate else convolution.convolve
     try:
-        explanation = convolution.explain(first, second, **arguments) if explain else None
+        if explain:
+            say(str(convolution.explain(first, second, **arguments)))
         with _bar() as progress:
             result = operation(first, second, method=method, progress=progress, **arguments)
     except (ValueError, TypeError, OverflowError) as error:
         raise CommandError(str(error)) from error
     except MemoryError as error:
         raise CommandError(f"There is not enough memory for operands of {first.shape} and {second.shape}") from error
-    if explanation is not None:
-        say(str(explanation))
     rows = [] if output is None else [f"result {result.shape} in {write_result(output, result)}"]
     if plot is not None:
         names = (
@@ -105,7 +106,7 @@ def _axes(text: str | None) -> tuple[int, ...] | None:
 
 def _name(given: str, x: np.ndarray) -> str:
     """An operand's title: its file or, while they are few, its numbers; and its shape."""
-    text = Path(given).name if Path(given).exists() else given
+    text = Path(given).name if os.path.isfile(given) else given
     return f"{text if len(text) <= _LONGEST_NAME else f'{text[: _LONGEST_NAME - 1]}…'}  ({_shape(x)})"
 
 

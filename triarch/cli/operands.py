@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -24,15 +25,13 @@ def read_operand(given: str) -> Array:
     """The operand that an argument names: a file's, or the numbers themselves."""
     path = Path(given)
     reader = _reader_of(path)
-    if reader is not None and path.suffix:
+    if reader is not None:
         return _not_empty(reader(path), given)
-    if path.is_file():
-        raise CommandError(f"Expected {EXPECTED}. Received: the file {given!r}, whose suffix is none of these")
     try:
-        rows = [[_number(cell) for cell in row.split(",")] for row in given.split(";")]
-        return _not_empty(_as_array(rows), given)
+        return _as_array([[_number(cell) for cell in row.split(",")] for row in given.split(";")])
     except ValueError as error:
-        raise CommandError(f"Expected {EXPECTED}. Received: {given!r} ({error})") from None
+        reason = "a file whose suffix is none of these" if os.path.isfile(given) else str(error)
+        raise CommandError(f"Expected {EXPECTED}. Received: {given!r} ({reason})") from None
 
 
 def is_image(given: str) -> bool:
@@ -45,7 +44,7 @@ def _reader_of(path: Path) -> Callable[[Path], Array] | None:
         return _read_npy
     if path.suffix.lower() == ".csv":
         return _read_csv
-    return _read_image if has_image_suffix(path) else None
+    return _read_image if path.suffix and has_image_suffix(path) else None
 
 
 def _not_empty(array: Array, given: str) -> Array:
@@ -123,18 +122,17 @@ def _read_image(path: Path) -> Array:
 def check_output(path: Path, operands: Iterable[str]) -> None:
     """Refuse, before any work, a result file that cannot be written or would take the place of an operand."""
     suffix = path.suffix.lower()
-    if suffix not in (".npy", ".csv") and not has_image_suffix(path):
+    if suffix not in (".npy", ".csv") and Image.registered_extensions().get(suffix) not in Image.SAVE:
         raise CommandError(f"--output expects a .npy, .csv or image file. Received: {str(path)!r}")
-    check_folder(path, "--output")
-    for operand in operands:
-        if Path(operand).exists() and path.exists() and path.samefile(operand):
-            raise CommandError(f"--output would overwrite the operand {operand!r}. Choose another name")
+    check_place(path, "--output", operands)
 
 
-def check_folder(path: Path, option: str) -> None:
-    """Refuse a file whose folder is missing."""
+def check_place(path: Path, option: str, operands: Iterable[str]) -> None:
+    """Refuse a file whose folder is missing, or that is an operand."""
     if path.is_dir() or not path.resolve().parent.is_dir():
         raise CommandError(f"{option} expects a file in a folder that exists. Received: {str(path)!r}")
+    if any(path.exists() and os.path.exists(operand) and path.samefile(operand) for operand in operands):
+        raise CommandError(f"{option} would overwrite the operand {str(path)!r}. Choose another name")
 
 
 def write_result(path: Path, result: Array) -> str:
