@@ -21,7 +21,7 @@ from triarch.convolution.exact_limbs import join_limbs, limb_count, split_intege
 from triarch.convolution.spec import COMPLEX, FLOATS, ConvolutionSpec, Sizes
 from triarch.convolution.transforms import SmallTransform, Transform, product, transform_of, work_of
 
-_CHUNK = 1 << 17  # numbers that are transformed together
+_CHUNK = 1 << 18  # numbers that are transformed together
 _FEW_LIMBS = 12  # of either operand, up to which their pairs are multiplied one by one
 _MAPPED = 32 << 20  # bytes from which the C library asks the system for new pages for each array
 
@@ -125,42 +125,51 @@ def _multiply_limbs(spec: ConvolutionSpec, a: Tensor, b: Tensor) -> Tensor:
     Args:
         a, b: float64 (limbs, *batch, *sizes).
     """
-    transform, wanted, count = _transform(spec), window(spec), len(a) + len(b) - 1
-    spectra, others = transform.forward(a), transform.forward(b)
-    multiply = _along_limbs if _has_limb_axis(len(a), len(b)) else _pair_by_pair
-    products = multiply(spectra, others)
-    result = a.new_empty((count, *spec.shape))
-    several = max(1, _CHUNK // math.prod(products.shape[1:]))
-    for weight in range(0, count, several):
-        part = slice(weight, weight + several)
-        result[part] = transform.inverse(products[part])[wanted]
+    transform, wanted = _transform(spec), window(spec)
+    products = _multiply_spectra(_in_groups(transform.forward, a), _in_groups(transform.forward, b))
+    return _in_groups(lambda spectra: transform.inverse(spectra)[wanted], products)
+
+
+def _in_groups(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """The function of all limbs, of a few at a time where one is large: what lies between takes no new pages."""
+    several = max(1, _CHUNK // max(1, math.prod(x.shape[1:])))
+    first = function(x[:several])
+    if several >= len(x):
+        return first
+    result = first.new_empty((len(x), *first.shape[1:]))
+    result[:several] = first
+    for limb in range(several, len(x), several):
+        part = slice(limb, limb + several)
+        result[part] = function(x[part])
     return result
 
 
-def _pair_by_pair(a: Tensor, b: Tensor) -> Tensor:
-    """The spectra of the products of limbs, those of equal weight together."""
+def _multiply_spectra(a: Tensor, b: Tensor) -> Tensor:
+    """The spectra of the products of limbs, those of equal weight together; as many frequencies as the cache holds."""
+    count = len(a) + len(b) - 1
     shape = torch.broadcast_shapes(a.shape[1:], b.shape[1:])
-    result = a.new_empty((len(a) + len(b) - 1, *shape))
+    a, b = (x.expand(len(x), *shape).reshape(len(x), -1) for x in (a, b))
+    result = a.new_empty((count, a.shape[1]))
+    multiply = _along_limbs if _has_limb_axis(len(a), len(b)) else _pair_by_pair
+    several = max(1, _CHUNK // count)
+    for frequency in range(0, a.shape[1], several):
+        part = slice(frequency, frequency + several)
+        multiply(a[:, part], b[:, part], result[:, part])
+    return result.reshape(count, *shape)
+
+
+def _pair_by_pair(a: Tensor, b: Tensor, result: Tensor) -> None:
     for weight, spectrum in enumerate(result):
         lowest, highest = max(0, weight - len(b) + 1), min(weight, len(a) - 1)
         torch.mul(a[lowest], b[weight - lowest], out=spectrum)
         for limb in range(lowest + 1, highest + 1):
             spectrum.addcmul_(a[limb], b[weight - limb])
-    return result
 
 
-def _along_limbs(a: Tensor, b: Tensor) -> Tensor:
-    """The same by transforms along the limbs, as many frequencies at a time as the cache holds."""
-    count = len(a) + len(b) - 1
-    points = next_smooth(count)
-    shape = torch.broadcast_shapes(a.shape[1:], b.shape[1:])
-    a, b = (x.expand(len(x), *shape).reshape(len(x), -1) for x in (a, b))
-    result = a.new_empty((count, a.shape[1]))
-    for chunk in range(0, a.shape[1], max(1, _CHUNK // points)):
-        part = slice(chunk, chunk + max(1, _CHUNK // points))
-        spectrum = torch.fft.fft(a[:, part], points, dim=0).mul_(torch.fft.fft(b[:, part], points, dim=0))
-        result[:, part] = torch.fft.ifft(spectrum, dim=0)[:count]
-    return result.reshape(count, *shape)
+def _along_limbs(a: Tensor, b: Tensor, result: Tensor) -> None:
+    points = next_smooth(len(result))
+    spectrum = torch.fft.fft(a, points, dim=0).mul_(torch.fft.fft(b, points, dim=0))
+    result.copy_(torch.fft.ifft(spectrum, dim=0)[: len(result)])
 
 
 def _as_floats(spec: ConvolutionSpec) -> ConvolutionSpec:
