@@ -297,3 +297,17 @@ def test_large_integers_at_the_ends_of_their_range(terms: int, bits: int) -> Non
     result = convolve(a, b, method="fft")
     tops = np.minimum(np.arange(1, 2 * terms), np.arange(2 * terms - 1, 0, -1))
     assert result.tolist() == [int(top) * (2**bits - 1) * (1 - 2**bits) for top in tops]
+
+
+@pytest.mark.parametrize(
+    "shapes", [((3, 40), (9,)), ((40,), (3, 9)), ((2, 1, 40), (3, 9)), ((3, 40), (1, 9)), ((40,), (9,))]
+)
+@pytest.mark.parametrize("bits", [8, 28, 90, 900])
+def test_limbs_of_batches(shapes: tuple[tuple[int, ...], tuple[int, ...]], bits: int, rng) -> None:
+    a, b = (rng.integers(-(2**8), 2**8, shape).astype(object) * 2 ** (bits - 8) + 1 for shape in shapes)
+    expected = convolve(a, b, method="direct", axes=-1)
+    assert (convolve(a, b, method="fft", axes=-1) == expected).all()
+    if bits < 30:
+        whole = convolve(a.astype(np.int64), b.astype(np.int64), method="fft", axes=-1)
+        assert whole.dtype == np.int64
+        assert (whole == expected).all()

@@ -148,7 +148,8 @@ def _multiply_spectra(a: Tensor, b: Tensor) -> Tensor:
     """The spectra of the products of limbs, those of equal weight together; as many frequencies as the cache holds."""
     count = len(a) + len(b) - 1
     shape = torch.broadcast_shapes(a.shape[1:], b.shape[1:])
-    a, b = (x.expand(len(x), *shape).reshape(len(x), -1) for x in (a, b))
+    a, b = (x.unflatten(0, (len(x), *(1,) * (len(shape) + 1 - x.ndim))).expand(len(x), *shape) for x in (a, b))
+    a, b = a.reshape(len(a), -1), b.reshape(len(b), -1)
     result = a.new_empty((count, a.shape[1]))
     multiply = _along_limbs if _has_limb_axis(len(a), len(b)) else _pair_by_pair
     several = max(1, _CHUNK // count)
