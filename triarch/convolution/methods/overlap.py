@@ -1,9 +1,9 @@
 """Short transforms of overlapping blocks of the signal (overlap-save), when the kernel is much shorter than the signal.
 
-Every block of B places gives B - K + 1 places of the result, in each axis. Overlap-add, which adds blocks of the result,
-was measured too: up to a third faster on signals that the cache holds, a fifth slower on long ones, whose result it
-writes twice. Blocks go through in chunks that stay in the cache, so that the memory beside the signal and the result
-is a small constant.
+Every block of B places gives B - K + 1 places of the result, in each axis. Overlap-add, which adds blocks of the
+result, was measured too: up to a third faster on signals that the cache holds, a fifth slower on long ones, whose
+result it writes twice. Blocks go through in chunks that stay in the cache, so that the memory beside the signal and
+the result is a small constant.
 """
 
 from __future__ import annotations
