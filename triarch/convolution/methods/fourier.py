@@ -15,14 +15,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from triarch.convolution.arrays import Array, last_axes, like, next_smooth, tensor_of
+from triarch.convolution.arrays import Array, last_axes, like, tensor_of
 from triarch.convolution.bounds import limb_bits
-from triarch.convolution.exact_limbs import join_limbs, limb_count, split_integers, split_objects
+from triarch.convolution.exact_limbs import (
+    has_limb_axis,
+    join_limbs,
+    limb_count,
+    multiply_limbs,
+    split_integers,
+    split_objects,
+)
 from triarch.convolution.spec import COMPLEX, FLOATS, ConvolutionSpec, Sizes
 from triarch.convolution.transforms import SmallTransform, Transform, product, transform_of, work_of
 
-_CHUNK = 1 << 18  # numbers that are transformed together
-_FEW_LIMBS = 12  # of either operand, up to which their pairs are multiplied one by one
 _MAPPED = 32 << 20  # bytes from which the C library asks the system for new pages for each array
 
 
@@ -51,7 +56,7 @@ def count(spec: ConvolutionSpec) -> dict[str, float]:
     if spec.dtype in ("int64", "integer"):
         width = _limb_width(spec)
         a_limbs, b_limbs = (limb_count(bits, width) for bits in spec.bits)
-        pairs = 0 if _has_limb_axis(a_limbs, b_limbs) else a_limbs * b_limbs
+        pairs = 0 if has_limb_axis(a_limbs, b_limbs) else a_limbs * b_limbs
         a, b, both = a * a_limbs, b * b_limbs, both * (a_limbs + b_limbs - 1)
         split = float(points * (a + b + both + pairs * math.prod(spec.batch)))
         pieces = float(pairs + a_limbs + b_limbs)
@@ -114,65 +119,6 @@ def _limb_width(spec: ConvolutionSpec) -> int:
     return limb_bits(*spec.bits, *terms, math.prod(_transform(spec).sizes))
 
 
-def _has_limb_axis(a_limbs: int, b_limbs: int) -> bool:
-    """Whether the limbs too are convolved by a transform: where they are many, rather than pair by pair."""
-    return min(a_limbs, b_limbs) > _FEW_LIMBS
-
-
-def _multiply_limbs(spec: ConvolutionSpec, a: Tensor, b: Tensor) -> Tensor:
-    """The convolutions, whole numbers up to rounding, whose sum weighted by powers of the limb's base is the result.
-
-    Args:
-        a, b: float64 (limbs, *batch, *sizes).
-    """
-    transform, wanted = _transform(spec), window(spec)
-    products = _multiply_spectra(_in_groups(transform.forward, a), _in_groups(transform.forward, b))
-    return _in_groups(lambda spectra: transform.inverse(spectra)[wanted], products)
-
-
-def _in_groups(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """The function of all limbs, of a few at a time where one is large: what lies between takes no new pages."""
-    several = max(1, _CHUNK // max(1, math.prod(x.shape[1:])))
-    first = function(x[:several])
-    if several >= len(x):
-        return first
-    result = first.new_empty((len(x), *first.shape[1:]))
-    result[:several] = first
-    for limb in range(several, len(x), several):
-        part = slice(limb, limb + several)
-        result[part] = function(x[part])
-    return result
-
-
-def _multiply_spectra(a: Tensor, b: Tensor) -> Tensor:
-    """The spectra of the products of limbs, those of equal weight together; as many frequencies as the cache holds."""
-    count = len(a) + len(b) - 1
-    shape = torch.broadcast_shapes(a.shape[1:], b.shape[1:])
-    a, b = (x.unflatten(0, (len(x), *(1,) * (len(shape) + 1 - x.ndim))).expand(len(x), *shape) for x in (a, b))
-    a, b = a.reshape(len(a), -1), b.reshape(len(b), -1)
-    result = a.new_empty((count, a.shape[1]))
-    multiply = _along_limbs if _has_limb_axis(len(a), len(b)) else _pair_by_pair
-    several = max(1, _CHUNK // count)
-    for frequency in range(0, a.shape[1], several):
-        part = slice(frequency, frequency + several)
-        multiply(a[:, part], b[:, part], result[:, part])
-    return result.reshape(count, *shape)
-
-
-def _pair_by_pair(a: Tensor, b: Tensor, result: Tensor) -> None:
-    for weight, spectrum in enumerate(result):
-        lowest, highest = max(0, weight - len(b) + 1), min(weight, len(a) - 1)
-        torch.mul(a[lowest], b[weight - lowest], out=spectrum)
-        for limb in range(lowest + 1, highest + 1):
-            spectrum.addcmul_(a[limb], b[weight - limb])
-
-
-def _along_limbs(a: Tensor, b: Tensor, result: Tensor) -> None:
-    points = next_smooth(len(result))
-    spectrum = torch.fft.fft(a, points, dim=0).mul_(torch.fft.fft(b, points, dim=0))
-    result.copy_(torch.fft.ifft(spectrum, dim=0)[: len(result)])
-
-
 def _as_floats(spec: ConvolutionSpec) -> ConvolutionSpec:
     return replace(spec, dtype="float64", bits=(0, 0))
 
@@ -187,7 +133,7 @@ def _convolve_integers(spec: ConvolutionSpec, width: int, a: Any, b: Any) -> Any
     limbs = [
         split_integers(tensor_of(x), width, limb_count(bits, width)) for x, bits in zip((a, b), spec.bits, strict=True)
     ]
-    parts = _multiply_limbs(spec, *limbs).round_().to(torch.int64)
+    parts = multiply_limbs(_transform(spec), window(spec), *limbs).round_().to(torch.int64)
     result = parts[0]
     for weight, part in enumerate(parts[1:], start=1):
         if weight * width < 64:  # what lies beyond vanishes modulo 2**64, in which the result is known to fit
@@ -197,4 +143,4 @@ def _convolve_integers(spec: ConvolutionSpec, width: int, a: Any, b: Any) -> Any
 
 def _convolve_objects(spec: ConvolutionSpec, width: int, a: Array, b: Array) -> Array:
     limbs = [split_objects(x, width, limb_count(bits, width)) for x, bits in zip((a, b), spec.bits, strict=True)]
-    return join_limbs(_multiply_limbs(spec, *limbs).numpy(), width)
+    return join_limbs(multiply_limbs(_transform(spec), window(spec), *limbs).numpy(), width)
