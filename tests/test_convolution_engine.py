@@ -10,6 +10,9 @@ import pytest
 import torch
 
 from triarch.convolution import convolve
+from triarch.convolution.choice import find_plan
+from triarch.convolution.methods import METHODS
+from triarch.convolution.spec import ConvolutionSpec
 from triarch.convolution.threads import split_work, threads_for
 from triarch.convolution.transforms import MOST_SMALL, transform_of
 
@@ -101,3 +104,35 @@ def test_a_forked_process_has_threads_of_its_own(monkeypatch: pytest.MonkeyPatch
     assert queue.get(timeout=60) == 15e6
     child.join(timeout=60)
     assert child.exitcode == 0
+
+
+@pytest.mark.parametrize("method", ["direct", "fft", "overlap_add", "winograd", "separable"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128", "int64"])
+@pytest.mark.parametrize("sizes", [((90,), (5,)), ((20, 30), (3, 4)), ((8, 9, 10), (3, 2, 3))])
+@pytest.mark.parametrize("batches", [((), ()), ((2,), ()), ((2,), (2,)), ((), (2,))])
+def test_what_other_devices_compute(method: str, dtype: str, sizes: tuple, batches: tuple, rng) -> None:
+    """The plans for tensors of another device, which "cpu:0" is by name, against those for arrays."""
+    bits = (4, 4) if dtype == "int64" else (0, 0)
+    spec = ConvolutionSpec.of_mode(
+        "same", *sizes, a_batch=batches[0], b_batch=batches[1], dtype=dtype, device="cpu:0", bits=bits
+    )
+    if METHODS[method].refuse(spec) is not None:
+        with pytest.raises(ValueError, match="cannot do"):
+            find_plan(spec, method)
+        return
+    a = rng.integers(-9, 10, (*batches[0], *sizes[0]))
+    b = np.ones((), int)
+    for size in sizes[1]:  # of rank 1, for the separable method
+        b = np.multiply.outer(b, rng.integers(1, 4, size))
+    a, b = a.astype(dtype), np.broadcast_to(b, (*batches[1], *sizes[1])).astype(dtype)
+    if np.iscomplexobj(a):
+        a = a * (1 + 2j)
+    a, b = a.astype(dtype), b.astype(dtype)
+    result = find_plan(spec, method)(torch.from_numpy(a), torch.from_numpy(b))
+    axes = tuple(range(-len(sizes[0]), 0))
+    assert isinstance(result, torch.Tensor)
+    assert str(result.dtype) == f"torch.{dtype}"
+    tolerance = 0 if dtype == "int64" else 1e-4
+    np.testing.assert_allclose(
+        result.numpy(), convolve(a, b, "same", "direct", axes), rtol=tolerance, atol=tolerance * 100
+    )
