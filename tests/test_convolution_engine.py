@@ -5,11 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import threading
 
+import numba
 import numpy as np
 import pytest
 import torch
 
-from triarch.convolution import convolve
+from triarch.convolution import compiled, convolve
 from triarch.convolution.choice import find_plan
 from triarch.convolution.methods import METHODS
 from triarch.convolution.spec import ConvolutionSpec
@@ -136,3 +137,11 @@ def test_what_other_devices_compute(method: str, dtype: str, sizes: tuple, batch
     np.testing.assert_allclose(
         result.numpy(), convolve(a, b, "same", "direct", axes), rtol=tolerance, atol=tolerance * 100
     )
+
+
+def test_where_no_folder_can_keep_machine_code_it_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("numba.core.caching.CacheImpl._locator_classes", [])
+    with pytest.raises(RuntimeError, match="cannot cache"):
+        numba.njit("int64(int64)", cache=True)(lambda x: x)
+    largest = compiled.largest_magnitude.__wrapped__("int64")
+    assert largest(np.array([3, -(2**63), 5])) == 2**63

@@ -188,13 +188,23 @@ def _readable(dtype: types.Type, rank: int = 1) -> types.Type:
     return types.Array(dtype, rank, "C", readonly=True)
 
 
+def _compile(signature: Any, function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """Machine code, from disk where it is kept; an installation that can keep none compiles in every process."""
+    try:
+        return njit(signature, nogil=True, cache=True, **options)(function)
+    except RuntimeError as error:
+        if "cannot cache" not in str(error):
+            raise
+        return njit(signature, nogil=True, **options)(function)
+
+
 @cache
 def add_row(dtype: str) -> Callable[..., None]:
     """`_add_row` for real numbers of this type."""
     number = from_dtype(np.dtype(dtype))
     read, integer = _readable(number), types.int64
     signature = types.void(read, read, integer, number[::1], integer, types.boolean, integer, integer)
-    return njit(signature, nogil=True, fastmath=_FLAGS, cache=True)(_add_row.py_func)
+    return _compile(signature, _add_row.py_func, fastmath=_FLAGS)
 
 
 @cache
@@ -203,7 +213,7 @@ def add_short_row(dtype: str, is_complex: bool) -> Callable[..., None]:
     number = from_dtype(np.dtype(dtype))
     read = _readable(number)
     function = _add_short_complex_row if is_complex else _add_short_row
-    return njit(types.void(read, read, types.int64, number[::1]), nogil=True, fastmath=_FLAGS, cache=True)(function)
+    return _compile(types.void(read, read, types.int64, number[::1]), function, fastmath=_FLAGS)
 
 
 @cache
@@ -223,25 +233,25 @@ def add_rows(dtype: str) -> Callable[..., None]:
         integer,
         integer,
     )
-    return njit(signature, nogil=True, fastmath=_FLAGS, cache=True)(_add_rows)
+    return _compile(signature, _add_rows, fastmath=_FLAGS)
 
 
 @cache
 def largest_magnitude(dtype: str) -> Callable[[Any], int]:
     """`_largest_magnitude` for integers of this type."""
     signature = types.uint64(_readable(from_dtype(np.dtype(dtype))))
-    return njit(signature, nogil=True, cache=True)(_largest_magnitude)
+    return _compile(signature, _largest_magnitude)
 
 
 @cache
 def split_words() -> Callable[..., None]:
     """`_split_words`."""
     signature = types.void(_readable(types.uint64, 2), types.int64, types.float64[:, ::1], types.int64, types.int64)
-    return njit(signature, nogil=True, cache=True)(_split_words)
+    return _compile(signature, _split_words)
 
 
 @cache
 def join_words() -> Callable[..., None]:
     """`_join_words`."""
     signature = types.void(_readable(types.float64, 2), types.int64, types.uint64[:, ::1], types.int64, types.int64)
-    return njit(signature, nogil=True, cache=True)(_join_words)
+    return _compile(signature, _join_words)
