@@ -21,7 +21,8 @@ from scipy.optimize import nnls
 from benchmarks.interleaved import processor
 from triarch.convolution import cost
 from triarch.convolution.arrays import magnitude_bits
-from triarch.convolution.methods import METHODS, overlap
+from triarch.convolution.choice import costed_as
+from triarch.convolution.methods import METHODS
 from triarch.convolution.spec import ConvolutionSpec
 
 LONGEST = 0.1  # seconds: larger runs of the same kind are left out
@@ -70,7 +71,7 @@ def operands(spec: ConvolutionSpec, rng: np.random.Generator) -> tuple[np.ndarra
 
 def is_its_own(method: str, spec: ConvolutionSpec) -> bool:
     """Whether the method can do it, and is not another one then."""
-    return METHODS[method].refuse(spec) is None and not (method == "overlap_add" and overlap.is_one_block(spec))
+    return METHODS[method].refuse(spec) is None and costed_as(method, spec) == method
 
 
 def measured(run: Callable[[], object]) -> float:

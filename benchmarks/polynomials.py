@@ -7,6 +7,7 @@ its own, on polynomials that it has made already, and as Python's integers go in
 from __future__ import annotations
 
 import argparse
+import operator
 import statistics
 from collections.abc import Iterator
 from functools import partial
@@ -40,11 +41,10 @@ def rows(most_terms: int, rounds: int) -> Iterator[dict[str, Any]]:
             if terms > most_terms:
                 continue
             a, b = operand(terms, bits, rng), operand(terms, bits, rng)
-            p, q = (flint.fmpz_poly([int(value) for value in x]) for x in (a, b))
             numbers = [[int(value) for value in x] for x in (a, b)]
             calls = {
                 "triarch": partial(polymul, a, b),
-                "fmpz_poly": partial(lambda p, q: p * q, p, q),
+                "fmpz_poly": partial(operator.mul, *map(flint.fmpz_poly, numbers)),
                 "with conversions": partial(between_integers, *numbers),
             }
             if list(calls["triarch"]()) != calls["fmpz_poly"]().coeffs():

@@ -1,4 +1,4 @@
-"""The command `triarch`: train, evaluate, predict, doctor. It needs the extra packages of `triarch[cli]`."""
+"""The command `triarch`: train, evaluate, predict, convolve, doctor. It needs the extra packages of `triarch[cli]`."""
 
 from __future__ import annotations
 

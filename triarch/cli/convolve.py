@@ -123,7 +123,7 @@ def _bar() -> Iterator[Callable[[int, int], object] | None]:
         return
     began = time.monotonic()
     columns = (TextColumn("convolving"), BarColumn(bar_width=None), TextColumn("{task.percentage:3.0f} %"))
-    with Progress(*columns, TimeRemainingColumn(), console=out, expand=True, transient=True, disable=False) as bar:
+    with Progress(*columns, TimeRemainingColumn(), console=out, expand=True, transient=True) as bar:
         task = bar.add_task("", total=None, visible=False)
 
         def advance(done: int, total: int) -> None:

@@ -24,9 +24,9 @@ _MOST_SHOWN = 1000  # numbers of a result that are written on the screen
 def read_operand(given: str) -> Array:
     """The operand that an argument names: a file's, or the numbers themselves."""
     path = Path(given)
-    reader = _reader_of(path)
+    reader = _READERS.get(path.suffix.lower(), _read_image if path.suffix and has_image_suffix(path) else None)
     if reader is not None:
-        return _not_empty(reader(path), given)
+        return _read(reader, path)
     try:
         return _as_array([[_number(cell) for cell in row.split(",")] for row in given.split(";")])
     except ValueError as error:
@@ -34,23 +34,23 @@ def read_operand(given: str) -> Array:
         raise CommandError(f"Expected {EXPECTED}. Received: {given!r} ({reason})") from None
 
 
+def _read(reader: Callable[[Path], Array], path: Path) -> Array:
+    try:
+        array = reader(path)
+    except FileNotFoundError:
+        raise CommandError(f"There is no file {str(path)!r}.") from None
+    except (ValueError, EOFError, csv.Error) as error:
+        raise CommandError(f"The file {str(path)!r} is no {path.suffix} file that can be read: {error}") from error
+    if array.size == 0:
+        raise CommandError(f"Expected at least one number. Received: an array of shape {array.shape} in {str(path)!r}")
+    if array.dtype.kind not in "biufcO":
+        raise CommandError(f"Expected numbers in {str(path)!r}. Received: an array of type {array.dtype}")
+    return array
+
+
 def is_image(given: str) -> bool:
     """Whether an argument names an image file."""
     return has_image_suffix(Path(given))
-
-
-def _reader_of(path: Path) -> Callable[[Path], Array] | None:
-    if path.suffix.lower() == ".npy":
-        return _read_npy
-    if path.suffix.lower() == ".csv":
-        return _read_csv
-    return _read_image if path.suffix and has_image_suffix(path) else None
-
-
-def _not_empty(array: Array, given: str) -> Array:
-    if array.size == 0:
-        raise CommandError(f"Expected at least one number. Received: an array of shape {array.shape} in {given!r}")
-    return array
 
 
 def _number(text: str) -> Any:
@@ -76,36 +76,21 @@ def _as_array(rows: Sequence[Sequence[Any]]) -> Array:
 
 
 def _read_npy(path: Path) -> Array:
-    try:
-        with path.open("rb") as file:
-            array = np.lib.format.read_array(file, allow_pickle=False)
-    except FileNotFoundError:
-        raise CommandError(f"There is no file {str(path)!r}.") from None
-    except (ValueError, EOFError) as error:
-        raise CommandError(f"The file {str(path)!r} is no .npy file that can be read: {error}") from error
-    if array.dtype.kind not in "biufc":
-        raise CommandError(f"Expected numbers in {str(path)!r}. Received: an array of type {array.dtype}")
-    return array
+    with path.open("rb") as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def _read_csv(path: Path) -> Array:
     rows: list[list[Any]] = []
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = csv.reader(file)
-            for cells in lines:
-                if any(cell.strip() for cell in cells):
-                    try:
-                        rows.append([_number(cell) for cell in cells])
-                    except ValueError as error:
-                        place = f"line {lines.line_num} of {str(path)!r}"
-                        raise CommandError(
-                            f"Expected numbers separated by commas. Received: {place}, {error}"
-                        ) from None
-    except FileNotFoundError:
-        raise CommandError(f"There is no file {str(path)!r}.") from None
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise CommandError(f"The file {str(path)!r} is no .csv file that can be read: {error}") from error
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        lines = csv.reader(file)
+        for cells in lines:
+            if any(cell.strip() for cell in cells):
+                try:
+                    rows.append([_number(cell) for cell in cells])
+                except ValueError as error:
+                    place = f"line {lines.line_num} of {str(path)!r}"
+                    raise CommandError(f"Expected numbers separated by commas. Received: {place}, {error}") from None
     if not rows:
         return np.zeros(0)
     try:
@@ -119,10 +104,13 @@ def _read_image(path: Path) -> Array:
     return np.asarray(open_image(path)).astype(np.int64)
 
 
+_READERS: dict[str, Callable[[Path], Array]] = {".npy": _read_npy, ".csv": _read_csv}
+
+
 def check_output(path: Path, operands: Iterable[str]) -> None:
     """Refuse, before any work, a result file that cannot be written or would take the place of an operand."""
     suffix = path.suffix.lower()
-    if suffix not in (".npy", ".csv") and Image.registered_extensions().get(suffix) not in Image.SAVE:
+    if suffix not in _WRITERS and Image.registered_extensions().get(suffix) not in Image.SAVE:
         raise CommandError(f"--output expects a .npy, .csv or image file. Received: {str(path)!r}")
     check_place(path, "--output", operands)
 
@@ -137,20 +125,23 @@ def check_place(path: Path, option: str, operands: Iterable[str]) -> None:
 
 def write_result(path: Path, result: Array) -> str:
     """Write the file; returns what was written, in words."""
-    suffix = path.suffix.lower()
-    note = ""
     with atomic_write(path) as temporary:
-        if suffix == ".npy":
-            if result.dtype == object:
-                result, note = _without_objects(result)
-            np.save(temporary, result)
-        elif suffix == ".csv":
-            _refuse_rank(result, 2, path)
-            with temporary.open("w", newline="") as file:
-                csv.writer(file).writerows([map(_text, row) for row in np.atleast_2d(result)])
-        else:
-            note = _save_image(temporary, path, result)
+        note = _WRITERS.get(path.suffix.lower(), _save_image)(temporary, result)
     return f"{short_path(path)}{note}"
+
+
+def _save_npy(path: Path, result: Array) -> str:
+    values, note = _without_objects(result) if result.dtype == object else (result, "")
+    np.save(path, values)
+    return note
+
+
+def _save_csv(path: Path, result: Array) -> str:
+    if result.ndim > 2:
+        raise CommandError(f"A .csv file holds at most 2 axes. Received: a result of shape {result.shape}; use .npy")
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([map(_text, row) for row in np.atleast_2d(result)])
+    return ""
 
 
 def _without_objects(result: Array) -> tuple[Array, str]:
@@ -162,24 +153,20 @@ def _without_objects(result: Array) -> tuple[Array, str]:
     return result.astype(np.float64), ", fractions rounded to float64"
 
 
-def _save_image(temporary: Path, path: Path, result: Array) -> str:
+def _save_image(path: Path, result: Array) -> str:
     if result.dtype.kind == "c":
-        raise CommandError(f"An image cannot hold complex numbers. Received: {str(path)!r}")
+        raise CommandError(f"An image cannot hold complex numbers. Received: a result of type {result.dtype}")
     if not (result.ndim == 2 or (result.ndim == 3 and result.shape[-1] == 3)):
         raise CommandError(
             f"An image has shape (height, width) or (height, width, 3). Received: a result of shape {result.shape}"
         )
     values = result.astype(np.float64)
     outside = int(((values < -0.5) | (values >= 255.5) | ~np.isfinite(values)).sum())
-    Image.fromarray(np.nan_to_num(values).round().clip(0, 255).astype(np.uint8)).save(temporary)
+    Image.fromarray(np.nan_to_num(values).round().clip(0, 255).astype(np.uint8)).save(path)
     return f", {outside:,} of {result.size:,} values clipped to 0 ... 255" if outside else ""
 
 
-def _refuse_rank(result: Array, most: int, path: Path) -> None:
-    if result.ndim > most:
-        raise CommandError(
-            f"A {path.suffix} file holds at most {most} axes. Received: a result of shape {result.shape}; use .npy"
-        )
+_WRITERS: dict[str, Callable[[Path, Array], str]] = {".npy": _save_npy, ".csv": _save_csv}
 
 
 def as_text(result: Array) -> list[str]:

@@ -14,8 +14,6 @@ from torch import Tensor
 
 Array = NDArray[Any]
 
-BLOCK = 2048  # places of the output that stay in the first-level cache while all taps pass over them
-
 
 def tensor_of(array: Array | Tensor) -> Tensor:
     """The array as a tensor: a view where torch can take one."""

@@ -66,13 +66,14 @@ def _duration(seconds: float) -> str:
 def predictions(spec: ConvolutionSpec, constants: cost.Constants | None = None) -> dict[str, float]:
     """The predicted seconds of every method that can do it, whatever the values of the kernel."""
     return {
-        name: cost.predict_seconds(_costed_as(name, spec), spec.dtype, method.count(spec), constants)
+        name: cost.predict_seconds(costed_as(name, spec), spec.dtype, method.count(spec), constants)
         for name, method in METHODS.items()
         if method.refuse(spec) is None
     }
 
 
-def _costed_as(name: str, spec: ConvolutionSpec) -> str:
+def costed_as(name: str, spec: ConvolutionSpec) -> str:
+    """The method that it really is: one block of a signal is one transform."""
     return "fft" if name == "overlap_add" and overlap.is_one_block(spec) else name
 
 

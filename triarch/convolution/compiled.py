@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numba import from_dtype, njit, types
 
-from triarch.convolution.arrays import BLOCK
+from triarch.convolution.memory import BLOCK
 
 # Sums may be reordered and fused; infinities and NaN keep their meaning.
 _FLAGS = {"reassoc", "contract", "nsz"}

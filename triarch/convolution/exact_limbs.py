@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from triarch.convolution.arrays import Array, next_smooth
+from triarch.convolution.memory import CHUNK
 from triarch.convolution.threads import split_work
 from triarch.convolution.transforms import Transform
 
-_CHUNK = 1 << 18  # numbers that are worked on together
 _FEW_LIMBS = 12  # of either operand, up to which their pairs are multiplied one by one
 _SECONDS_PER_LIMB = 1e-9  # of one thread: only decides how many threads are worth waking
 
@@ -74,7 +74,7 @@ def multiply_limbs(transform: Transform, wanted: tuple[Any, ...], a: Tensor, b: 
 
 def _in_groups(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """The function of all limbs, of a few at a time where one is large: what lies between takes no new pages."""
-    several = max(1, _CHUNK // max(1, math.prod(x.shape[1:])))
+    several = max(1, CHUNK // max(1, math.prod(x.shape[1:])))
     first = function(x[:several])
     if several >= len(x):
         return first
@@ -94,7 +94,7 @@ def _multiply_spectra(a: Tensor, b: Tensor) -> Tensor:
     a, b = a.reshape(len(a), -1), b.reshape(len(b), -1)
     result = a.new_empty((count, a.shape[1]))
     multiply = _along_limbs if has_limb_axis(len(a), len(b)) else _pair_by_pair
-    several = max(1, _CHUNK // count)
+    several = max(1, CHUNK // count)
     for frequency in range(0, a.shape[1], several):
         part = slice(frequency, frequency + several)
         multiply(a[:, part], b[:, part], result[:, part])

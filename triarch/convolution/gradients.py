@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,12 +10,10 @@ from torch import Tensor
 
 from triarch.convolution.arrays import last_axes
 from triarch.convolution.choice import find_plan
-from triarch.convolution.spec import ConvolutionSpec, Sizes
+from triarch.convolution.spec import ConvolutionSpec, Progress, Sizes
 
 
-def run(
-    spec: ConvolutionSpec, method: str, a: Any, b: Any, progress: Callable[[int, int], object] | None = None
-) -> Any:
+def run(spec: ConvolutionSpec, method: str, a: Any, b: Any, progress: Progress | None = None) -> Any:
     """The convolution of contiguous arrays, or of tensors without gradients."""
     plan = find_plan(spec, method)
     from_tensors = isinstance(a, Tensor) and spec.device == "cpu"

@@ -18,13 +18,11 @@ from triarch.convolution.boundaries import BOUNDARIES, extend
 from triarch.convolution.choice import Explanation, explain_choice, find_plan
 from triarch.convolution.gradients import Convolution, run
 from triarch.convolution.methods import METHODS
-from triarch.convolution.spec import COMPLEX, FLOATS, MODES, ConvolutionSpec, window_of_mode
+from triarch.convolution.spec import COMPLEX, FLOATS, MODES, ConvolutionSpec, Progress, window_of_mode
 
 Axes = int | Sequence[int] | None
-Progress = Callable[[int, int], object]
 
 # Plans of plain arrays of one type, which need no arrangement: the way of small convolutions.
-_ARRAY = np.ndarray
 _SHORT_WAY: dict[Any, Callable[..., Any]] = {}
 _MOST_SHORT_WAYS = 1024
 
@@ -62,8 +60,8 @@ def convolve(
         OverflowError: Integers that the type of the result does not hold.
     """
     is_plain = (
-        type(a) is _ARRAY
-        and type(b) is _ARRAY
+        type(a) is np.ndarray
+        and type(b) is np.ndarray
         and axes is None
         and boundary == "zero"
         and not fill_value

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 Sizes = tuple[int, ...]
+Progress = Callable[[int, int], object]  # called with what is done and the whole
 
 MODES = ("full", "same", "valid")
 
@@ -56,6 +58,11 @@ class ConvolutionSpec:
     def is_complex(self) -> bool:
         """Whether the numbers are complex."""
         return self.dtype in COMPLEX
+
+    @property
+    def reals(self) -> int:
+        """How many real numbers make a number."""
+        return 2 if self.is_complex else 1
 
     @cached_property
     def full(self) -> Sizes:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from triarch.convolution.arrays import Array, next_smooth
+from triarch.convolution.arrays import next_smooth
 from triarch.convolution.spec import Sizes
 
 MOST_SMALL = 1 << 16  # points up to which one thread is faster than several
@@ -38,8 +38,13 @@ class Transform(Protocol):
         """Whether operands are complex."""
         ...
 
+    @property
+    def is_small(self) -> bool:
+        """Whether operands and spectra are arrays, not tensors, and one thread does it."""
+        ...
+
     def forward(self, x: Any) -> Any:
-        """The spectrum of (..., *places), in memory of its own: a tensor's, or of a small operand an array's."""
+        """The spectrum of (..., *places), in memory of its own."""
         ...
 
     def inverse(self, spectrum: Any) -> Any:
@@ -50,17 +55,16 @@ class Transform(Protocol):
 def transform_of(least: Sizes, is_complex: bool, is_single: bool, device: str) -> Transform:
     """The transform of at least so many places in each axis, of single operands or of batches."""
     sizes = tuple(map(next_smooth, least))
-    if device == "cpu" and math.prod(sizes) <= MOST_SMALL and is_single:
-        return SmallTransform(sizes, is_complex)
+    is_small = device == "cpu" and is_single and math.prod(sizes) <= MOST_SMALL
     if device == "cpu" and len(least) == 1 and least[0] > MOST_SMALL:
         return _four_steps(least[0], is_complex)
-    return _Plain(sizes, is_complex)
+    return WholeTransform(sizes, is_complex, is_small)
 
 
 def work_of(transform: Transform, times: int) -> float:
     """The operations of so many transforms for each thread, up to a factor."""
     points = math.prod(transform.sizes)
-    threads = 1 if isinstance(transform, SmallTransform) else torch.get_num_threads()
+    threads = 1 if transform.is_small else torch.get_num_threads()
     return (2.0 if transform.is_complex else 1.0) * times * points * max(1.0, math.log2(points)) / threads
 
 
@@ -73,48 +77,36 @@ def product(spectrum: Tensor, other: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class _Plain:
-    """torch's transform, which shares a batch and many rows among the threads."""
+class WholeTransform:
+    """All axes by one call: of torch, which shares a batch and many rows among the threads, or of NumPy.
+
+    Args:
+        is_small: By NumPy, which wakes no threads; operands and spectra are then arrays.
+    """
 
     sizes: Sizes
     is_complex: bool
+    is_small: bool
 
     @property
     def kind(self) -> str:
-        return "row_work" if len(self.sizes) == 1 else "work"
+        return f"{'small_' if self.is_small else ''}{'row_' if len(self.sizes) == 1 else ''}work"
 
-    def forward(self, x: Tensor) -> Tensor:
-        axes = tuple(range(-len(self.sizes), 0))
-        return torch.fft.fftn(x, self.sizes, axes) if self.is_complex else torch.fft.rfftn(x, self.sizes, axes)
+    def forward(self, x: Any) -> Any:
+        library: Any = np.fft if self.is_small else torch.fft
+        if len(self.sizes) == 1:
+            return (library.fft if self.is_complex else library.rfft)(x, self.sizes[0])
+        return (library.fftn if self.is_complex else library.rfftn)(x, self.sizes, self._axes)
 
-    def inverse(self, spectrum: Tensor) -> Tensor:
-        axes = tuple(range(-len(self.sizes), 0))
-        backward = torch.fft.ifftn if self.is_complex else torch.fft.irfftn
-        return backward(spectrum, self.sizes, axes)
-
-
-@dataclass(frozen=True, slots=True)
-class SmallTransform:
-    """NumPy's transform of a single small array, which wakes no threads."""
-
-    sizes: Sizes
-    is_complex: bool
+    def inverse(self, spectrum: Any) -> Any:
+        library: Any = np.fft if self.is_small else torch.fft
+        if len(self.sizes) == 1:
+            return (library.ifft if self.is_complex else library.irfft)(spectrum, self.sizes[0])
+        return (library.ifftn if self.is_complex else library.irfftn)(spectrum, self.sizes, self._axes)
 
     @property
-    def kind(self) -> str:
-        return "small_row_work" if len(self.sizes) == 1 else "small_work"
-
-    def forward(self, x: Array) -> Array:
-        if len(self.sizes) == 1:
-            return np.fft.fft(x, self.sizes[0]) if self.is_complex else np.fft.rfft(x, self.sizes[0])
-        axes = tuple(range(-len(self.sizes), 0))
-        return np.fft.fftn(x, self.sizes, axes) if self.is_complex else np.fft.rfftn(x, self.sizes, axes)
-
-    def inverse(self, spectrum: Array) -> Array:
-        if len(self.sizes) == 1:
-            return np.fft.ifft(spectrum) if self.is_complex else np.fft.irfft(spectrum, self.sizes[0])
-        axes = tuple(range(-len(self.sizes), 0))
-        return np.fft.ifftn(spectrum, axes=axes) if self.is_complex else np.fft.irfftn(spectrum, self.sizes, axes)
+    def _axes(self) -> Sizes:
+        return tuple(range(-len(self.sizes), 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +123,7 @@ class _FourSteps:
     columns: int
     is_complex: bool
     kind = "long_work"
+    is_small = False
 
     @property
     def sizes(self) -> Sizes:

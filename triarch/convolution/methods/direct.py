@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from triarch.convolution.arrays import BLOCK, last_axes
+from triarch.convolution.arrays import last_axes
+from triarch.convolution.memory import BLOCK
 from triarch.convolution.spec import COMPLEX, FLOATS, ConvolutionSpec, Sizes
 from triarch.convolution.threads import split_work, threads_for
 
@@ -45,15 +46,14 @@ def count(spec: ConvolutionSpec) -> dict[str, float]:
     if spec.device != "cpu" or spec.dtype not in _COMPILED:
         digits = math.prod(-(-bits // 30) for bits in spec.bits)  # of Python's integers
         return {"calls": 1.0, "products": products, "digit_products": products * digits}
-    parts = 4 if spec.is_complex else 1
     rows = 0.0 if _is_row(spec) else float(spec.outputs // spec.length[-1])
     threads = threads_for(_items(spec), _seconds(spec))
     return {
         "calls": 1.0,
-        "products" if threads == 1 else "shared_products": parts * products / threads,
-        "row_taps": rows * math.prod(spec.kernel_sizes) * (2 if spec.is_complex else 1),
+        "products" if threads == 1 else "shared_products": spec.reals**2 * products / threads,
+        "row_taps": rows * math.prod(spec.kernel_sizes) * spec.reals,
         "rows": rows,
-        "numbers": float(spec.outputs * (2 if spec.is_complex else 1)),
+        "numbers": float(spec.outputs * spec.reals),
     }
 
 
@@ -73,7 +73,7 @@ def _seconds(spec: ConvolutionSpec) -> float:
 
 def _items(spec: ConvolutionSpec) -> int:
     """How many blocks of the output there are."""
-    return spec.outputs // spec.length[-1] * -(-spec.length[-1] * (2 if spec.is_complex else 1) // BLOCK)
+    return spec.outputs // spec.length[-1] * -(-spec.length[-1] * spec.reals // BLOCK)
 
 
 def _is_row(spec: ConvolutionSpec) -> bool:
@@ -84,7 +84,7 @@ def _plan_row(spec: ConvolutionSpec) -> Callable[[Array, Array], Array]:
     """For one unbatched axis."""
     from triarch.convolution import compiled
 
-    step = 2 if spec.is_complex else 1
+    step = spec.reals
     length, start, items, seconds = spec.length[0], spec.start[0] * step, _items(spec), _seconds(spec)
     dtype = np.dtype(spec.dtype)
     real = np.dtype(_REAL_OF.get(spec.dtype, spec.dtype))
@@ -160,7 +160,7 @@ class _Rows:
 def _plan_rows(spec: ConvolutionSpec) -> _Rows:
     from triarch.convolution import compiled
 
-    step = 2 if spec.is_complex else 1
+    step = spec.reals
     dtype = np.dtype(spec.dtype)
     windows = list(zip(spec.signal_sizes, spec.kernel_sizes, spec.start, spec.length, strict=True))
     lows = [start - k + 1 for _, k, start, _ in windows]  # of the signal's places that the window sees

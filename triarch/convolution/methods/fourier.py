@@ -25,10 +25,9 @@ from triarch.convolution.exact_limbs import (
     split_integers,
     split_objects,
 )
+from triarch.convolution.memory import MAPPED
 from triarch.convolution.spec import COMPLEX, FLOATS, ConvolutionSpec, Sizes
-from triarch.convolution.transforms import SmallTransform, Transform, product, transform_of, work_of
-
-_MAPPED = 32 << 20  # bytes from which the C library asks the system for new pages for each array
+from triarch.convolution.transforms import Transform, product, transform_of, work_of
 
 
 def refuse(spec: ConvolutionSpec) -> str | None:
@@ -60,13 +59,13 @@ def count(spec: ConvolutionSpec) -> dict[str, float]:
         a, b, both = a * a_limbs, b * b_limbs, both * (a_limbs + b_limbs - 1)
         split = float(points * (a + b + both + pairs * math.prod(spec.batch)))
         pieces = float(pairs + a_limbs + b_limbs)
-    arrays = float(points * (a + b + 2 * both)) * (2 if spec.is_complex else 1)
+    arrays = float(points * (a + b + 2 * both)) * spec.reals
     number = 4 if spec.dtype in ("float32", "complex64") else 8  # bytes
     return {
         "calls": 1.0,
         transform.kind: work_of(transform, a + b + both),
         "numbers": arrays,
-        "mapped": arrays if points * both * number * (2 if spec.is_complex else 1) > _MAPPED else 0.0,
+        "mapped": arrays if points * both * number * spec.reals > MAPPED else 0.0,
         "split": split,
         "pieces": pieces,
         "objects": float(spec.outputs) if spec.dtype == "integer" else 0.0,
@@ -81,7 +80,7 @@ def plan(spec: ConvolutionSpec) -> Callable[..., Any]:
         return partial(_convolve_in_one_piece, plan(_as_floats(spec)))
     if spec.dtype == "int64":
         return partial(_convolve_integers, spec, _limb_width(spec))
-    if isinstance(_transform(spec), SmallTransform):
+    if _transform(spec).is_small:
         return partial(_convolve_small, _transform(spec), window(spec), np.dtype(spec.dtype))
     return partial(_convolve, spec, window(spec))
 

@@ -19,11 +19,10 @@ from torch import Tensor
 
 from triarch.convolution.arrays import last_axes, like, next_smooth, part_with_zeros, tensor_of
 from triarch.convolution.bounds import is_rounding_safe
+from triarch.convolution.memory import CHUNK
 from triarch.convolution.methods import fourier
-from triarch.convolution.spec import COMPLEX, FLOATS, ConvolutionSpec, Sizes
-
-_CHUNK = 1 << 18  # numbers in the blocks that are transformed together
-Progress = Callable[[int, int], object]
+from triarch.convolution.spec import COMPLEX, FLOATS, ConvolutionSpec, Progress, Sizes
+from triarch.convolution.transforms import WholeTransform
 
 
 def refuse(spec: ConvolutionSpec) -> str | None:
@@ -49,9 +48,9 @@ def count(spec: ConvolutionSpec) -> dict[str, float]:
     work = transforms * points * sum(_cost_of_point(size, spec.rank) for size in sizes)
     return {
         "calls": 1.0,
-        "row_work" if spec.rank == 1 else "work": work * (2.0 if spec.is_complex else 1.0) / torch.get_num_threads(),
-        "numbers": float(points * times * 2) * (2 if spec.is_complex else 1),
-        "chunks": float(-(-math.prod(blocks) * points * math.prod(spec.batch) // _CHUNK)),
+        "row_work" if spec.rank == 1 else "work": work * spec.reals / torch.get_num_threads(),
+        "numbers": float(points * times * 2) * spec.reals,
+        "chunks": float(-(-math.prod(blocks) * points * math.prod(spec.batch) // CHUNK)),
     }
 
 
@@ -116,11 +115,8 @@ class _OverlapSave:
         spec = self.spec
         signal, kernel = (tensor_of(x) for x in ((a, b) if spec.is_a_signal else (b, a)))
         dtype = torch.float64 if spec.dtype == "int64" else signal.dtype
-        axes = tuple(range(-spec.rank, 0))
-        forward, backward = (
-            (torch.fft.fftn, torch.fft.ifftn) if spec.is_complex else (torch.fft.rfftn, torch.fft.irfftn)
-        )
-        spectra = forward(kernel.to(dtype), s=self.sizes, dim=axes)
+        transform = WholeTransform(self.sizes, spec.is_complex, is_small=False)
+        spectra = transform.forward(kernel.to(dtype))
         steps = self._steps()
         result = signal.new_empty(
             spec.batch + tuple(count * step for count, step in zip(self.blocks, steps, strict=True))
@@ -129,10 +125,10 @@ class _OverlapSave:
         done, total = 0, self.blocks[0] * (spec.batch[0] if spec.batch else 1)
         for entries, first, last in self._chunks():
             blocks = self._gather(signal, entries, first, last).to(dtype)
-            spectrum = forward(blocks, s=self.sizes, dim=axes)
+            spectrum = transform.forward(blocks)
             filters = self._part(spectra, spec.kernel_batch, entries)
             filters = filters.reshape(filters.shape[: -spec.rank] + (1,) * spec.rank + filters.shape[-spec.rank :])
-            values = backward(spectrum * filters, s=self.sizes, dim=axes)
+            values = transform.inverse(spectrum * filters)
             values = values[last_axes(zip(inner, self.sizes, strict=True))]
             self._scatter(values, self._part(result, spec.batch, entries), first, last, steps)
             done += (last - first) * (entries.stop - entries.start)
@@ -147,8 +143,8 @@ class _OverlapSave:
         """Entries of the batch's first axis, and blocks of the first convolved axis: many of one or all of several."""
         spec = self.spec
         row = math.prod(self.sizes) * math.prod(self.blocks[1:]) * math.prod(spec.batch[1:])
-        height = min(self.blocks[0], max(1, _CHUNK // row))
-        many = max(1, _CHUNK // (row * self.blocks[0]))
+        height = min(self.blocks[0], max(1, CHUNK // row))
+        many = max(1, CHUNK // (row * self.blocks[0]))
         entries = spec.batch[0] if spec.batch else 1
         for entry, first in product(range(0, entries, many), range(0, self.blocks[0], height)):
             yield slice(entry, min(entry + many, entries)), first, min(first + height, self.blocks[0])

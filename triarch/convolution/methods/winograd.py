@@ -45,12 +45,11 @@ def count(spec: ConvolutionSpec) -> dict[str, float]:
         -(-length // _TILES[k]) for length, k in zip(spec.length, spec.kernel_sizes, strict=True)
     ) * math.prod(spec.batch)
     points = [_TILES[k] + k - 1 for k in spec.kernel_sizes]
-    parts = 2 if spec.is_complex else 1
     return {
         "calls": 1.0,
         "axes": float(spec.rank),
-        "transforms": parts * float(tiles * math.prod(points) * sum(points)) * 2,
-        "numbers": parts * float(tiles * math.prod(points)) * (2 + 2 * spec.rank),
+        "transforms": spec.reals * float(tiles * math.prod(points) * sum(points)) * 2,
+        "numbers": spec.reals * float(tiles * math.prod(points)) * (2 + 2 * spec.rank),
     }
 
 
