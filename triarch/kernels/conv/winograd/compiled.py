@@ -1,0 +1,334 @@
+"""Winograd's convolution, forward and backward, for a thread that carries tiles through all their stages.
+
+Letters: d a tile of the input, g a kernel, y a tile of the output; V = Bᵀ d B, U = G g Gᵀ, M = Σ_channels V ⊙ U,
+y = Aᵀ M A. Backward, with ′ for gradients: M′ = A y′ Aᵀ, U′ = Vᵀ M′, V′ = M′ Uᵀ, g′ = Gᵀ U′ G and d′ = B V′ Bᵀ, added
+over the overlapping tiles. V and M hold a chunk of tiles, point by point: (points, tiles, channels or filters).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from numba import carray, njit
+
+from triarch.kernels.conv.winograd.transforms import (
+    add_input_gradient,
+    finish_output,
+    transform_output_gradient,
+    transform_tile,
+    transpose_block,
+)
+from triarch.kernels.matmul.tile import ROWS, columns_of, multiply_tile
+from triarch.kernels.native.vectors import at, lanes_of, shifted
+
+
+@njit
+def _read_patch(source, row_step, column_step, first_row, first_column, height, width, channels, held, patch, rows, columns):
+    """Copy a patch of an image into `patch` (rows, columns, held), zeros where the image has nothing."""
+    for row in range(rows):
+        for column in range(columns):
+            target = shifted(patch, (row * columns + column) * held)
+            y, x = first_row + row, first_column + column
+            filled = 0
+            if 0 <= y < height and 0 <= x < width:
+                place = shifted(source, y * row_step + x * column_step)
+                for channel in range(channels):
+                    target[channel] = place[channel]
+                filled = channels
+            for channel in range(filled, held):
+                target[channel] = 0.0
+
+
+@njit
+def _write_patch(patch, columns, held, channels, rows_inside, columns_inside, target, row_step, column_step):
+    """Copy the part of a patch that lies inside the image."""
+    for row in range(rows_inside):
+        for column in range(columns_inside):
+            source = shifted(patch, (row * columns + column) * held)
+            place = shifted(target, row * row_step + column * column_step)
+            for channel in range(channels):
+                place[channel] = source[channel]
+
+
+@njit
+def _zero(target, count):
+    for place in range(count):
+        target[place] = 0.0
+
+
+def forward(
+    dtype: str, m_rows: int, r_rows: int, m_columns: int, r_columns: int, is_rectified: bool
+) -> Callable[..., None]:
+    """The outputs; the tiles of all images are divided among the threads."""
+    lanes, panel = lanes_of(dtype), columns_of(dtype)
+    n_rows, n_columns = m_rows + r_rows - 1, m_columns + r_columns - 1
+    points = n_rows * n_columns
+
+    def kernel(jobs: Any, thread: int, threads: int) -> None:
+        job = carray(jobs, 1)[0]
+        c_held, k_held = job.channels_held, job.filters_held
+        tiles = job.tile_rows * job.tile_columns
+        v_point, m_point = job.chunk * c_held + panel, job.chunk * k_held + panel
+        v = shifted(at(dtype, job.workspace), thread * job.workspace_step)
+        m = shifted(v, points * v_point)
+        patch = shifted(m, points * m_point)
+        check = shifted(at(dtype, job.check), thread * lanes)
+        inputs, outputs = at(dtype, job.inputs), at(dtype, job.outputs)
+        products, bias = at(dtype, job.products), at(dtype, job.bias)
+        last = job.images * tiles * (thread + 1) // threads
+        start = job.images * tiles * thread // threads
+        while start < last:
+            count = min(job.chunk, last - start)
+            for t in range(count):
+                image, rest = divmod(start + t, tiles)
+                i, j = divmod(rest, job.tile_columns)
+                y, x = i * m_rows - job.top, j * m_columns - job.left
+                source = shifted(inputs, image * job.inputs_image)
+                row_step, column_step = job.inputs_row, job.inputs_column
+                is_inside = y >= 0 and x >= 0 and y + n_rows <= job.height and x + n_columns <= job.width
+                if is_inside and job.channels == c_held:
+                    source = shifted(source, y * row_step + x * column_step)
+                else:
+                    _read_patch(
+                        source, row_step, column_step, y, x, job.height, job.width, job.channels, c_held, patch, n_rows, n_columns
+                    )  # fmt: skip
+                    source, row_step, column_step = patch, n_columns * c_held, c_held
+                for c in range(0, c_held, lanes):
+                    transform_tile(
+                        "input", m_rows, r_rows, m_columns, r_columns,
+                        shifted(source, c), row_step, column_step,
+                        shifted(v, t * c_held + c), n_columns * v_point, v_point,
+                    )  # fmt: skip
+            for point in range(points):
+                for k in range(0, k_held, panel):
+                    u = shifted(products, (point * k_held + k) * c_held)
+                    for t in range(0, count, ROWS):
+                        multiply_tile(
+                            False, shifted(v, point * v_point + t * c_held), c_held, 1, u, panel,
+                            shifted(m, point * m_point + t * k_held + k), k_held, c_held,
+                        )  # fmt: skip
+            for t in range(count):
+                image, rest = divmod(start + t, tiles)
+                i, j = divmod(rest, job.tile_columns)
+                y, x = i * m_rows, j * m_columns
+                place = shifted(outputs, image * job.outputs_image + y * job.outputs_row + x * job.outputs_column)
+                rows_inside, columns_inside = min(m_rows, job.out_height - y), min(m_columns, job.out_width - x)
+                is_whole = rows_inside == m_rows and columns_inside == m_columns and job.filters == k_held
+                target, row_step, column_step = place, job.outputs_row, job.outputs_column
+                if not is_whole:
+                    target, row_step, column_step = patch, m_columns * k_held, k_held
+                for k in range(0, k_held, lanes):
+                    finish_output(
+                        is_rectified, m_rows, r_rows, m_columns, r_columns,
+                        shifted(m, t * k_held + k), n_columns * m_point, m_point,
+                        shifted(target, k), row_step, column_step,
+                        check, shifted(bias, k), job.slope, job.cap,
+                    )  # fmt: skip
+                if not is_whole:
+                    _write_patch(
+                        patch, m_columns, k_held, job.filters, rows_inside, columns_inside, place, job.outputs_row, job.outputs_column
+                    )  # fmt: skip
+            start += count
+
+    return kernel
+
+
+def backward(
+    dtype: str,
+    m_rows: int,
+    r_rows: int,
+    m_columns: int,
+    r_columns: int,
+    is_rectified: bool,
+    wants_input: bool,
+    wants_kernel: bool,
+) -> Callable[..., None]:
+    """The gradients of inputs, and each thread's part of those of kernel (transformed) and bias, for whole images."""
+    lanes, panel = lanes_of(dtype), columns_of(dtype)
+    n_rows, n_columns = m_rows + r_rows - 1, m_columns + r_columns - 1
+    points = n_rows * n_columns
+
+    def kernel(jobs: Any, thread: int, threads: int) -> None:
+        job = carray(jobs, 1)[0]
+        c_held, k_held = job.channels_held, job.filters_held
+        k_rows = (k_held + ROWS - 1) // ROWS * ROWS
+        tiles = job.tile_rows * job.tile_columns
+        v_point, m_point = job.chunk * c_held + panel, job.chunk * k_held + panel
+        v = shifted(at(dtype, job.workspace), thread * job.workspace_step)
+        m = shifted(v, points * v_point)
+        patch = shifted(m, points * m_point)
+        output_patch = shifted(patch, n_rows * n_columns * max(c_held, k_held))
+        check = shifted(at(dtype, job.check), thread * lanes)
+        inputs, outputs = at(dtype, job.inputs), at(dtype, job.outputs)
+        output_gradient, input_gradient = at(dtype, job.output_gradient), at(dtype, job.input_gradient)
+        products = at(dtype, job.products)
+        bias_gradient = shifted(at(dtype, job.bias_gradient), thread * k_held)
+        sums = shifted(at(dtype, job.kernel_sums), thread * points * k_rows * c_held)
+        _zero(bias_gradient, k_held)
+        if wants_kernel:
+            _zero(sums, points * k_rows * c_held)
+        last = job.images * (thread + 1) // threads * tiles
+        start = job.images * thread // threads * tiles
+        while start < last:
+            count = min(job.chunk, last - start)
+            for t in range(count):
+                image, rest = divmod(start + t, tiles)
+                i, j = divmod(rest, job.tile_columns)
+                y, x = i * m_rows, j * m_columns
+                source = shifted(output_gradient, image * job.output_gradient_image)
+                row_step, column_step = job.output_gradient_row, job.output_gradient_column
+                output = shifted(outputs, image * job.outputs_image)
+                output_row, output_column = job.outputs_row, job.outputs_column
+                if y + m_rows <= job.out_height and x + m_columns <= job.out_width and job.filters == k_held:
+                    source = shifted(source, y * row_step + x * column_step)
+                    output = shifted(output, y * output_row + x * output_column)
+                else:
+                    _read_patch(
+                        source, row_step, column_step, y, x, job.out_height, job.out_width, job.filters, k_held, patch, m_rows, m_columns
+                    )  # fmt: skip
+                    source, row_step, column_step = patch, m_columns * k_held, k_held
+                    if is_rectified:
+                        _read_patch(
+                            output, output_row, output_column, y, x, job.out_height, job.out_width, job.filters, k_held, output_patch, m_rows, m_columns
+                        )  # fmt: skip
+                        output, output_row, output_column = output_patch, m_columns * k_held, k_held
+                for k in range(0, k_held, lanes):
+                    transform_output_gradient(
+                        is_rectified, m_rows, r_rows, m_columns, r_columns,
+                        shifted(source, k), row_step, column_step,
+                        shifted(m, t * k_held + k), n_columns * m_point, m_point,
+                        shifted(output, k), output_row, output_column,
+                        shifted(bias_gradient, k), job.slope, job.cap,
+                    )  # fmt: skip
+                if wants_kernel:
+                    y, x = y - job.top, x - job.left
+                    source = shifted(inputs, image * job.inputs_image)
+                    row_step, column_step = job.inputs_row, job.inputs_column
+                    is_inside = y >= 0 and x >= 0 and y + n_rows <= job.height and x + n_columns <= job.width
+                    if is_inside and job.channels == c_held:
+                        source = shifted(source, y * row_step + x * column_step)
+                    else:
+                        _read_patch(
+                            source, row_step, column_step, y, x, job.height, job.width, job.channels, c_held, patch, n_rows, n_columns
+                        )  # fmt: skip
+                        source, row_step, column_step = patch, n_columns * c_held, c_held
+                    for c in range(0, c_held, lanes):
+                        transform_tile(
+                            "input", m_rows, r_rows, m_columns, r_columns,
+                            shifted(source, c), row_step, column_step,
+                            shifted(v, t * c_held + c), n_columns * v_point, v_point,
+                        )  # fmt: skip
+            for point in range(points):
+                if wants_kernel:
+                    for c in range(0, c_held, panel):
+                        for k in range(0, k_held, ROWS):
+                            multiply_tile(
+                                True, shifted(m, point * m_point + k), 1, k_held,
+                                shifted(v, point * v_point + c), c_held,
+                                shifted(sums, (point * k_rows + k) * c_held + c), c_held, count,
+                            )  # fmt: skip
+                if wants_input:
+                    for c in range(0, c_held, panel):
+                        u = shifted(products, (point * c_held + c) * k_held)
+                        for t in range(0, count, ROWS):
+                            multiply_tile(
+                                False, shifted(m, point * m_point + t * k_held), k_held, 1, u, panel,
+                                shifted(v, point * v_point + t * c_held + c), c_held, k_held,
+                            )  # fmt: skip
+            if wants_input:
+                for t in range(count):
+                    image, rest = divmod(start + t, tiles)
+                    i, j = divmod(rest, job.tile_columns)
+                    y, x = i * m_rows - job.top, j * m_columns - job.left
+                    gradient = shifted(input_gradient, image * job.input_gradient_image)
+                    row_step, column_step = job.input_gradient_row, job.input_gradient_column
+                    if rest == 0:
+                        _zero(gradient, job.height * row_step)
+                    is_inside = y >= 0 and x >= 0 and y + n_rows <= job.height and x + n_columns <= job.width
+                    is_whole = is_inside and job.channels == c_held
+                    target = shifted(gradient, y * row_step + x * column_step)
+                    if not is_whole:
+                        _zero(patch, points * c_held)
+                        target, row_step, column_step = patch, n_columns * c_held, c_held
+                    for c in range(0, c_held, lanes):
+                        add_input_gradient(
+                            m_rows, r_rows, m_columns, r_columns,
+                            shifted(v, t * c_held + c), n_columns * v_point, v_point,
+                            shifted(target, c), row_step, column_step, check,
+                        )  # fmt: skip
+                    if not is_whole:
+                        for row in range(max(0, -y), min(n_rows, job.height - y)):
+                            for column in range(max(0, -x), min(n_columns, job.width - x)):
+                                part = shifted(patch, (row * n_columns + column) * c_held)
+                                place = shifted(
+                                    gradient, (y + row) * job.input_gradient_row + (x + column) * job.input_gradient_column
+                                )
+                                for c in range(job.channels):
+                                    place[c] += part[c]
+            start += count
+
+    return kernel
+
+
+def transform_kernel(
+    dtype: str, m_rows: int, r_rows: int, m_columns: int, r_columns: int, is_transposed: bool
+) -> Callable[..., None]:
+    """The products' factors U, in panels: (points, filters / panel, channels, panel), or Uᵀ with the two exchanged."""
+    lanes, panel = lanes_of(dtype), columns_of(dtype)
+    n_rows, n_columns = m_rows + r_rows - 1, m_columns + r_columns - 1
+    points, taps = n_rows * n_columns, r_rows * r_columns
+
+    def kernel(jobs: Any, thread: int, threads: int) -> None:
+        job = carray(jobs, 1)[0]
+        c_held, k_held = job.channels_held, job.filters_held
+        weights, products = at(dtype, job.kernel), at(dtype, job.products)
+        block = shifted(at(dtype, job.workspace), thread * job.workspace_step)  # (points, lanes of filters, of channels)
+        blocks = k_held // lanes
+        for k in range(blocks * thread // threads * lanes, blocks * (thread + 1) // threads * lanes, lanes):
+            for c in range(0, c_held, lanes):
+                for row in range(lanes):
+                    source = shifted(weights, (k + row) * taps * c_held + c)
+                    if is_transposed:
+                        target = shifted(products, ((c // panel) * k_held + k + row) * panel + c % panel)
+                        step = c_held * k_held
+                    else:
+                        target, step = shifted(block, row * lanes), lanes * lanes
+                    transform_tile(
+                        "kernel", m_rows, r_rows, m_columns, r_columns,
+                        source, r_columns * c_held, c_held, target, n_columns * step, step,
+                    )  # fmt: skip
+                if not is_transposed:
+                    for point in range(points):
+                        target = shifted(products, (point * k_held + k // panel * panel) * c_held + c * panel + k % panel)
+                        transpose_block(shifted(block, point * lanes * lanes), lanes, target, panel)
+
+    return kernel
+
+
+def finish_kernel_gradient(dtype: str, m_rows: int, r_rows: int, m_columns: int, r_columns: int) -> Callable[..., None]:
+    """The sums of all threads, transformed back; the filters are divided among the threads."""
+    lanes = lanes_of(dtype)
+    n_rows, n_columns = m_rows + r_rows - 1, m_columns + r_columns - 1
+    points, taps = n_rows * n_columns, r_rows * r_columns
+
+    def kernel(jobs: Any, thread: int, threads: int) -> None:
+        job = carray(jobs, 1)[0]
+        c_held, k_held = job.channels_held, job.filters_held
+        k_rows = (k_held + ROWS - 1) // ROWS * ROWS
+        sums, gradient = at(dtype, job.kernel_sums), at(dtype, job.kernel_gradient)
+        for k in range(k_held * thread // threads, k_held * (thread + 1) // threads):
+            for point in range(points):
+                total = shifted(sums, (point * k_rows + k) * c_held)
+                for other in range(1, threads):
+                    part = shifted(sums, ((other * points + point) * k_rows + k) * c_held)
+                    for c in range(c_held):
+                        total[c] += part[c]
+            for c in range(0, c_held, lanes):
+                transform_tile(
+                    "kernel_gradient", m_rows, r_rows, m_columns, r_columns,
+                    shifted(sums, k * c_held + c), n_columns * k_rows * c_held, k_rows * c_held,
+                    shifted(gradient, k * taps * c_held + c), r_columns * c_held, c_held,
+                )  # fmt: skip
+
+    return kernel

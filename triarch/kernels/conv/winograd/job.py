@@ -1,0 +1,35 @@
+"""What a Winograd kernel is told: addresses, sizes and steps in numbers (not bytes), one record for all passes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+_ADDRESSES = (
+    "inputs",  # (images, height, width, channels)
+    "outputs",  # (images, out_height, out_width, filters)
+    "output_gradient",
+    "input_gradient",
+    "kernel",  # (filters, *sizes, channels)
+    "kernel_gradient",
+    "products",  # of kernels: a point's panels one after the other
+    "bias",  # (filters)
+    "bias_gradient",  # (threads, filters)
+    "kernel_sums",  # (threads, points, filters, channels)
+    "workspace",  # (threads, workspace_step)
+    "check",  # (threads, lanes): NaN where a number was not finite
+)
+_SIZES = (
+    *("images", "height", "width", "channels", "out_height", "out_width", "filters"),
+    *("channels_held", "filters_held"),  # as multiples of a tile's columns
+    *("top", "left"),  # margins of zeros before the first row and column
+    *("tile_rows", "tile_columns"),  # tiles of an image
+    *("chunk", "workspace_step"),  # tiles that a thread works on at a time; numbers of its workspace
+)
+_STEPS = tuple(
+    f"{name}_{axis}"
+    for name in ("inputs", "outputs", "output_gradient", "input_gradient")
+    for axis in ("image", "row", "column")
+)
+_NUMBERS = ("slope", "cap")  # of a rectifier
+
+JOB = np.dtype([(name, np.int64) for name in (*_ADDRESSES, *_SIZES, *_STEPS)] + [(name, np.float64) for name in _NUMBERS])

@@ -1,0 +1,272 @@
+"""Winograd's linear maps of tiles, as straight-line vector code: one vector of channels of one tile at a time.
+
+A tile lies anywhere in memory: places are rows and columns apart by given strides. Its transform is a matrix on both
+axes; the code is made from the exact matrices, of which it uses that points come as ±p: their rows share even and odd
+parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from triarch.kernels.conv.winograd.matrices import matrix_of
+from triarch.kernels.native.vectors import Emitter
+
+Rows = Sequence[Sequence[float]]
+
+
+def _is_pair(first: Sequence[float], second: Sequence[float]) -> bool:
+    """Whether two rows differ in signs only."""
+    return any(first) and all(abs(a) == abs(b) for a, b in zip(first, second, strict=True))
+
+
+def _pairs(rows: Rows) -> list[tuple[int, int]]:
+    """Places of rows that differ in signs only, each in one pair."""
+    free = list(range(len(rows)))
+    found = []
+    while free:
+        first = free.pop(0)
+        second = next((other for other in free if _is_pair(rows[first], rows[other])), None)
+        if second is not None:
+            free.remove(second)
+            found.append((first, second))
+    return found
+
+
+def multiply(emitter: Emitter, matrix: Rows, vectors: Sequence[Any]) -> list[Any]:
+    """The matrix times vectors."""
+    builder, vectors = emitter.builder, list(vectors)
+    columns = [list(column) for column in zip(*matrix, strict=True)]
+    column_pairs = _pairs(columns)
+    if column_pairs and not _pairs(matrix):
+        rows = [list(row) for row in matrix]
+        for first, second in column_pairs:  # weights of the sum and of the difference
+            for row in rows:
+                a, b = row[first], row[second]
+                row[first], row[second] = (a, 0.0) if a == b else (0.0, a)
+            x, y = vectors[first], vectors[second]
+            vectors[first], vectors[second] = builder.fadd(x, y), builder.fsub(x, y)
+        return [emitter.weighted_sum(row, vectors) for row in rows]
+    results: list[Any] = [None] * len(matrix)
+    for first, second in _pairs(matrix):
+        even = [a if a == b else 0.0 for a, b in zip(matrix[first], matrix[second], strict=True)]
+        odd = [a if a != b else 0.0 for a, b in zip(matrix[first], matrix[second], strict=True)]
+        x, y = emitter.weighted_sum(even, vectors), emitter.weighted_sum(odd, vectors)
+        results[first], results[second] = builder.fadd(x, y), builder.fsub(x, y)
+    return [
+        emitter.weighted_sum(row, vectors) if result is None else result
+        for row, result in zip(matrix, results, strict=True)
+    ]
+
+
+def _emit_map(
+    emitter: Emitter,
+    matrices: tuple[Rows, Rows],
+    load: Callable[[int, int], Any],
+    store: Callable[[int, int, Any], None],
+) -> None:
+    """Load a tile, multiply by the matrices of its rows and of its columns, store what comes out."""
+    vertical, horizontal = matrices
+    tile = [[load(row, column) for column in range(len(horizontal[0]))] for row in range(len(vertical[0]))]
+    columns = [multiply(emitter, vertical, column) for column in zip(*tile, strict=True)]
+    for row, vectors in enumerate(zip(*columns, strict=True)):
+        for column, vector in enumerate(multiply(emitter, horizontal, vectors)):
+            store(row, column, vector)
+
+
+class _Tile:
+    """Where the places of a tile lie."""
+
+    def __init__(self, emitter: Emitter, pointer: Any, row: Any, column: Any) -> None:
+        self.emitter, self.pointer = emitter, pointer
+        self.row, self.column = row, column
+
+    def place(self, row: int, column: int) -> Any:
+        """The pointer to a place."""
+        builder = self.emitter.builder
+        integer = self.row.type
+        offset = builder.add(builder.mul(self.row, integer(row)), builder.mul(self.column, integer(column)))
+        return self.emitter.moved(self.pointer, offset)
+
+    def load(self, row: int, column: int) -> Any:
+        """The vector at a place."""
+        return self.emitter.load(self.place(row, column))
+
+    def load_and_fetch(self, width: int) -> Any:
+        """`load`, which fetches what the tile `width` columns further will load."""
+
+        def load(row: int, column: int) -> Any:
+            self.emitter.fetch(self.place(row, column + width))
+            return self.load(row, column)
+
+        return load
+
+    def store(self, row: int, column: int, vector: Any) -> None:
+        """Write the vector to a place."""
+        self.emitter.store(vector, self.place(row, column))
+
+
+class _Check:
+    """Adds zero times every number to a vector in memory: NaN stands there as soon as one was not finite."""
+
+    def __init__(self, emitter: Emitter, pointer: Any) -> None:
+        self.emitter, self.pointer = emitter, pointer
+        self.total = emitter.load(pointer)
+
+    def see(self, vector: Any) -> None:
+        """Look at a vector."""
+        self.total = self.emitter.multiply_add(vector, self.emitter.constant(0.0), self.total)
+
+    def close(self) -> None:
+        """Write the outcome."""
+        self.emitter.store(self.total, self.pointer)
+
+
+def _matrices(name: Any, sizes: Sequence[Any]) -> tuple[Rows, Rows]:
+    m_rows, r_rows, m_columns, r_columns = (size.literal_value for size in sizes)
+    return matrix_of(name, m_rows, r_rows), matrix_of(name, m_columns, r_columns)
+
+
+_LONG = types.int64
+
+
+@intrinsic(prefer_literal=True)
+def transform_tile(
+    typing_context, name, m_rows, r_rows, m_columns, r_columns, source, source_row, source_column, target, target_row, target_column
+):  # fmt: skip
+    """Transform a tile by the matrices that are named: `"input"`, `"kernel"` or `"kernel_gradient"`."""
+    sizes = (m_rows, r_rows, m_columns, r_columns)
+    matrices = _matrices(name.literal_value, sizes)
+    signature = types.void(name, *sizes, source, _LONG, _LONG, target, _LONG, _LONG)
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        emitter = Emitter(builder, source.dtype)
+        tile = _Tile(emitter, *arguments[5:8])
+        load = tile.load_and_fetch(m_columns.literal_value) if name.literal_value == "input" else tile.load
+        _emit_map(emitter, matrices, load, _Tile(emitter, *arguments[8:11]).store)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic(prefer_literal=True)
+def add_input_gradient(
+    typing_context, m_rows, r_rows, m_columns, r_columns, source, source_row, source_column, target, target_row, target_column, check
+):  # fmt: skip
+    """Add the transform of a tile to what the target holds."""
+    sizes = (m_rows, r_rows, m_columns, r_columns)
+    matrices = _matrices("input_gradient", sizes)
+    signature = types.void(*sizes, source, _LONG, _LONG, target, _LONG, _LONG, check)
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        emitter = Emitter(builder, source.dtype)
+        target_tile, seen = _Tile(emitter, *arguments[7:10]), _Check(emitter, arguments[10])
+
+        def add(row: int, column: int, vector: Any) -> None:
+            total = builder.fadd(target_tile.load_and_fetch(m_columns.literal_value)(row, column), vector)
+            seen.see(total)
+            target_tile.store(row, column, total)
+
+        _emit_map(emitter, matrices, _Tile(emitter, *arguments[4:7]).load, add)
+        seen.close()
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic(prefer_literal=True)
+def finish_output(
+    typing_context, is_rectified, m_rows, r_rows, m_columns, r_columns, source, source_row, source_column, target, target_row, target_column, check, bias, slope, cap
+):  # fmt: skip
+    """Transform products to a tile of the output, add the bias and rectify: `slope * y` below 0, at most `cap`."""
+    sizes = (m_rows, r_rows, m_columns, r_columns)
+    matrices = _matrices("output", sizes)
+    real = source.dtype
+    signature = types.void(
+        is_rectified, *sizes, source, _LONG, _LONG, target, _LONG, _LONG, check, bias, real, real
+    )
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        emitter = Emitter(builder, real)
+        target_tile, seen = _Tile(emitter, *arguments[8:11]), _Check(emitter, arguments[11])
+        offset = emitter.load(arguments[12])
+        zero, slope, cap = emitter.constant(0.0), *(emitter.spread(number) for number in arguments[13:15])
+
+        def store(row: int, column: int, vector: Any) -> None:
+            vector = builder.fadd(vector, offset)
+            seen.see(vector)
+            if is_rectified.literal_value:
+                below = builder.fcmp_ordered("<", vector, zero)
+                vector = builder.select(below, builder.fmul(vector, slope), vector)
+                vector = builder.select(builder.fcmp_ordered(">", vector, cap), cap, vector)
+            emitter.fetch(target_tile.place(row, column + m_columns.literal_value), True)
+            target_tile.store(row, column, vector)
+
+        _emit_map(emitter, matrices, _Tile(emitter, *arguments[5:8]).load, store)
+        seen.close()
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic(prefer_literal=True)
+def transform_output_gradient(
+    typing_context, is_rectified, m_rows, r_rows, m_columns, r_columns, source, source_row, source_column, target, target_row, target_column, outputs, outputs_row, outputs_column, bias_gradient, slope, cap
+):  # fmt: skip
+    """The gradient of a tile of the output, through its activation, to the gradient of the products.
+
+    What went through the activation is added to `bias_gradient`.
+    """
+    sizes = (m_rows, r_rows, m_columns, r_columns)
+    matrices = _matrices("output_gradient", sizes)
+    real = source.dtype
+    signature = types.void(
+        is_rectified, *sizes, source, _LONG, _LONG, target, _LONG, _LONG, outputs, _LONG, _LONG, bias_gradient, real, real
+    )  # fmt: skip
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        emitter = Emitter(builder, real)
+        source_tile, output_tile = _Tile(emitter, *arguments[5:8]), _Tile(emitter, *arguments[11:14])
+        zero, slope, cap = emitter.constant(0.0), *(emitter.spread(number) for number in arguments[15:17])
+        total, width = emitter.load(arguments[14]), m_columns.literal_value
+
+        def load(row: int, column: int) -> Any:
+            nonlocal total
+            vector = source_tile.load_and_fetch(width)(row, column)
+            if is_rectified.literal_value:
+                output = output_tile.load_and_fetch(width)(row, column)
+                below = builder.fcmp_ordered("<=", output, zero)
+                vector = builder.select(below, builder.fmul(vector, slope), vector)
+                vector = builder.select(builder.fcmp_ordered(">=", output, cap), zero, vector)
+            total = builder.fadd(total, vector)
+            return vector
+
+        _emit_map(emitter, matrices, load, _Tile(emitter, *arguments[8:11]).store)
+        emitter.store(total, arguments[14])
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic
+def transpose_block(typing_context, source, source_row, target, target_row):
+    """Write the columns of a square of numbers, as many as a vector holds, as rows."""
+    signature = types.void(source, _LONG, target, _LONG)
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        emitter = Emitter(builder, source.dtype)
+        source_first, source_row, target_first, target_row = arguments
+        rows = [
+            emitter.load(emitter.moved(source_first, builder.mul(source_row, source_row.type(row))))
+            for row in range(emitter.lanes)
+        ]
+        for row, vector in enumerate(emitter.transposed(rows)):
+            emitter.store(vector, emitter.moved(target_first, builder.mul(target_row, target_row.type(row))))
+        return context.get_dummy_value()
+
+    return signature, emit

@@ -1,0 +1,67 @@
+"""Runs a kernel on several threads at once: on torch's own, so that going from torch to a kernel and back costs nothing.
+
+torch's parallel loops run in OpenMP's team of threads, which wait awake for a while after each of them. A kernel that
+enters the same team (GNU OpenMP's `GOMP_parallel`) finds them ready within microseconds; a pool beside it would have to
+wake its threads on processors on which torch's still spin.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from triarch.convolution.threads import split_work
+from triarch.kernels.native.compiler import Source, compiled
+
+_KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+_home = os.getpid()  # a forked child has this number, but none of the team's threads
+
+CALL = np.dtype([(name, np.int64) for name in ("kernel", "job", "threads", "number_of_thread", "size_of_team")])
+
+
+class _OpenMP(NamedTuple):
+    """The library that torch has loaded, and the addresses that a call names."""
+
+    parallel: Callable[..., None]
+    member: int
+    number_of_thread: int
+    size_of_team: int
+
+
+@cache
+def _openmp() -> _OpenMP | None:
+    """None where torch runs on another library than GNU's."""
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "GOMP_parallel"):
+        return None
+    library.GOMP_parallel.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
+    library.GOMP_parallel.restype = None
+    questions = (library.omp_get_thread_num, library.omp_get_num_threads)
+    number, size = (ctypes.cast(question, ctypes.c_void_p).value or 0 for question in questions)
+    member = compiled(Source("triarch.kernels.native.member", "member", (), CALL))
+    return _OpenMP(library.GOMP_parallel, member, number, size)
+
+
+def run(kernel: int, job: np.ndarray[Any, Any], threads: int) -> None:
+    """Call `kernel(job, part, threads)` for every part in `range(threads)` at the same time, and wait for all."""
+    function, address = _KERNEL(kernel), job.ctypes.data
+    if threads == 1:
+        function(address, 0, 1)
+        return
+    openmp = _openmp() if os.getpid() == _home else None
+    if openmp is None:
+
+        def work(first: int, last: int) -> None:
+            for part in range(first, last):
+                function(address, part, threads)
+
+        split_work(work, threads, seconds=1.0)
+        return
+    call = np.zeros(1, CALL)
+    call[0] = (kernel, address, threads, openmp.number_of_thread, openmp.size_of_team)
+    openmp.parallel(openmp.member, call.ctypes.data, threads, 0)
