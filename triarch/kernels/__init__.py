@@ -1,7 +1,19 @@
 """The hot operations of training: plans, found through a cache, and their execution."""
 
-from triarch.kernels.convolution import convolve, kernel_memory_order, plan_convolution
+from triarch.kernels.conv import ConvSpec, candidates, convolve, expecting, kernel_memory_order, use
 from triarch.kernels.pooling import plan_pooling, pool
+from triarch.kernels.rectifier import Rectifier
 from triarch.kernels.windows import Window
 
-__all__ = ["Window", "convolve", "kernel_memory_order", "plan_convolution", "plan_pooling", "pool"]
+__all__ = [
+    "ConvSpec",
+    "Rectifier",
+    "Window",
+    "candidates",
+    "convolve",
+    "expecting",
+    "kernel_memory_order",
+    "plan_pooling",
+    "pool",
+    "use",
+]

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from triarch import activations, constraints, initializers, regularizers
+from triarch.kernels import Rectifier
 from triarch.layers.abstract import Elementwise
 from triarch.layers.arguments import describe, is_integer
 from triarch.registry import register
@@ -17,7 +18,12 @@ Function = Callable[[torch.Tensor], torch.Tensor]
 
 # What may overwrite the fresh output of a product or convolution, whose gradients do not need it; by the function's id,
 # as a callable of the user's need not be hashable.
-_IN_PLACE: dict[int, Function] = {id(activations.relu): torch.relu_, id(activations.tanh): torch.tanh_}
+_IN_PLACE: dict[int, Function] = {
+    id(activations.relu): Rectifier(),
+    id(activations.relu6): Rectifier(cap=6.0),
+    id(activations.leaky_relu): Rectifier(slope=0.2),
+    id(activations.tanh): torch.tanh_,
+}
 
 
 def in_two_steps(activation: Any) -> tuple[Function, Function]:

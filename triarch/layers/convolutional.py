@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 
 from triarch.config import standardize_data_format
-from triarch.kernels import Window, convolve, kernel_memory_order, plan_convolution
+from triarch.kernels import Window, convolve, kernel_memory_order
 from triarch.layers.abstract import KernelLayer
 from triarch.layers.activation import in_two_steps
 from triarch.layers.arguments import describe, named_in_errors, standardize_padding, standardize_tuple
@@ -93,10 +93,10 @@ class _Convolution(KernelLayer):
         kernel = self.kernel
         if inputs.dtype is not kernel.dtype:
             inputs = inputs.to(kernel.dtype)
-        with named_in_errors(self):
-            plan = plan_convolution(inputs.shape, self._window, self.groups)
         in_place, activation = in_two_steps(self.activation)
-        return activation(convolve(plan, inputs, kernel, self.bias, in_place))
+        with named_in_errors(self):
+            outputs = convolve(inputs, kernel, self.bias, self._window, self.groups, in_place)
+        return activation(outputs)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The shape of the outputs: spatial sizes as padding and strides leave them, and `filters` channels."""

@@ -13,16 +13,10 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from triarch.kernels.native.vectors import INTEGER, Emitter, lanes_of, vector_bytes
+from triarch.kernels.native.registers import ROWS, VECTORS
+from triarch.kernels.native.vectors import INTEGER, Emitter
 
-_VECTORS = 2  # of columns
 _UNROLLED = 4  # steps of the depth between two tests for its end
-ROWS = 12 if vector_bytes() == 64 else 6
-
-
-def columns_of(dtype: str) -> int:
-    """How many columns a tile has for numbers of this type."""
-    return _VECTORS * lanes_of(dtype)
 
 
 @intrinsic(prefer_literal=True)
@@ -49,7 +43,7 @@ def multiply_tile(
 def _emit_tile(
     builder: ir.IRBuilder, emitter: Emitter, is_added: bool, a, a_row, a_step, b, b_step, c, c_row, depth
 ) -> None:
-    places = [(row, vector) for row in range(ROWS) for vector in range(_VECTORS)]
+    places = [(row, vector) for row in range(ROWS) for vector in range(VECTORS)]
     a_offsets = [builder.mul(a_row, INTEGER(row)) for row in range(ROWS)]
     targets = [
         emitter.moved(c, builder.add(builder.mul(c_row, INTEGER(row)), INTEGER(vector * emitter.lanes)))
@@ -71,11 +65,11 @@ def _emit_tile(
         builder.position_at_end(body)
         done, a, b, *sums = carried
         for _ in range(steps):
-            columns = [emitter.load(emitter.moved(b, vector * emitter.lanes)) for vector in range(_VECTORS)]
+            columns = [emitter.load(emitter.moved(b, vector * emitter.lanes)) for vector in range(VECTORS)]
             for row, offset in enumerate(a_offsets):
                 factor = emitter.spread(builder.load(emitter.moved(a, offset)))
                 for vector, column in enumerate(columns):
-                    place = row * _VECTORS + vector
+                    place = row * VECTORS + vector
                     sums[place] = emitter.multiply_add(factor, column, sums[place])
             a, b = emitter.moved(a, a_step), emitter.moved(b, b_step)
         for phi, value in zip(carried, (builder.add(done, INTEGER(1)), a, b, *sums), strict=True):

@@ -86,24 +86,23 @@ def _environment() -> str:
 
 
 def _compile(source: Source) -> bytes:
-    from numba import cfunc, from_dtype, types
+    from numba import from_dtype, types
+    from numba.core.ccallback import CFunc
+    from numba.core.compiler_lock import global_compiler_lock
 
     start = time.perf_counter()
-    module = importlib.import_module(source.module)
-    function = getattr(module, source.function)(*source.constants)
-    job = types.CPointer(from_dtype(source.job))
-    library = cfunc(types.void(job, types.int64, types.int64), error_model="numpy", no_cpython_wrapper=True)(function)
-    code = _object_code(library)
+    function = getattr(importlib.import_module(source.module), source.function)(*source.constants)
+    arguments = (types.CPointer(from_dtype(source.job)), types.int64, types.int64)
+    options = {"error_model": "numpy", "no_cpython_wrapper": True}
+    with global_compiler_lock:
+        # What `numba.cfunc` does, but for loading the code into this process.
+        result = CFunc(function, (arguments, types.void), {}, options)._compile_uncached()
+        result.library._ensure_finalized()
+    module = result.library._final_module.clone()
+    module.get_function(result.fndesc.llvm_cfunc_wrapper_name).name = "kernel"
+    code = result.library._codegen._tm.emit_object(module)
     announce(f"compiled {source} in {time.perf_counter() - start:.1f} s; it is kept in {folder()}")
     return code
-
-
-def _object_code(function: Any) -> bytes:
-    """The object file of a compiled function, its entry renamed to `kernel`."""
-    library = function._library
-    module = library._final_module.clone()
-    module.get_function(function.native_name).name = "kernel"
-    return library._codegen._tm.emit_object(module)
 
 
 def _read(path: Path) -> bytes | None:

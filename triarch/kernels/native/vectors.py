@@ -8,26 +8,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import llvmlite.binding as llvm
+import torch
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from triarch.kernels.native.registers import lanes, vector_bytes
+
 INTEGER = ir.IntType(64)
 
-
-def vector_bytes() -> int:
-    """The width of this processor's vector registers."""
-    features = llvm.get_host_cpu_features()
-    if features.get("avx512f"):
-        return 64
-    return 32 if features.get("avx") else 16
+# For functions that only kernels call: nothing is made that would let Python or C call them.
+inlined = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")
 
 
 def lanes_of(dtype: str) -> int:
-    """How many numbers of this type a vector holds."""
-    return vector_bytes() // (getattr(types, dtype).bitwidth // 8)
+    """How many numbers of the type that is named a vector holds."""
+    return lanes(getattr(torch, dtype))
 
 
 @intrinsic(prefer_literal=True)

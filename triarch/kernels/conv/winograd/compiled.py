@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from numba import carray, njit
+from numba import carray
 
 from triarch.kernels.conv.winograd.transforms import (
     add_input_gradient,
@@ -19,11 +19,12 @@ from triarch.kernels.conv.winograd.transforms import (
     transform_tile,
     transpose_block,
 )
-from triarch.kernels.matmul.tile import ROWS, columns_of, multiply_tile
-from triarch.kernels.native.vectors import at, lanes_of, shifted
+from triarch.kernels.matmul.tile import multiply_tile
+from triarch.kernels.native.registers import ROWS, VECTORS
+from triarch.kernels.native.vectors import at, inlined, lanes_of, shifted
 
 
-@njit
+@inlined
 def _read_patch(source, row_step, column_step, first_row, first_column, height, width, channels, held, patch, rows, columns):
     """Copy a patch of an image into `patch` (rows, columns, held), zeros where the image has nothing."""
     for row in range(rows):
@@ -40,7 +41,7 @@ def _read_patch(source, row_step, column_step, first_row, first_column, height, 
                 target[channel] = 0.0
 
 
-@njit
+@inlined
 def _write_patch(patch, columns, held, channels, rows_inside, columns_inside, target, row_step, column_step):
     """Copy the part of a patch that lies inside the image."""
     for row in range(rows_inside):
@@ -51,7 +52,7 @@ def _write_patch(patch, columns, held, channels, rows_inside, columns_inside, ta
                 place[channel] = source[channel]
 
 
-@njit
+@inlined
 def _zero(target, count):
     for place in range(count):
         target[place] = 0.0
@@ -61,7 +62,8 @@ def forward(
     dtype: str, m_rows: int, r_rows: int, m_columns: int, r_columns: int, is_rectified: bool
 ) -> Callable[..., None]:
     """The outputs; the tiles of all images are divided among the threads."""
-    lanes, panel = lanes_of(dtype), columns_of(dtype)
+    lanes = lanes_of(dtype)
+    panel = VECTORS * lanes
     n_rows, n_columns = m_rows + r_rows - 1, m_columns + r_columns - 1
     points = n_rows * n_columns
 
@@ -145,7 +147,8 @@ def backward(
     wants_kernel: bool,
 ) -> Callable[..., None]:
     """The gradients of inputs, and each thread's part of those of kernel (transformed) and bias, for whole images."""
-    lanes, panel = lanes_of(dtype), columns_of(dtype)
+    lanes = lanes_of(dtype)
+    panel = VECTORS * lanes
     n_rows, n_columns = m_rows + r_rows - 1, m_columns + r_columns - 1
     points = n_rows * n_columns
 
@@ -244,7 +247,12 @@ def backward(
                     gradient = shifted(input_gradient, image * job.input_gradient_image)
                     row_step, column_step = job.input_gradient_row, job.input_gradient_column
                     if rest == 0:
-                        _zero(gradient, job.height * row_step)
+                        for row in range(job.height):
+                            if column_step == job.channels:
+                                _zero(shifted(gradient, row * row_step), job.width * column_step)
+                            else:  # a group's part of the channels
+                                for column in range(job.width):
+                                    _zero(shifted(gradient, row * row_step + column * column_step), job.channels)
                     is_inside = y >= 0 and x >= 0 and y + n_rows <= job.height and x + n_columns <= job.width
                     is_whole = is_inside and job.channels == c_held
                     target = shifted(gradient, y * row_step + x * column_step)
@@ -275,7 +283,8 @@ def transform_kernel(
     dtype: str, m_rows: int, r_rows: int, m_columns: int, r_columns: int, is_transposed: bool
 ) -> Callable[..., None]:
     """The products' factors U, in panels: (points, filters / panel, channels, panel), or Uᵀ with the two exchanged."""
-    lanes, panel = lanes_of(dtype), columns_of(dtype)
+    lanes = lanes_of(dtype)
+    panel = VECTORS * lanes
     n_rows, n_columns = m_rows + r_rows - 1, m_columns + r_columns - 1
     points, taps = n_rows * n_columns, r_rows * r_columns
 

@@ -80,18 +80,18 @@ def _emit_map(
 
 
 class _Tile:
-    """Where the places of a tile lie."""
+    """Where the places of a tile lie: pointers are written once, as each costs time to compile."""
 
     def __init__(self, emitter: Emitter, pointer: Any, row: Any, column: Any) -> None:
-        self.emitter, self.pointer = emitter, pointer
-        self.row, self.column = row, column
+        self.emitter, self.steps = emitter, (row, column)
+        self.places = {(0, 0): pointer}
 
     def place(self, row: int, column: int) -> Any:
-        """The pointer to a place."""
-        builder = self.emitter.builder
-        integer = self.row.type
-        offset = builder.add(builder.mul(self.row, integer(row)), builder.mul(self.column, integer(column)))
-        return self.emitter.moved(self.pointer, offset)
+        """The pointer to a place: one step from the place to the left or above."""
+        if (row, column) not in self.places:
+            before, step = ((row, column - 1), 1) if column else ((row - 1, 0), 0)
+            self.places[row, column] = self.emitter.moved(self.place(*before), self.steps[step])
+        return self.places[row, column]
 
     def load(self, row: int, column: int) -> Any:
         """The vector at a place."""

@@ -1,0 +1,35 @@
+"""The methods of a layer's convolution, in three functions each, as those of `triarch.convolution` are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import Tensor
+
+from triarch.kernels.conv.methods import direct
+from triarch.kernels.conv.spec import ConvSpec
+from triarch.kernels.conv.winograd import method as winograd
+
+Convolve = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # inputs, kernel, bias -> outputs
+
+
+class Method(NamedTuple):
+    """A way to convolve.
+
+    Args:
+        refuse: Why it cannot do a convolution; None where it can.
+        count: What its time depends on.
+        plan: What computes it.
+    """
+
+    refuse: Callable[[ConvSpec], str | None]
+    count: Callable[[ConvSpec], dict[str, float]]
+    plan: Callable[[ConvSpec], Convolve]
+
+
+METHODS = {
+    "direct": Method(direct.refuse, direct.count, direct.plan),
+    "winograd_2": Method(*winograd.with_tiles_of(2)),
+    "winograd_4": Method(*winograd.with_tiles_of(4)),
+}

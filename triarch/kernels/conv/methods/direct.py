@@ -1,0 +1,76 @@
+"""The vendor's convolution: oneDNN's or cuDNN's, through torch, on memory with channels last. It can do everything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from triarch.kernels.conv.spec import ConvSpec
+from triarch.kernels.layouts import LAYOUTS, with_unit_axis
+
+_OPERATIONS = {2: torch.conv2d, 3: torch.conv3d}
+
+
+def refuse(spec: ConvSpec) -> str | None:
+    """Why this method cannot do it; None where it can."""
+    return None
+
+
+def count(spec: ConvSpec) -> dict[str, float]:
+    """What the time depends on."""
+    outputs = spec.batch * math.prod(spec.output_sizes) * spec.filters
+    inputs = spec.batch * math.prod(spec.sizes) * spec.channels
+    passes = 3 if spec.learns else 1
+    taps = math.prod(spec.window.sizes)
+    products = passes * outputs * taps * (spec.channels // spec.groups)
+    is_depthwise = spec.groups == spec.channels and spec.groups > 1
+    return {
+        "calls": 1.0,
+        "depthwise_products" if is_depthwise else "products": products / spec.threads,
+        "numbers": passes * (inputs + outputs) / spec.threads,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class DirectPlan:
+    """All that is decided about a convolution before its numbers are known."""
+
+    arrange: Callable[[Tensor], Tensor]  # inputs -> torch's axis order, with margins that torch cannot add itself
+    weight: Callable[[Tensor], Tensor]  # kernel -> torch's axis order
+    operation: Callable[[Tensor, Tensor, Tensor | None], Tensor]
+    finish: Callable[[Tensor], Tensor]
+    restore: Callable[[Tensor], Tensor]  # outputs -> the inputs' axis order
+
+    def __call__(self, inputs: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
+        """Convolve, add the bias and finish."""
+        outputs = self.operation(self.arrange(inputs), self.weight(kernel), bias)
+        return self.restore(self.finish(outputs))
+
+
+def plan(spec: ConvSpec) -> DirectPlan:
+    """What computes it."""
+    window, margins = spec.window, spec.margins
+    layout = LAYOUTS[spec.rank, window.data_format]
+    arrange, padding = layout.to_torch, tuple(before for before, _ in margins)
+    if any(before != after for before, after in margins):
+        innermost_first = tuple(count for pair in reversed(margins) for count in pair)
+        arrange, padding = partial(_arrange_with_margins, layout.to_torch, innermost_first), (0,) * spec.rank
+    operation: Any = partial(
+        _OPERATIONS[max(spec.rank, 2)],
+        stride=with_unit_axis(window.strides, 1),
+        padding=with_unit_axis(padding, 0),
+        dilation=with_unit_axis(window.dilation, 1),
+        groups=spec.groups,
+    )
+    return DirectPlan(arrange, layout.weight, operation, spec.finish, layout.from_torch)
+
+
+def _arrange_with_margins(to_torch: Callable[[Tensor], Tensor], margins: tuple[int, ...], inputs: Tensor) -> Tensor:
+    return F.pad(to_torch(inputs), margins)

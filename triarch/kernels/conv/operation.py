@@ -1,0 +1,58 @@
+"""A layer's convolution: from operands to their plan, and its execution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from triarch.kernels.conv.choice import expected_calls, find_plan, method_in_use
+from triarch.kernels.conv.spec import ConvSpec
+from triarch.kernels.windows import Window
+
+
+def convolve(
+    inputs: Tensor,
+    kernel: Tensor,
+    bias: Tensor | None,
+    window: Window,
+    groups: int,
+    finish: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Convolve with a kernel of shape `(*sizes, channels // groups, filters)`, add the bias and finish.
+
+    Args:
+        finish: Works element by element and may overwrite what it is given: it gets the result before anybody else.
+
+    Raises:
+        ValueError: The inputs do not fit, or the method that `use` asks for cannot do it.
+    """
+    spec = ConvSpec(
+        tuple(inputs.shape),
+        window,
+        groups,
+        kernel.shape[-1],
+        finish,
+        inputs.dtype,
+        inputs.device.type,
+        torch.get_num_threads(),
+        torch.is_grad_enabled(),
+        expected_calls(),
+    )
+    return find_plan(spec, "direct" if _is_traced(inputs) else method_in_use())(inputs, kernel, bias)
+
+
+def _is_traced(inputs: Tensor) -> bool:
+    """Whether there are no numbers to compute with: a compiler or transformation looks on."""
+    return (
+        torch.compiler.is_compiling()
+        or inputs.device.type == "meta"
+        or torch._C._functorch.peek_interpreter_stack() is not None
+    )
+
+
+def kernel_memory_order(rank: int, data_format: str) -> tuple[int, ...]:
+    """The axes of a kernel `(*sizes, channels // groups, filters)` from slowest to fastest, as torch reads it."""
+    sizes, channels, filters = tuple(range(rank)), rank, rank + 1
+    return (filters, *sizes, channels) if data_format == "channels_last" else (filters, channels, *sizes)

@@ -1,0 +1,1 @@
+"""Winograd's convolution for layers: by fewer products than the sum has."""

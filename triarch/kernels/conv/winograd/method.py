@@ -1,0 +1,63 @@
+"""Winograd's convolution among the methods: when it can be used, what its time depends on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from triarch.kernels.conv.spec import ConvSpec
+from triarch.kernels.conv.winograd.plan import WinogradKernel, rounded_up, with_unit_row
+from triarch.kernels.native import registers
+
+LARGEST_TILE = 8  # places of the input, beyond which rounding grows fast
+_FLOATS = (torch.float32, torch.float64)
+
+
+def with_tiles_of(m: int) -> tuple[Callable[..., Any], ...]:
+    """The three functions of the method whose tiles have `m` outputs along each axis of several taps."""
+
+    def tile_of(spec: ConvSpec) -> tuple[int, int]:
+        rows, columns = with_unit_row(spec.window.sizes)
+        return m if rows > 1 else 1, m if columns > 1 else 1
+
+    def refuse(spec: ConvSpec) -> str | None:
+        window = spec.window
+        if spec.rank > 2:
+            return "tiles of volumes are not computed"
+        if spec.device != "cpu":
+            return f"there are no kernels for {spec.device}"
+        if spec.dtype not in _FLOATS:
+            return f"there are no kernels for numbers of type {str(spec.dtype).removeprefix('torch.')}"
+        if window.data_format != "channels_last":
+            return "channels do not come last"
+        if max(window.strides) > 1 or max(window.dilation) > 1:
+            return f"the window moves by {window.strides} and is dilated by {window.dilation}: tiles need 1"
+        if max(window.sizes) == 1:
+            return "a window of one place leaves nothing to save"
+        if max(window.sizes) + m - 1 > LARGEST_TILE:
+            return f"tiles would have more than {LARGEST_TILE} places; here the window is {window.sizes}"
+        return None
+
+    def count(spec: ConvSpec) -> dict[str, float]:
+        tile = tile_of(spec)
+        taps, sizes = with_unit_row(spec.window.sizes), with_unit_row(spec.output_sizes)
+        points = math.prod(places + r - 1 for places, r in zip(tile, taps, strict=True))
+        tiles = spec.batch * math.prod(-(-size // places) for size, places in zip(sizes, tile, strict=True))
+        panel = registers.columns(spec.dtype)
+        channels = rounded_up(spec.channels // spec.groups, panel)
+        filters = rounded_up(spec.filters // spec.groups, panel)
+        passes, groups = (3 if spec.learns else 1), spec.groups
+        return {
+            "calls": float(passes * groups),
+            "products": passes * groups * points * tiles * channels * filters / spec.threads,
+            "transformed": passes * groups * points * tiles * (channels + filters) / spec.threads,
+            "kernel": passes * groups * points * channels * filters,
+        }
+
+    def plan(spec: ConvSpec) -> WinogradKernel:
+        return WinogradKernel(spec, tile_of(spec))
+
+    return refuse, count, plan

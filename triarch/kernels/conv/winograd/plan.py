@@ -1,0 +1,212 @@
+"""Winograd's minimal filtering for layers: tiles of the output by fewer products than the sum has.
+
+F(m, r) computes m outputs of r taps by m + r - 1 products for each axis. The transforms around the products are shared
+by all channels and filters. Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016).
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from triarch.kernels.conv.binding import Gradients, Kernel
+from triarch.kernels.conv.methods import direct
+from triarch.kernels.conv.spec import ConvSpec
+from triarch.kernels.conv.winograd.job import JOB
+from triarch.kernels.native import registers
+from triarch.kernels.native.compiler import Source, compiled
+from triarch.kernels.native.team import run
+from triarch.kernels.native.workspaces import workspace
+
+_MODULE = "triarch.kernels.conv.winograd.compiled"
+_AXES = ("image", "row", "column")
+
+
+def rounded_up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
+
+
+class WinogradKernel(Kernel):
+    """The convolution by tiles of `m` places in each axis.
+
+    Args:
+        m: Of rows and of columns; 1 for an axis of a single tap.
+    """
+
+    def __init__(self, spec: ConvSpec, m: tuple[int, int]) -> None:
+        super().__init__(direct.plan(spec), keeps_outputs=spec.rectifier is not None)
+        self.spec, self.dtype, self.groups = spec, spec.dtype, spec.groups
+        self.m = m
+        self.r: tuple[int, ...] = with_unit_row(spec.window.sizes)
+        type_name = str(spec.dtype).removeprefix("torch.")
+        self._sizes = (type_name, m[0], self.r[0], m[1], self.r[1])
+        self.lanes, self.panel = registers.lanes(spec.dtype), registers.columns(spec.dtype)
+        self.points = math.prod(tile + taps - 1 for tile, taps in zip(m, self.r, strict=True))
+        self.channels, self.filters = spec.channels // spec.groups, spec.filters // spec.groups
+        self.channels_held = rounded_up(self.channels, self.panel)
+        self.filters_held = rounded_up(self.filters, self.panel)
+        self.kernel_rows = rounded_up(self.filters_held, registers.ROWS)
+        self.job = self._job()
+
+    def _job(self) -> np.ndarray[Any, Any]:
+        """All of the job but addresses and steps."""
+        spec, job = self.spec, np.zeros(1, JOB)
+        height, width = with_unit_row(spec.sizes)
+        out_height, out_width = with_unit_row(spec.output_sizes)
+        top, left = with_unit_row(tuple(before for before, _ in spec.margins), 0)
+        tile_rows, tile_columns = -(-out_height // self.m[0]), -(-out_width // self.m[1])
+        tiles = spec.batch * tile_rows * tile_columns
+        chunk = min(_chunk(self.channels_held, self.filters_held), rounded_up(tiles, registers.ROWS))
+        largest = max(self.channels_held, self.filters_held)
+        held = (chunk + 1) * (self.channels_held + self.filters_held) + 4 * self.panel
+        rectifier = spec.rectifier or (1.0, math.inf)
+        values = {
+            "images": spec.batch,
+            "height": height,
+            "width": width,
+            "channels": self.channels,
+            "out_height": out_height,
+            "out_width": out_width,
+            "filters": self.filters,
+            "channels_held": self.channels_held,
+            "filters_held": self.filters_held,
+            "top": top,
+            "left": left,
+            "tile_rows": tile_rows,
+            "tile_columns": tile_columns,
+            "chunk": chunk,
+            "workspace_step": self.points * (held + max(2 * largest, self.lanes**2)),
+            "slope": rectifier[0],
+            "cap": rectifier[1],
+        }
+        for name, value in values.items():
+            job[name] = value
+        return job
+
+    def _compiled(self, function: str, *constants: Any) -> int:
+        return compiled(Source(_MODULE, function, (*self._sizes, *constants), JOB))
+
+    @cached_property
+    def _forward(self) -> tuple[int, int]:
+        is_rectified = self.spec.rectifier is not None
+        return self._compiled("transform_kernel", False), self._compiled("forward", is_rectified)
+
+    def _backward(self, wants_input: bool, wants_kernel: bool) -> tuple[int, int, int]:
+        is_rectified = self.spec.rectifier is not None
+        return (
+            self._compiled("transform_kernel", True) if wants_input else 0,
+            self._compiled("backward", is_rectified, wants_input, wants_kernel),
+            self._compiled("finish_kernel_gradient") if wants_kernel else 0,
+        )
+
+    def _weights(self, kernel: Tensor, group: int) -> Tensor:
+        """The kernel of a group as (filters, *sizes, channels), padded to whole panels."""
+        weights = kernel.movedim(-1, 0)[group * self.filters : (group + 1) * self.filters]
+        held = (0, self.channels_held - self.channels), (0, self.filters_held - self.filters)
+        if held != ((0, 0), (0, 0)):
+            weights = F.pad(weights, (*held[0], *(0, 0) * self.spec.rank, *held[1]))
+        return weights.contiguous()
+
+    def _place(self, job: np.ndarray[Any, Any], name: str, tensor: Tensor, channel: int) -> None:
+        """Where a batch lies, from one of its channels on; series are images of one row."""
+        images = tensor if tensor.ndim == 4 else tensor.unsqueeze(1)
+        job[name] = tensor.data_ptr() + channel * tensor.element_size()
+        for axis, step in zip(_AXES, images.stride(), strict=False):
+            job[f"{name}_{axis}"] = step
+
+    def _job_with(self, check: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        job = self.job.copy()
+        job["check"] = check.ctypes.data
+        return job
+
+    def _check(self) -> np.ndarray[Any, Any]:
+        return np.zeros(self.spec.threads * self.lanes, dtype=str(self.dtype).removeprefix("torch."))
+
+    def forward(self, inputs: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor | None:
+        spec, threads = self.spec, self.spec.threads
+        inputs = _with_channels_together(inputs)
+        outputs = inputs.new_empty(spec.batch, *spec.output_sizes, spec.filters)
+        check = self._check()
+        job = self._job_with(check)
+        transform, convolve = self._forward
+        products = self.points * self.channels_held * self.filters_held
+        with workspace(products + self.filters_held + threads * int(job["workspace_step"][0]), self.dtype) as memory:
+            offsets = memory[products : products + self.filters_held].zero_()
+            job["products"], job["bias"] = memory.data_ptr(), offsets.data_ptr()
+            job["workspace"] = memory[products + self.filters_held :].data_ptr()
+            for group in range(self.groups):
+                weights = self._weights(kernel, group)
+                if bias is not None:
+                    offsets[: self.filters].copy_(bias[group * self.filters : (group + 1) * self.filters])
+                self._place(job, "inputs", inputs, group * self.channels)
+                self._place(job, "outputs", outputs, group * self.filters)
+                job["kernel"] = weights.data_ptr()
+                run(transform, job, threads)
+                run(convolve, job, threads)
+        return None if np.isnan(check).any() else outputs
+
+    def backward(
+        self, output_gradient: Tensor, inputs: Tensor, kernel: Tensor, outputs: Tensor | None, wanted: tuple[bool, ...]
+    ) -> Gradients | None:
+        wants_input, wants_kernel, wants_bias = wanted
+        spec, threads = self.spec, self.spec.threads
+        inputs, output_gradient = _with_channels_together(inputs), _with_channels_together(output_gradient)
+        input_gradient = torch.empty_like(inputs, memory_format=torch.contiguous_format) if wants_input else None
+        kernel_gradient = torch.empty_like(kernel) if wants_kernel else None
+        bias_gradient = kernel.new_empty(spec.filters) if wants_bias else None
+        check = self._check()
+        job = self._job_with(check)
+        transform, propagate, finish = self._backward(wants_input, wants_kernel)
+        products = self.points * self.channels_held * self.filters_held
+        sums = threads * self.points * self.kernel_rows * self.channels_held if wants_kernel else 0
+        parts = threads * self.filters_held
+        kernel_size = self.filters_held * math.prod(self.r) * self.channels_held
+        step = int(job["workspace_step"][0])
+        with workspace(products + sums + parts + kernel_size + threads * step, self.dtype) as memory:
+            job["products"] = memory.data_ptr()
+            job["kernel_sums"] = memory[products:].data_ptr()
+            bias_parts = memory[products + sums : products + sums + parts]
+            job["bias_gradient"] = bias_parts.data_ptr()
+            whole_kernel = memory[products + sums + parts :][:kernel_size]
+            job["kernel_gradient"] = whole_kernel.data_ptr()
+            job["workspace"] = memory[products + sums + parts + kernel_size :].data_ptr()
+            for group in range(self.groups):
+                own = slice(group * self.filters, (group + 1) * self.filters)
+                self._place(job, "inputs", inputs, group * self.channels)
+                self._place(job, "output_gradient", output_gradient, group * self.filters)
+                if outputs is not None:
+                    self._place(job, "outputs", outputs, group * self.filters)
+                if input_gradient is not None:
+                    self._place(job, "input_gradient", input_gradient, group * self.channels)
+                    weights = self._weights(kernel, group)
+                    job["kernel"] = weights.data_ptr()
+                    run(transform, job, threads)
+                run(propagate, job, threads)
+                if kernel_gradient is not None:
+                    run(finish, job, threads)
+                    found = whole_kernel.view(self.filters_held, *spec.window.sizes, self.channels_held)
+                    kernel_gradient.movedim(-1, 0)[own].copy_(found[: self.filters, ..., : self.channels])
+                if bias_gradient is not None:
+                    torch.sum(bias_parts.view(threads, -1)[:, : self.filters], 0, out=bias_gradient[own])
+        is_finite = not np.isnan(check).any() and (kernel_gradient is None or bool(kernel_gradient.isfinite().all()))
+        return (input_gradient, kernel_gradient, bias_gradient) if is_finite else None
+
+
+def with_unit_row(values: tuple[int, ...], unit: int = 1) -> tuple[int, int]:
+    """Values for rows and columns: a series is an image of one row."""
+    return values if len(values) == 2 else (unit, *values)  # type: ignore[return-value]
+
+
+def _with_channels_together(tensor: Tensor) -> Tensor:
+    return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
+
+
+def _chunk(channels: int, filters: int) -> int:
+    """How many tiles a thread works on at a time: enough to use each factor U often, few enough for the caches."""
+    return rounded_up(36 if channels * filters <= 128 * 128 else 96, registers.ROWS)
