@@ -8,6 +8,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from triarch.kernels.conv.methods import direct
+from triarch.kernels.conv.patches import method as patches
 from triarch.kernels.conv.spec import ConvSpec
 from triarch.kernels.conv.winograd import method as winograd
 
@@ -30,6 +31,7 @@ class Method(NamedTuple):
 
 METHODS = {
     "direct": Method(direct.refuse, direct.count, direct.plan),
+    "patches": Method(patches.refuse, patches.count, patches.plan),
     "winograd_2": Method(*winograd.with_tiles_of(2)),
     "winograd_4": Method(*winograd.with_tiles_of(4)),
 }

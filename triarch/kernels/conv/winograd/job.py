@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+AXES = ("row", "column")
+BATCHES = ("inputs", "outputs", "output_gradient", "input_gradient")
+
 _ADDRESSES = (
-    "inputs",  # (images, height, width, channels)
-    "outputs",  # (images, out_height, out_width, filters)
-    "output_gradient",
-    "input_gradient",
+    *BATCHES,  # (images, rows, columns, channels or filters)
     "kernel",  # (filters, *sizes, channels)
     "kernel_gradient",
     "products",  # of kernels: a point's panels one after the other
@@ -25,11 +25,7 @@ _SIZES = (
     *("tile_rows", "tile_columns"),  # tiles of an image
     *("chunk", "workspace_step"),  # tiles that a thread works on at a time; numbers of its workspace
 )
-_STEPS = tuple(
-    f"{name}_{axis}"
-    for name in ("inputs", "outputs", "output_gradient", "input_gradient")
-    for axis in ("image", "row", "column")
-)
+_STEPS = tuple(f"{name}_{axis}" for name in BATCHES for axis in ("image", *AXES))
 _NUMBERS = ("slope", "cap")  # of a rectifier
 
 JOB = np.dtype([(name, np.int64) for name in (*_ADDRESSES, *_SIZES, *_STEPS)] + [(name, np.float64) for name in _NUMBERS])

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
+from triarch.kernels.conv.batches import name_of, rounded_up, with_unit_axes
 from triarch.kernels.conv.spec import ConvSpec
-from triarch.kernels.conv.winograd.plan import WinogradKernel, rounded_up, with_unit_row
+from triarch.kernels.conv.winograd.plan import WinogradKernel
 from triarch.kernels.native import registers
 
 LARGEST_TILE = 8  # places of the input, beyond which rounding grows fast
@@ -20,7 +21,7 @@ def with_tiles_of(m: int) -> tuple[Callable[..., Any], ...]:
     """The three functions of the method whose tiles have `m` outputs along each axis of several taps."""
 
     def tile_of(spec: ConvSpec) -> tuple[int, int]:
-        rows, columns = with_unit_row(spec.window.sizes)
+        rows, columns = with_unit_axes(spec.window.sizes, 2)
         return m if rows > 1 else 1, m if columns > 1 else 1
 
     def refuse(spec: ConvSpec) -> str | None:
@@ -30,7 +31,7 @@ def with_tiles_of(m: int) -> tuple[Callable[..., Any], ...]:
         if spec.device != "cpu":
             return f"there are no kernels for {spec.device}"
         if spec.dtype not in _FLOATS:
-            return f"there are no kernels for numbers of type {str(spec.dtype).removeprefix('torch.')}"
+            return f"there are no kernels for numbers of type {name_of(spec.dtype)}"
         if window.data_format != "channels_last":
             return "channels do not come last"
         if max(window.strides) > 1 or max(window.dilation) > 1:
@@ -43,7 +44,7 @@ def with_tiles_of(m: int) -> tuple[Callable[..., Any], ...]:
 
     def count(spec: ConvSpec) -> dict[str, float]:
         tile = tile_of(spec)
-        taps, sizes = with_unit_row(spec.window.sizes), with_unit_row(spec.output_sizes)
+        taps, sizes = with_unit_axes(spec.window.sizes, 2), with_unit_axes(spec.output_sizes, 2)
         points = math.prod(places + r - 1 for places, r in zip(tile, taps, strict=True))
         tiles = spec.batch * math.prod(-(-size // places) for size, places in zip(sizes, tile, strict=True))
         panel = registers.columns(spec.dtype)

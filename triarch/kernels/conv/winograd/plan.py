@@ -15,21 +15,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from triarch.kernels.conv.batches import Job, name_of, place, rounded_up, with_channels_together, with_unit_axes
 from triarch.kernels.conv.binding import Gradients, Kernel
 from triarch.kernels.conv.methods import direct
 from triarch.kernels.conv.spec import ConvSpec
-from triarch.kernels.conv.winograd.job import JOB
+from triarch.kernels.conv.winograd.job import AXES, JOB
 from triarch.kernels.native import registers
 from triarch.kernels.native.compiler import Source, compiled
 from triarch.kernels.native.team import run
 from triarch.kernels.native.workspaces import workspace
 
 _MODULE = "triarch.kernels.conv.winograd.compiled"
-_AXES = ("image", "row", "column")
-
-
-def rounded_up(number: int, multiple: int) -> int:
-    return -(-number // multiple) * multiple
 
 
 class WinogradKernel(Kernel):
@@ -43,9 +39,8 @@ class WinogradKernel(Kernel):
         super().__init__(direct.plan(spec), keeps_outputs=spec.rectifier is not None)
         self.spec, self.dtype, self.groups = spec, spec.dtype, spec.groups
         self.m = m
-        self.r: tuple[int, ...] = with_unit_row(spec.window.sizes)
-        type_name = str(spec.dtype).removeprefix("torch.")
-        self._sizes = (type_name, m[0], self.r[0], m[1], self.r[1])
+        self.r: tuple[int, ...] = with_unit_axes(spec.window.sizes, 2)
+        self._sizes = (name_of(spec.dtype), m[0], self.r[0], m[1], self.r[1])
         self.lanes, self.panel = registers.lanes(spec.dtype), registers.columns(spec.dtype)
         self.points = math.prod(tile + taps - 1 for tile, taps in zip(m, self.r, strict=True))
         self.channels, self.filters = spec.channels // spec.groups, spec.filters // spec.groups
@@ -54,12 +49,12 @@ class WinogradKernel(Kernel):
         self.kernel_rows = rounded_up(self.filters_held, registers.ROWS)
         self.job = self._job()
 
-    def _job(self) -> np.ndarray[Any, Any]:
+    def _job(self) -> Job:
         """All of the job but addresses and steps."""
         spec, job = self.spec, np.zeros(1, JOB)
-        height, width = with_unit_row(spec.sizes)
-        out_height, out_width = with_unit_row(spec.output_sizes)
-        top, left = with_unit_row(tuple(before for before, _ in spec.margins), 0)
+        height, width = with_unit_axes(spec.sizes, 2)
+        out_height, out_width = with_unit_axes(spec.output_sizes, 2)
+        top, left = with_unit_axes([before for before, _ in spec.margins], 2, 0)
         tile_rows, tile_columns = -(-out_height // self.m[0]), -(-out_width // self.m[1])
         tiles = spec.batch * tile_rows * tile_columns
         chunk = min(_chunk(self.channels_held, self.filters_held), rounded_up(tiles, registers.ROWS))
@@ -113,24 +108,17 @@ class WinogradKernel(Kernel):
             weights = F.pad(weights, (*held[0], *(0, 0) * self.spec.rank, *held[1]))
         return weights.contiguous()
 
-    def _place(self, job: np.ndarray[Any, Any], name: str, tensor: Tensor, channel: int) -> None:
-        """Where a batch lies, from one of its channels on; series are images of one row."""
-        images = tensor if tensor.ndim == 4 else tensor.unsqueeze(1)
-        job[name] = tensor.data_ptr() + channel * tensor.element_size()
-        for axis, step in zip(_AXES, images.stride(), strict=False):
-            job[f"{name}_{axis}"] = step
-
-    def _job_with(self, check: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def _job_with(self, check: Job) -> Job:
         job = self.job.copy()
         job["check"] = check.ctypes.data
         return job
 
-    def _check(self) -> np.ndarray[Any, Any]:
-        return np.zeros(self.spec.threads * self.lanes, dtype=str(self.dtype).removeprefix("torch."))
+    def _check(self) -> Job:
+        return np.zeros(self.spec.threads * self.lanes, name_of(self.dtype))
 
     def forward(self, inputs: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor | None:
         spec, threads = self.spec, self.spec.threads
-        inputs = _with_channels_together(inputs)
+        inputs = with_channels_together(inputs)
         outputs = inputs.new_empty(spec.batch, *spec.output_sizes, spec.filters)
         check = self._check()
         job = self._job_with(check)
@@ -144,8 +132,8 @@ class WinogradKernel(Kernel):
                 weights = self._weights(kernel, group)
                 if bias is not None:
                     offsets[: self.filters].copy_(bias[group * self.filters : (group + 1) * self.filters])
-                self._place(job, "inputs", inputs, group * self.channels)
-                self._place(job, "outputs", outputs, group * self.filters)
+                place(job, "inputs", inputs, group * self.channels, AXES)
+                place(job, "outputs", outputs, group * self.filters, AXES)
                 job["kernel"] = weights.data_ptr()
                 run(transform, job, threads)
                 run(convolve, job, threads)
@@ -156,7 +144,7 @@ class WinogradKernel(Kernel):
     ) -> Gradients | None:
         wants_input, wants_kernel, wants_bias = wanted
         spec, threads = self.spec, self.spec.threads
-        inputs, output_gradient = _with_channels_together(inputs), _with_channels_together(output_gradient)
+        inputs, output_gradient = with_channels_together(inputs), with_channels_together(output_gradient)
         input_gradient = torch.empty_like(inputs, memory_format=torch.contiguous_format) if wants_input else None
         kernel_gradient = torch.empty_like(kernel) if wants_kernel else None
         bias_gradient = kernel.new_empty(spec.filters) if wants_bias else None
@@ -178,12 +166,12 @@ class WinogradKernel(Kernel):
             job["workspace"] = memory[products + sums + parts + kernel_size :].data_ptr()
             for group in range(self.groups):
                 own = slice(group * self.filters, (group + 1) * self.filters)
-                self._place(job, "inputs", inputs, group * self.channels)
-                self._place(job, "output_gradient", output_gradient, group * self.filters)
+                place(job, "inputs", inputs, group * self.channels, AXES)
+                place(job, "output_gradient", output_gradient, group * self.filters, AXES)
                 if outputs is not None:
-                    self._place(job, "outputs", outputs, group * self.filters)
+                    place(job, "outputs", outputs, group * self.filters, AXES)
                 if input_gradient is not None:
-                    self._place(job, "input_gradient", input_gradient, group * self.channels)
+                    place(job, "input_gradient", input_gradient, group * self.channels, AXES)
                     weights = self._weights(kernel, group)
                     job["kernel"] = weights.data_ptr()
                     run(transform, job, threads)
@@ -196,15 +184,6 @@ class WinogradKernel(Kernel):
                     torch.sum(bias_parts.view(threads, -1)[:, : self.filters], 0, out=bias_gradient[own])
         is_finite = not np.isnan(check).any() and (kernel_gradient is None or bool(kernel_gradient.isfinite().all()))
         return (input_gradient, kernel_gradient, bias_gradient) if is_finite else None
-
-
-def with_unit_row(values: tuple[int, ...], unit: int = 1) -> tuple[int, int]:
-    """Values for rows and columns: a series is an image of one row."""
-    return values if len(values) == 2 else (unit, *values)  # type: ignore[return-value]
-
-
-def _with_channels_together(tensor: Tensor) -> Tensor:
-    return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
 
 
 def _chunk(channels: int, filters: int) -> int:

@@ -1,0 +1,35 @@
+"""What a kernel of patches is told: addresses, sizes and steps in numbers (not bytes), one record for all passes.
+
+Every batch is one of volumes: images have one plane, series one row as well.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+AXES = ("plane", "row", "column")
+BATCHES = ("inputs", "outputs", "output_gradient", "input_gradient")
+
+_ADDRESSES = (
+    *BATCHES,
+    "kernel",  # forward (filters / panel, depth, panel), backward (depth / panel, filters, panel)
+    "kernel_sums",  # (threads, filters in whole tiles, depth_held)
+    "bias",
+    "bias_gradient",  # (threads, filters_held)
+    "workspace",  # (threads, workspace_step)
+)
+_SIZES = (
+    *("images", "channels", "filters"),
+    *("depth", "depth_held"),  # numbers of a patch, and these as a multiple of a tile's columns; so is filters_held
+    "filters_held",
+    *("chunk", "workspace_step"),  # places that a thread works on at a time; numbers of its workspace
+)
+_OF_AXES = ("size", "out", "taps", "stride", "dilation", "margin")
+_NUMBERS = ("slope", "cap")  # of a rectifier
+
+JOB = np.dtype(
+    [(name, np.int64) for name in (*_ADDRESSES, *_SIZES)]
+    + [(f"{name}_{axis}", np.int64) for name in _OF_AXES for axis in AXES]
+    + [(f"{name}_{axis}", np.int64) for name in BATCHES for axis in ("image", *AXES)]
+    + [(name, np.float64) for name in _NUMBERS]
+)

@@ -1,0 +1,46 @@
+"""The product of patches among the methods: when it can be used, what its time depends on."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from triarch.kernels.conv.batches import name_of, rounded_up
+from triarch.kernels.conv.patches.plan import PatchesKernel
+from triarch.kernels.conv.spec import ConvSpec
+from triarch.kernels.native import registers
+
+_FLOATS = (torch.float32, torch.float64)
+
+
+def refuse(spec: ConvSpec) -> str | None:
+    """Why this method cannot do it; None where it can."""
+    if spec.device != "cpu":
+        return f"there are no kernels for {spec.device}"
+    if spec.dtype not in _FLOATS:
+        return f"there are no kernels for numbers of type {name_of(spec.dtype)}"
+    if spec.window.data_format != "channels_last":
+        return "channels do not come last"
+    return None
+
+
+def count(spec: ConvSpec) -> dict[str, float]:
+    """What the time depends on."""
+    panel, groups = registers.columns(spec.dtype), spec.groups
+    depth = math.prod(spec.window.sizes) * spec.channels // groups
+    places = spec.batch * math.prod(spec.output_sizes)
+    filters = rounded_up(spec.filters // groups, panel)
+    products = places * filters * (depth + 2 * rounded_up(depth, panel) * spec.learns)
+    numbers = places * (depth + filters) * (3 if spec.learns else 1)
+    return {
+        "calls": float(groups * (2 if spec.learns else 1)),
+        "products": groups * products / spec.threads,
+        "numbers": groups * numbers / spec.threads,
+        "taps": groups * places * math.prod(spec.window.sizes) * (3 if spec.learns else 1) / spec.threads,
+    }
+
+
+def plan(spec: ConvSpec) -> PatchesKernel:
+    """What computes it."""
+    return PatchesKernel(spec)

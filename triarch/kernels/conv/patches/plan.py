@@ -1,0 +1,145 @@
+"""Patches of the input times the kernel: the direct sum, for windows of any size, stride and dilation.
+
+What oneDNN does not do well is done here: few input channels (first layers), gradients, strides.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from triarch.kernels.conv.batches import Job, name_of, place, rounded_up, with_channels_together, with_unit_axes
+from triarch.kernels.conv.binding import Gradients, Kernel
+from triarch.kernels.conv.methods import direct
+from triarch.kernels.conv.patches.job import AXES, JOB
+from triarch.kernels.conv.spec import ConvSpec
+from triarch.kernels.native import registers
+from triarch.kernels.native.compiler import Source, compiled
+from triarch.kernels.native.team import run
+from triarch.kernels.native.workspaces import workspace
+
+_MODULE = "triarch.kernels.conv.patches.compiled"
+_CHUNK = 1 << 16  # numbers of patches and outputs that a thread works on at a time
+
+
+class PatchesKernel(Kernel):
+    """The convolution as a product of patches."""
+
+    def __init__(self, spec: ConvSpec) -> None:
+        super().__init__(direct.plan(spec), keeps_outputs=spec.rectifier is not None)
+        self.spec = spec
+        self.panel = registers.columns(spec.dtype)
+        self.channels, self.filters = spec.channels // spec.groups, spec.filters // spec.groups
+        self.depth = math.prod(spec.window.sizes) * self.channels
+        self.depth_held = rounded_up(self.depth, self.panel)
+        self.filters_held = rounded_up(self.filters, self.panel)
+        self.kernel_rows = rounded_up(self.filters_held, registers.ROWS)
+        self.job = self._job()
+        self.step = int(self.job["workspace_step"][0])
+
+    def _job(self) -> Job:
+        """All of the job but addresses and steps."""
+        spec, job = self.spec, np.zeros(1, JOB)
+        places = spec.batch * math.prod(spec.output_sizes)
+        held = self.depth_held + self.filters_held
+        chunk = min(rounded_up(max(_CHUNK // held, 1), registers.ROWS), rounded_up(max(places, 1), registers.ROWS), 192)
+        values = {
+            "images": spec.batch,
+            "channels": self.channels,
+            "filters": self.filters,
+            "depth": self.depth,
+            "depth_held": self.depth_held,
+            "filters_held": self.filters_held,
+            "chunk": chunk,
+            "workspace_step": (chunk + 2) * held,
+        }
+        window = spec.window
+        of_axes = {
+            "size": with_unit_axes(spec.sizes, 3),
+            "out": with_unit_axes(spec.output_sizes, 3),
+            "taps": with_unit_axes(window.sizes, 3),
+            "stride": with_unit_axes(window.strides, 3),
+            "dilation": with_unit_axes(window.dilation, 3),
+            "margin": with_unit_axes([before for before, _ in spec.margins], 3, 0),
+        }
+        for name, numbers in of_axes.items():
+            values |= {f"{name}_{axis}": number for axis, number in zip(AXES, numbers, strict=True)}
+        for name, value in values.items():
+            job[name] = value
+        job["slope"], job["cap"] = spec.rectifier or (1.0, math.inf)
+        return job
+
+    def _compiled(self, function: str, *constants: Any) -> int:
+        is_rectified = self.spec.rectifier is not None
+        return compiled(Source(_MODULE, function, (name_of(self.spec.dtype), is_rectified, *constants), JOB))
+
+    @cached_property
+    def _forward(self) -> int:
+        return self._compiled("forward")
+
+    def _weights(self, kernel: Tensor, group: int) -> Tensor:
+        """The kernel of a group as a matrix (filters_held, depth_held), with zeros where there is nothing."""
+        weights = kernel.movedim(-1, 0)[group * self.filters : (group + 1) * self.filters].reshape(self.filters, -1)
+        return F.pad(weights, (0, self.depth_held - self.depth, 0, self.filters_held - self.filters))
+
+    def forward(self, inputs: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
+        spec, threads = self.spec, self.spec.threads
+        inputs = with_channels_together(inputs)
+        outputs = inputs.new_empty(spec.batch, *spec.output_sizes, spec.filters)
+        job = self.job.copy()
+        with workspace(self.filters_held + threads * self.step, spec.dtype) as memory:
+            offsets = memory[: self.filters_held].zero_()
+            job["bias"], job["workspace"] = offsets.data_ptr(), memory[self.filters_held :].data_ptr()
+            for group in range(spec.groups):
+                own = slice(group * self.filters, (group + 1) * self.filters)
+                panels = self._weights(kernel, group)[:, : self.depth].unflatten(0, (-1, self.panel)).mT.contiguous()
+                if bias is not None:
+                    offsets[: self.filters].copy_(bias[own])
+                place(job, "inputs", inputs, group * self.channels, AXES)
+                place(job, "outputs", outputs, group * self.filters, AXES)
+                job["kernel"] = panels.data_ptr()
+                run(self._forward, job, threads)
+        return outputs
+
+    def backward(
+        self, output_gradient: Tensor, inputs: Tensor, kernel: Tensor, outputs: Tensor | None, wanted: tuple[bool, ...]
+    ) -> Gradients:
+        wants_input, wants_kernel, wants_bias = wanted
+        spec, threads = self.spec, self.spec.threads
+        inputs, output_gradient = with_channels_together(inputs), with_channels_together(output_gradient)
+        input_gradient = torch.empty_like(inputs, memory_format=torch.contiguous_format) if wants_input else None
+        kernel_gradient = torch.empty_like(kernel) if wants_kernel else None
+        bias_gradient = kernel.new_empty(spec.filters) if wants_bias else None
+        propagate = self._compiled("backward", wants_input, wants_kernel)
+        job = self.job.copy()
+        size = self.kernel_rows * self.depth_held
+        sums = threads * size if wants_kernel else 0
+        with workspace(sums + threads * (self.filters_held + self.step), spec.dtype) as memory:
+            job["kernel_sums"] = memory.data_ptr()
+            parts = memory[sums : sums + threads * self.filters_held]
+            job["bias_gradient"] = parts.data_ptr()
+            job["workspace"] = memory[sums + threads * self.filters_held :].data_ptr()
+            for group in range(spec.groups):
+                own = slice(group * self.filters, (group + 1) * self.filters)
+                place(job, "inputs", inputs, group * self.channels, AXES)
+                place(job, "output_gradient", output_gradient, group * self.filters, AXES)
+                if outputs is not None:
+                    place(job, "outputs", outputs, group * self.filters, AXES)
+                if input_gradient is not None:
+                    place(job, "input_gradient", input_gradient, group * self.channels, AXES)
+                    panels = self._weights(kernel, group).unflatten(1, (-1, self.panel)).transpose(0, 1).contiguous()
+                    job["kernel"] = panels.data_ptr()
+                run(propagate, job, threads)
+                if kernel_gradient is not None:
+                    found = memory[:sums].view(threads, self.kernel_rows, self.depth_held).sum(0)
+                    found = found[: self.filters, : self.depth].unflatten(1, (*spec.window.sizes, self.channels))
+                    kernel_gradient.movedim(-1, 0)[own].copy_(found)
+                if bias_gradient is not None:
+                    torch.sum(parts.view(threads, -1)[:, : self.filters], 0, out=bias_gradient[own])
+        return input_gradient, kernel_gradient, bias_gradient
