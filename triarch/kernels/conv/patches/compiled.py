@@ -12,6 +12,7 @@ from typing import Any
 
 from numba import carray
 
+from triarch.kernels.conv.winograd.transforms import finish_output, transform_output_gradient
 from triarch.kernels.matmul.tile import multiply_tile
 from triarch.kernels.native.registers import ROWS, VECTORS
 from triarch.kernels.native.vectors import at, inlined, lanes_of, shifted
@@ -24,64 +25,131 @@ def _places(job):
 
 
 @inlined
-def _origin(job, place):
-    """The image of a place of the output, and where its window begins: plane, row and column of the input."""
+def _position(job, place):
+    """Image, plane, row and column of a place of the output."""
     image, rest = divmod(place, _places(job))
     plane, rest = divmod(rest, job.out_row * job.out_column)
     row, column = divmod(rest, job.out_column)
-    return (
-        image,
-        plane * job.stride_plane - job.margin_plane,
-        row * job.stride_row - job.margin_row,
-        column * job.stride_column - job.margin_column,
-    )
+    return image, plane, row, column
 
 
 @inlined
-def _gather(job, inputs, place, patch):
-    """Copy what the window of a place sees, zeros where the input has nothing."""
-    image, first_plane, first_row, first_column = _origin(job, place)
-    source = shifted(inputs, image * job.inputs_image)
-    filled = 0
-    for tap_plane in range(job.taps_plane):
-        plane = first_plane + tap_plane * job.dilation_plane
-        for tap_row in range(job.taps_row):
-            row = first_row + tap_row * job.dilation_row
-            is_inside = 0 <= plane < job.size_plane and 0 <= row < job.size_row
-            start = shifted(source, plane * job.inputs_plane + row * job.inputs_row)
-            for tap_column in range(job.taps_column):
-                column = first_column + tap_column * job.dilation_column
-                if is_inside and 0 <= column < job.size_column:
-                    numbers = shifted(start, column * job.inputs_column)
-                    for channel in range(job.channels):
-                        patch[filled + channel] = numbers[channel]
+def _whole_windows(job, first, width):
+    """The first and the last but one of `width` places in a row whose windows lie inside, the first's from `first` on."""
+    stride, span = job.stride_column, (job.taps_column - 1) * job.dilation_column + 1
+    low = min(max((stride - 1 - first) // stride, 0), width)
+    return low, min(max((job.size_column - span - first) // stride + 1, low), width)
+
+
+@inlined
+def _copy(source, target, count):
+    for number in range(count):
+        target[number] = source[number]
+
+
+@inlined
+def _add(source, target, count):
+    for number in range(count):
+        target[number] += source[number]
+
+
+@inlined
+def _zero(target, count):
+    for number in range(count):
+        target[number] = 0.0
+
+
+@inlined
+def _gather_row(job, source, is_inside, first, width, patches):
+    """One row of the windows of `width` neighbouring places: copied, zeros where the input has nothing.
+
+    Args:
+        source: The row of the input, which has such a row if `is_inside`.
+        first: The column where the first window begins.
+        patches: Where the row of the first patch begins.
+    """
+    run = job.taps_column * job.channels
+    if not is_inside:
+        for place in range(width):
+            _zero(shifted(patches, place * job.depth_held), run)
+        return
+    low, high = width, width
+    if job.dilation_column == 1 and job.inputs_column == job.channels:  # a window's row lies in one piece
+        low, high = _whole_windows(job, first, width)
+    for place in range(low, high):
+        numbers = shifted(source, (first + place * job.stride_column) * job.inputs_column)
+        _copy(numbers, shifted(patches, place * job.depth_held), run)
+    for side in range(2):
+        for place in range(0 if side == 0 else high, low if side == 0 else width):
+            patch = shifted(patches, place * job.depth_held)
+            for tap in range(job.taps_column):
+                column = first + place * job.stride_column + tap * job.dilation_column
+                if 0 <= column < job.size_column:
+                    _copy(shifted(source, column * job.inputs_column), shifted(patch, tap * job.channels), job.channels)
                 else:
-                    for channel in range(job.channels):
-                        patch[filled + channel] = 0.0
-                filled += job.channels
-    for number in range(filled, job.depth_held):
-        patch[number] = 0.0
+                    _zero(shifted(patch, tap * job.channels), job.channels)
 
 
 @inlined
-def _scatter(job, patch, place, gradient):
-    """Add the gradient of a patch to the places of the input from which it came."""
-    image, first_plane, first_row, first_column = _origin(job, place)
-    target = shifted(gradient, image * job.input_gradient_image)
-    passed = 0
-    for tap_plane in range(job.taps_plane):
-        plane = first_plane + tap_plane * job.dilation_plane
-        for tap_row in range(job.taps_row):
-            row = first_row + tap_row * job.dilation_row
-            is_inside = 0 <= plane < job.size_plane and 0 <= row < job.size_row
-            start = shifted(target, plane * job.input_gradient_plane + row * job.input_gradient_row)
-            for tap_column in range(job.taps_column):
-                column = first_column + tap_column * job.dilation_column
-                if is_inside and 0 <= column < job.size_column:
-                    numbers = shifted(start, column * job.input_gradient_column)
-                    for channel in range(job.channels):
-                        numbers[channel] += patch[passed + channel]
-                passed += job.channels
+def _scatter_row(job, patches, first, width, target):
+    """Add one row of the windows of `width` neighbouring places to the row of the input from which it came."""
+    low, high = width, width
+    if job.dilation_column == 1 and job.input_gradient_column == job.channels:
+        low, high = _whole_windows(job, first, width)
+    for place in range(low, high):
+        numbers = shifted(target, (first + place * job.stride_column) * job.input_gradient_column)
+        _add(shifted(patches, place * job.depth_held), numbers, job.taps_column * job.channels)
+    for side in range(2):
+        for place in range(0 if side == 0 else high, low if side == 0 else width):
+            patch = shifted(patches, place * job.depth_held)
+            for tap in range(job.taps_column):
+                column = first + place * job.stride_column + tap * job.dilation_column
+                if 0 <= column < job.size_column:
+                    numbers = shifted(target, column * job.input_gradient_column)
+                    _add(shifted(patch, tap * job.channels), numbers, job.channels)
+
+
+@inlined
+def _gather(job, inputs, start, count, patches):
+    """The patches of `count` places from `start` on."""
+    done = 0
+    while done < count:
+        image, plane, row, column = _position(job, start + done)
+        width = min(count - done, job.out_column - column)
+        target = shifted(patches, done * job.depth_held)
+        for tap_plane in range(job.taps_plane):
+            from_plane = plane * job.stride_plane - job.margin_plane + tap_plane * job.dilation_plane
+            for tap_row in range(job.taps_row):
+                from_row = row * job.stride_row - job.margin_row + tap_row * job.dilation_row
+                source = shifted(
+                    inputs, image * job.inputs_image + from_plane * job.inputs_plane + from_row * job.inputs_row
+                )
+                is_inside = 0 <= from_plane < job.size_plane and 0 <= from_row < job.size_row
+                first = column * job.stride_column - job.margin_column
+                _gather_row(job, source, is_inside, first, width, target)
+                target = shifted(target, job.taps_column * job.channels)
+        done += width
+
+
+@inlined
+def _scatter(job, patches, start, count, gradient):
+    """Add the gradients of patches to the places of the input from which they came."""
+    done = 0
+    while done < count:
+        image, plane, row, column = _position(job, start + done)
+        width = min(count - done, job.out_column - column)
+        source = shifted(patches, done * job.depth_held)
+        for tap_plane in range(job.taps_plane):
+            to_plane = plane * job.stride_plane - job.margin_plane + tap_plane * job.dilation_plane
+            for tap_row in range(job.taps_row):
+                to_row = row * job.stride_row - job.margin_row + tap_row * job.dilation_row
+                if 0 <= to_plane < job.size_plane and 0 <= to_row < job.size_row:
+                    target = shifted(gradient, image * job.input_gradient_image + to_plane * job.input_gradient_plane)
+                    target = shifted(target, to_row * job.input_gradient_row)
+                    first = column * job.stride_column - job.margin_column
+                    _scatter_row(job, source, first, width, target)
+                source = shifted(source, job.taps_column * job.channels)
+        done += width
 
 
 @inlined
@@ -92,31 +160,31 @@ def _clear(job, image, gradient):
         for row in range(job.size_row):
             start = shifted(target, plane * job.input_gradient_plane + row * job.input_gradient_row)
             if job.input_gradient_column == job.channels:
-                for number in range(job.size_column * job.channels):
-                    start[number] = 0.0
+                _zero(start, job.size_column * job.channels)
             else:
                 for column in range(job.size_column):
-                    numbers = shifted(start, column * job.input_gradient_column)
-                    for channel in range(job.channels):
-                        numbers[channel] = 0.0
+                    _zero(shifted(start, column * job.input_gradient_column), job.channels)
 
 
 def forward(dtype: str, is_rectified: bool) -> Callable[..., None]:
     """The outputs; the places of all images are divided among the threads."""
-    panel = VECTORS * lanes_of(dtype)
+    lanes = lanes_of(dtype)
+    panel = VECTORS * lanes
 
     def kernel(jobs: Any, thread: int, threads: int) -> None:
         job = carray(jobs, 1)[0]
+        whole_filters = job.filters // lanes * lanes
         p = shifted(at(dtype, job.workspace), thread * job.workspace_step)
         y = shifted(p, (job.chunk + 1) * job.depth_held)
+        y_check = shifted(y, (job.chunk + 1) * job.filters_held)  # the sums are direct: nothing has to be looked at
+        _zero(y_check, lanes)
         inputs, outputs = at(dtype, job.inputs), at(dtype, job.outputs)
         weights, bias = at(dtype, job.kernel), at(dtype, job.bias)
         last = job.images * _places(job) * (thread + 1) // threads
         start = job.images * _places(job) * thread // threads
         while start < last:
             count = min(job.chunk, last - start)
-            for t in range(count):
-                _gather(job, inputs, start + t, shifted(p, t * job.depth_held))
+            _gather(job, inputs, start, count, p)
             for k in range(0, job.filters_held, panel):
                 for t in range(0, count, ROWS):
                     multiply_tile(
@@ -126,7 +194,12 @@ def forward(dtype: str, is_rectified: bool) -> Callable[..., None]:
                     )  # fmt: skip
             for t in range(count):
                 source, target = shifted(y, t * job.filters_held), shifted(outputs, (start + t) * job.outputs_column)
-                for k in range(job.filters):
+                for k in range(0, whole_filters, lanes):
+                    finish_output(
+                        is_rectified, 1, 1, 1, 1, shifted(source, k), 0, 0, shifted(target, k), 0, job.outputs_column,
+                        y_check, shifted(bias, k), job.slope, job.cap,
+                    )  # fmt: skip
+                for k in range(whole_filters, job.filters):
                     value = source[k] + bias[k]
                     if is_rectified:
                         value = value * job.slope if value < 0 else value
@@ -139,10 +212,12 @@ def forward(dtype: str, is_rectified: bool) -> Callable[..., None]:
 
 def backward(dtype: str, is_rectified: bool, wants_input: bool, wants_kernel: bool) -> Callable[..., None]:
     """The gradients of inputs, and each thread's part of those of kernel and bias, for whole images."""
-    panel = VECTORS * lanes_of(dtype)
+    lanes = lanes_of(dtype)
+    panel = VECTORS * lanes
 
     def kernel(jobs: Any, thread: int, threads: int) -> None:
         job = carray(jobs, 1)[0]
+        whole_filters = job.filters // lanes * lanes
         k_rows = (job.filters_held + ROWS - 1) // ROWS * ROWS
         p = shifted(at(dtype, job.workspace), thread * job.workspace_step)
         g = shifted(p, (job.chunk + 1) * job.depth_held)
@@ -161,15 +236,19 @@ def backward(dtype: str, is_rectified: bool, wants_input: bool, wants_kernel: bo
         while start < last:
             count = min(job.chunk, last - start)
             for t in range(count):
-                image, rest = divmod(start + t, places)
-                if wants_input and rest == 0:
+                image, plane, row, column = _position(job, start + t)
+                if wants_input and plane == 0 and row == 0 and column == 0:
                     _clear(job, image, input_gradient)
-                plane, rest = divmod(rest, job.out_row * job.out_column)
-                row, column = divmod(rest, job.out_column)
                 source = shifted(output_gradient, image * job.output_gradient_image + plane * job.output_gradient_plane)
                 source = shifted(source, row * job.output_gradient_row + column * job.output_gradient_column)
                 output, target = shifted(outputs, (start + t) * job.outputs_column), shifted(g, t * job.filters_held)
-                for k in range(job.filters):
+                for k in range(0, whole_filters, lanes):
+                    transform_output_gradient(
+                        is_rectified, 1, 1, 1, 1,
+                        shifted(source, k), 0, job.output_gradient_column, shifted(target, k), 0, 0,
+                        shifted(output, k), 0, job.outputs_column, shifted(bias_gradient, k), job.slope, job.cap,
+                    )  # fmt: skip
+                for k in range(whole_filters, job.filters):
                     value = source[k]
                     if is_rectified:
                         value = value * job.slope if output[k] <= 0 else value
@@ -179,8 +258,7 @@ def backward(dtype: str, is_rectified: bool, wants_input: bool, wants_kernel: bo
                 for k in range(job.filters, job.filters_held):
                     target[k] = 0.0
             if wants_kernel:
-                for t in range(count):
-                    _gather(job, inputs, start + t, shifted(p, t * job.depth_held))
+                _gather(job, inputs, start, count, p)
                 for d in range(0, job.depth_held, panel):
                     for k in range(0, job.filters_held, ROWS):
                         multiply_tile(
@@ -195,8 +273,7 @@ def backward(dtype: str, is_rectified: bool, wants_input: bool, wants_kernel: bo
                             shifted(weights, d * job.filters_held), panel,
                             shifted(p, t * job.depth_held + d), job.depth_held, job.filters_held,
                         )  # fmt: skip
-                for t in range(count):
-                    _scatter(job, shifted(p, t * job.depth_held), start + t, input_gradient)
+                _scatter(job, p, start, count, input_gradient)
             start += count
 
     return kernel
