@@ -23,6 +23,7 @@ import numpy as np
 
 from triarch import config
 from triarch.files import atomic_write
+from triarch.kernels.native.allocator import keep_memory
 from triarch.kernels.native.messages import announce
 
 _DIGEST_BYTES = 32
@@ -50,6 +51,7 @@ class Source(NamedTuple):
 @cache
 def compiled(source: Source) -> int:
     """The address of the machine code of a kernel: `void (job *, int64 thread, int64 threads)`."""
+    keep_memory()
     with _lock:
         path = folder() / f"{_key(source)}.o"
         code = _read(path)
