@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from triarch.kernels.conv.depthwise import method as depthwise
 from triarch.kernels.conv.methods import direct, fourier
 from triarch.kernels.conv.patches import method as patches
 from triarch.kernels.conv.spec import ConvSpec
@@ -32,6 +33,7 @@ class Method(NamedTuple):
 METHODS = {
     "direct": Method(direct.refuse, direct.count, direct.plan),
     "patches": Method(patches.refuse, patches.count, patches.plan),
+    "depthwise": Method(depthwise.refuse, depthwise.count, depthwise.plan),
     "fourier": Method(fourier.refuse, fourier.count, fourier.plan),
     "winograd_2": Method(*winograd.with_tiles_of(2)),
     "winograd_4": Method(*winograd.with_tiles_of(4)),

@@ -46,21 +46,33 @@ def _fast_sizes(largest: int) -> tuple[int, ...]:
 
 
 @cache
-def blocks_of(outputs: int, taps: int) -> Blocks:
-    """The cut of an axis that needs the fewest operations."""
+def blocks_of(outputs: int, taps: int, signals: int, kernels: int) -> Blocks:
+    """The cut of an axis that needs the fewest operations.
+
+    Args:
+        signals: How many rows are transformed along it, of inputs and outputs.
+        kernels: How many of the kernel.
+    """
     best = None
     for size in _fast_sizes(outputs + taps - 1):
         if size < taps:
             continue
         step = size - taps + 1
         number = -(-outputs // step)
-        work = number * size * (math.log2(size) + 4)
+        work = (number * signals + kernels) * size * (math.log2(size) + 4)
         if best is None or work < best[0]:
             best = work, Blocks(number, size, step)
         if number == 1:
             break
     assert best is not None
     return best[1]
+
+
+def _cuts(spec: ConvSpec) -> list[Blocks]:
+    signals = spec.batch * (spec.channels + spec.filters)
+    kernels = spec.channels * spec.filters // spec.groups
+    sizes = zip(spec.output_sizes, spec.window.sizes, strict=True)
+    return [blocks_of(outputs, taps, signals, kernels) for outputs, taps in sizes]
 
 
 def refuse(spec: ConvSpec) -> str | None:
@@ -77,7 +89,7 @@ def refuse(spec: ConvSpec) -> str | None:
 
 def count(spec: ConvSpec) -> dict[str, float]:
     """What the time depends on."""
-    cuts = [blocks_of(size, taps) for size, taps in zip(spec.output_sizes, spec.window.sizes, strict=True)]
+    cuts = _cuts(spec)
     places = spec.batch * math.prod(cut.number * cut.size for cut in cuts)
     size = math.prod(cut.size for cut in cuts)
     passes = 2 if spec.learns else 1
@@ -105,7 +117,7 @@ class FourierKernel(Kernel):
         super().__init__(direct.plan(spec), keeps_outputs=spec.rectifier is not None)
         self.spec = spec
         self.axes = tuple(range(-spec.rank, 0))
-        self.cuts = [blocks_of(size, taps) for size, taps in zip(spec.output_sizes, spec.window.sizes, strict=True)]
+        self.cuts = _cuts(spec)
         self.size = [cut.size for cut in self.cuts]
         self.channels, self.filters = spec.channels // spec.groups, spec.filters // spec.groups
         self.is_elementwise = self.channels == self.filters == 1
@@ -142,7 +154,7 @@ class FourierKernel(Kernel):
 
     def _input_spectra(self, inputs: Tensor) -> Tensor:
         """Of the overlapping blocks of the input: (batch, channels, *numbers, *frequencies)."""
-        batch = inputs.movedim(-1, 1)
+        batch = inputs.movedim(-1, 1).contiguous()
         missing = []
         for cut, size, (before, _) in zip(self.cuts, self.spec.sizes, self.spec.margins, strict=True):
             missing.append((before, cut.outputs + cut.size - cut.step - size - before))
@@ -153,7 +165,7 @@ class FourierKernel(Kernel):
 
     def _output_spectra(self, gradient: Tensor) -> Tensor:
         """Of the blocks of the output, which do not overlap: (batch, filters, *numbers, *frequencies)."""
-        rank, batch = self.spec.rank, gradient.movedim(-1, 1)
+        rank, batch = self.spec.rank, gradient.movedim(-1, 1).contiguous()
         missing = [cut.outputs - size for cut, size in zip(self.cuts, self.spec.output_sizes, strict=True)]
         blocks = F.pad(batch, [count for pair in reversed([(0, number) for number in missing]) for count in pair])
         for axis, cut in enumerate(self.cuts):

@@ -1,0 +1,211 @@
+"""Depthwise convolution, forward and backward, for a thread that carries planes: one vector of channels of one image.
+
+A plane is copied with its margins, so that every window lies inside; sums of several places stay in registers while the
+taps of a row pass by. The gradient of the inputs is the same sum over the output's gradient, spread by the strides, with
+the taps turned round; that of the kernel is a sum over places in which the taps take the places' part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import carray, types
+from numba.extending import intrinsic
+
+from triarch.kernels.conv.winograd.transforms import finish_output, transform_output_gradient
+from triarch.kernels.native.vectors import INTEGER, Emitter, at, inlined, lanes_of, shifted
+
+SUMS = 8  # vectors that are summed at a time
+
+
+@intrinsic(prefer_literal=True)
+def _add_sums(typing_context, number, x, x_place, x_step, w, w_step, y, y_place, depth):
+    """`y[p * y_place] += Σ_s x[p * x_place + s * x_step] w[s * w_step]`, vectors all, for places p below `number`."""
+    integer = types.int64
+    signature = types.void(number, x, integer, integer, x, integer, x, integer, integer)
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        _emit_sums(builder, Emitter(builder, x.dtype), number.literal_value, *arguments[1:])
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+def _emit_sums(builder: ir.IRBuilder, emitter: Emitter, number: int, x, x_place, x_step, w, w_step, y, y_place, depth):
+    offsets = [builder.mul(x_place, INTEGER(place)) for place in range(number)]
+    targets = [emitter.moved(y, builder.mul(y_place, INTEGER(place))) for place in range(number)]
+    start = [INTEGER(0), x, w, *(emitter.load(target) for target in targets)]
+    before = builder.block
+    head, body, after = (builder.append_basic_block(name) for name in ("head", "body", "after"))
+    builder.branch(head)
+    builder.position_at_end(head)
+    carried = [builder.phi(value.type) for value in start]
+    for phi, value in zip(carried, start, strict=True):
+        phi.add_incoming(value, before)
+    builder.cbranch(builder.icmp_signed("<", carried[0], depth), body, after)
+    builder.position_at_end(body)
+    done, x, w, *sums = carried
+    factor = emitter.load(w)
+    sums = [
+        emitter.multiply_add(factor, emitter.load(emitter.moved(x, offset)), total)
+        for offset, total in zip(offsets, sums, strict=True)
+    ]
+    following = (builder.add(done, INTEGER(1)), emitter.moved(x, x_step), emitter.moved(w, w_step), *sums)
+    for phi, value in zip(carried, following, strict=True):
+        phi.add_incoming(value, body)
+    builder.branch(head)
+    builder.position_at_end(after)
+    for target, total in zip(targets, carried[3:], strict=True):
+        emitter.store(total, target)
+
+
+@inlined
+def _zero(target, count):
+    for number in range(count):
+        target[number] = 0.0
+
+
+@inlined
+def _copy(source, target, count):
+    for number in range(count):
+        target[number] = source[number]
+
+
+@inlined
+def _add_windows(plane, plane_columns, taps, taps_row, taps_column, stride_row, stride_column, dilation_row, dilation_column,
+                 row, columns, sums, lanes):
+    """Add to a row of sums what each window sees times the taps."""
+    for column in range(0, columns, SUMS):
+        for tap in range(taps_row):
+            first = ((row * stride_row + tap * dilation_row) * plane_columns + column * stride_column) * lanes
+            _add_sums(
+                SUMS, shifted(plane, first), stride_column * lanes, dilation_column * lanes,
+                shifted(taps, tap * taps_column * lanes), lanes, shifted(sums, column * lanes), lanes, taps_column,
+            )  # fmt: skip
+
+
+def forward(dtype: str, is_rectified: bool) -> Callable[..., None]:
+    """The outputs; the planes of all images are divided among the threads."""
+    lanes = lanes_of(dtype)
+
+    def kernel(jobs: Any, thread: int, threads: int) -> None:
+        job = carray(jobs, 1)[0]
+        vectors = (job.channels + lanes - 1) // lanes
+        plane = shifted(at(dtype, job.workspace), thread * job.workspace_step)
+        plane_size = job.plane_rows * job.plane_columns * lanes
+        sums = shifted(plane, plane_size)
+        finished, check = shifted(sums, job.columns_held * lanes), shifted(sums, (job.columns_held + 1) * lanes)
+        _zero(plane, plane_size)
+        _zero(check, lanes)
+        items = job.images * vectors
+        for item in range(items * thread // threads, items * (thread + 1) // threads):
+            image, vector = divmod(item, vectors)
+            channels = min(lanes, job.channels - vector * lanes)
+            source = shifted(at(dtype, job.inputs), image * job.inputs_image + vector * lanes)
+            for row in range(job.size_row):
+                target = shifted(plane, ((row + job.margin_row) * job.plane_columns + job.margin_column) * lanes)
+                for column in range(job.size_column):
+                    numbers = shifted(source, row * job.inputs_row + column * job.inputs_column)
+                    _copy(numbers, shifted(target, column * lanes), channels)
+            taps = shifted(at(dtype, job.kernel), vector * job.taps_row * job.taps_column * lanes)
+            bias = shifted(at(dtype, job.bias), vector * lanes)
+            output = shifted(at(dtype, job.outputs), image * job.outputs_image + vector * lanes)
+            for row in range(job.out_row):
+                _zero(sums, job.columns_held * lanes)
+                _add_windows(
+                    plane, job.plane_columns, taps, job.taps_row, job.taps_column, job.stride_row, job.stride_column,
+                    job.dilation_row, job.dilation_column, row, job.out_column, sums, lanes,
+                )  # fmt: skip
+                for column in range(job.out_column):
+                    place = shifted(output, row * job.outputs_row + column * job.outputs_column)
+                    target = place if channels == lanes else finished
+                    finish_output(
+                        is_rectified, 1, 1, 1, 1, shifted(sums, column * lanes), 0, 0, target, 0, 0,
+                        check, bias, job.slope, job.cap,
+                    )  # fmt: skip
+                    if channels < lanes:
+                        _copy(finished, place, channels)
+
+    return kernel
+
+
+def backward(dtype: str, is_rectified: bool, wants_input: bool, wants_kernel: bool) -> Callable[..., None]:
+    """The gradients of inputs, and each thread's part of those of kernel and bias."""
+    lanes = lanes_of(dtype)
+
+    def kernel(jobs: Any, thread: int, threads: int) -> None:
+        job = carray(jobs, 1)[0]
+        vectors = (job.channels + lanes - 1) // lanes
+        plane = shifted(at(dtype, job.workspace), thread * job.workspace_step)
+        plane_size = job.plane_rows * job.plane_columns * lanes
+        gradient = shifted(plane, plane_size)
+        gradient_size = job.gradient_rows * job.gradient_columns * lanes
+        sums = shifted(gradient, gradient_size)
+        spare = shifted(sums, job.columns_held * lanes)
+        spare_output = shifted(spare, lanes)
+        _zero(plane, plane_size)
+        _zero(gradient, gradient_size)
+        taps_size = job.taps_row * job.taps_held * lanes
+        kernel_sums = shifted(at(dtype, job.kernel_sums), thread * vectors * taps_size)
+        bias_gradient = shifted(at(dtype, job.bias_gradient), thread * vectors * lanes)
+        _zero(bias_gradient, vectors * lanes)
+        if wants_kernel:
+            _zero(kernel_sums, vectors * taps_size)
+        items = job.images * vectors
+        for item in range(items * thread // threads, items * (thread + 1) // threads):
+            image, vector = divmod(item, vectors)
+            channels = min(lanes, job.channels - vector * lanes)
+            _zero(spare, lanes)
+            source = shifted(at(dtype, job.output_gradient), image * job.output_gradient_image + vector * lanes)
+            output = shifted(at(dtype, job.outputs), image * job.outputs_image + vector * lanes)
+            for row in range(job.out_row):
+                start = (job.gradient_margin_row + row * job.stride_row) * job.gradient_columns
+                for column in range(job.out_column):
+                    numbers = shifted(source, row * job.output_gradient_row + column * job.output_gradient_column)
+                    result = shifted(output, row * job.outputs_row + column * job.outputs_column)
+                    if channels < lanes:
+                        _copy(numbers, spare, channels)
+                        numbers = spare
+                        if is_rectified:
+                            _copy(result, spare_output, channels)
+                            result = spare_output
+                    place = start + job.gradient_margin_column + column * job.stride_column
+                    transform_output_gradient(
+                        is_rectified, 1, 1, 1, 1, numbers, 0, 0, shifted(gradient, place * lanes), 0, 0,
+                        result, 0, 0, shifted(bias_gradient, vector * lanes), job.slope, job.cap,
+                    )  # fmt: skip
+            if wants_kernel:
+                source = shifted(at(dtype, job.inputs), image * job.inputs_image + vector * lanes)
+                for row in range(job.size_row):
+                    target = shifted(plane, ((row + job.margin_row) * job.plane_columns + job.margin_column) * lanes)
+                    for column in range(job.size_column):
+                        numbers = shifted(source, row * job.inputs_row + column * job.inputs_column)
+                        _copy(numbers, shifted(target, column * lanes), channels)
+                for row in range(job.out_row):
+                    start = (job.gradient_margin_row + row * job.stride_row) * job.gradient_columns
+                    numbers = shifted(gradient, (start + job.gradient_margin_column) * lanes)
+                    for tap in range(job.taps_row):
+                        first = (row * job.stride_row + tap * job.dilation_row) * job.plane_columns
+                        totals = shifted(kernel_sums, vector * taps_size + tap * job.taps_held * lanes)
+                        for tap_column in range(0, job.taps_held, 4):
+                            _add_sums(
+                                4, shifted(plane, (first + tap_column * job.dilation_column) * lanes),
+                                job.dilation_column * lanes, job.stride_column * lanes, numbers, job.stride_column * lanes,
+                                shifted(totals, tap_column * lanes), lanes, job.out_column,
+                            )  # fmt: skip
+            if wants_input:
+                taps = shifted(at(dtype, job.kernel), vector * job.taps_row * job.taps_column * lanes)
+                target = shifted(at(dtype, job.input_gradient), image * job.input_gradient_image + vector * lanes)
+                for row in range(job.size_row):
+                    _zero(sums, job.columns_held * lanes)
+                    _add_windows(
+                        gradient, job.gradient_columns, taps, job.taps_row, job.taps_column, 1, 1,
+                        job.dilation_row, job.dilation_column, row, job.size_column, sums, lanes,
+                    )  # fmt: skip
+                    for column in range(job.size_column):
+                        place = shifted(target, row * job.input_gradient_row + column * job.input_gradient_column)
+                        _copy(shifted(sums, column * lanes), place, channels)
+
+    return kernel

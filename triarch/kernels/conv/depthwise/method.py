@@ -1,0 +1,50 @@
+"""The depthwise sum among the methods: when it can be used, what its time depends on."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from triarch.kernels.conv.batches import name_of, rounded_up, with_unit_axes
+from triarch.kernels.conv.depthwise.plan import DepthwiseKernel
+from triarch.kernels.conv.spec import ConvSpec
+from triarch.kernels.native import registers
+
+_FLOATS = (torch.float32, torch.float64)
+
+
+def refuse(spec: ConvSpec) -> str | None:
+    """Why this method cannot do it; None where it can."""
+    if not spec.groups == spec.channels == spec.filters:
+        return f"{spec.channels} channels and {spec.filters} filters in {spec.groups} groups are not one filter each"
+    if spec.rank > 2:
+        return "planes of volumes are not computed"
+    if spec.device != "cpu":
+        return f"there are no kernels for {spec.device}"
+    if spec.dtype not in _FLOATS:
+        return f"there are no kernels for numbers of type {name_of(spec.dtype)}"
+    if spec.window.data_format != "channels_last":
+        return "channels do not come last"
+    return None
+
+
+def count(spec: ConvSpec) -> dict[str, float]:
+    """What the time depends on."""
+    channels = spec.batch * rounded_up(spec.channels, registers.lanes(spec.dtype))
+    taps, sizes, outputs = (with_unit_axes(values, 2) for values in (spec.window.sizes, spec.sizes, spec.output_sizes))
+    products = math.prod(taps) * outputs[0] * rounded_up(outputs[1], 8)
+    if spec.learns:
+        products += math.prod(taps) * sizes[0] * rounded_up(sizes[1], 8)
+        products += taps[0] * rounded_up(taps[1], 4) * math.prod(outputs)
+    numbers = (math.prod(sizes) + math.prod(outputs)) * (3 if spec.learns else 1)
+    return {
+        "calls": 2.0 if spec.learns else 1.0,
+        "products": channels * products / spec.threads,
+        "numbers": channels * numbers / spec.threads,
+    }
+
+
+def plan(spec: ConvSpec) -> DepthwiseKernel:
+    """What computes it."""
+    return DepthwiseKernel(spec)

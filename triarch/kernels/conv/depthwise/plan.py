@@ -1,0 +1,146 @@
+"""Depthwise convolution by vectors of channels."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from triarch.kernels.conv.batches import Job, name_of, place, rounded_up, with_channels_together, with_unit_axes
+from triarch.kernels.conv.binding import Gradients, Kernel
+from triarch.kernels.conv.depthwise.job import AXES, JOB
+from triarch.kernels.conv.methods import direct
+from triarch.kernels.conv.spec import ConvSpec
+from triarch.kernels.native import registers
+from triarch.kernels.native.compiler import Source, compiled
+from triarch.kernels.native.team import run
+from triarch.kernels.native.workspaces import workspace
+
+_MODULE = "triarch.kernels.conv.depthwise.compiled"
+_SUMS, _TAPS = 8, 4  # places, and taps, that are summed at a time
+
+
+class DepthwiseKernel(Kernel):
+    """The convolution of each channel with its own filter."""
+
+    def __init__(self, spec: ConvSpec) -> None:
+        super().__init__(direct.plan(spec), keeps_outputs=spec.rectifier is not None)
+        self.spec = spec
+        self.lanes = registers.lanes(spec.dtype)
+        self.channels_held = rounded_up(spec.channels, self.lanes)
+        self.taps = with_unit_axes(spec.window.sizes, 2)
+        self.taps_held = rounded_up(self.taps[1], _TAPS)
+        self.job = self._job()
+        self.step = int(self.job["workspace_step"][0])
+
+    def _job(self) -> Job:
+        """All of the job but addresses and steps."""
+        spec, window, job = self.spec, self.spec.window, np.zeros(1, JOB)
+        sizes, outputs = with_unit_axes(spec.sizes, 2), with_unit_axes(spec.output_sizes, 2)
+        strides, dilation = with_unit_axes(window.strides, 2), with_unit_axes(window.dilation, 2)
+        margins = with_unit_axes([before for before, _ in spec.margins], 2, 0)
+        spans = [(taps - 1) * rate + 1 for taps, rate in zip(self.taps, dilation, strict=True)]
+        columns = rounded_up(outputs[1], _SUMS)
+        columns_held = rounded_up(max(outputs[1], sizes[1]), _SUMS)
+        # What the last sums of a row read, though it is not wanted, lies inside as well.
+        taps_reach = (self.taps_held - 1) * dilation[1] + 1
+        plane = (
+            max(margins[0] + sizes[0], (outputs[0] - 1) * strides[0] + spans[0]),
+            max(margins[1] + sizes[1], (columns - 1) * strides[1] + max(spans[1], taps_reach)),
+        )
+        gradient = (sizes[0] + spans[0] - 1, rounded_up(sizes[1], _SUMS) + spans[1] - 1)
+        gradient_margins = tuple(span - 1 - margin for span, margin in zip(spans, margins, strict=True))
+        values = {
+            "images": spec.batch,
+            "channels": spec.channels,
+            "taps_held": self.taps_held,
+            "columns_held": columns_held,
+            "plane_rows": plane[0],
+            "plane_columns": plane[1],
+            "gradient_rows": gradient[0],
+            "gradient_columns": gradient[1],
+            "workspace_step": (math.prod(plane) + math.prod(gradient) + columns_held + 4) * self.lanes,
+        }
+        of_axes = {
+            "size": sizes,
+            "out": outputs,
+            "taps": self.taps,
+            "stride": strides,
+            "dilation": dilation,
+            "margin": margins,
+            "gradient_margin": gradient_margins,
+        }
+        for name, numbers in of_axes.items():
+            values |= {f"{name}_{axis}": number for axis, number in zip(AXES, numbers, strict=True)}
+        for name, value in values.items():
+            job[name] = value
+        job["slope"], job["cap"] = spec.rectifier or (1.0, math.inf)
+        return job
+
+    def _compiled(self, function: str, *constants: Any) -> int:
+        is_rectified = self.spec.rectifier is not None
+        return compiled(Source(_MODULE, function, (name_of(self.spec.dtype), is_rectified, *constants), JOB))
+
+    @cached_property
+    def _forward(self) -> int:
+        return self._compiled("forward")
+
+    def _by_vectors(self, kernel: Tensor) -> Tensor:
+        """(*sizes, 1, channels) -> (channels / lanes, *sizes, lanes), zeros where there is no channel."""
+        taps = F.pad(kernel.squeeze(-2), (0, self.channels_held - self.spec.channels))
+        return taps.unflatten(-1, (-1, self.lanes)).movedim(-2, 0)
+
+    def forward(self, inputs: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
+        spec, threads = self.spec, self.spec.threads
+        inputs = with_channels_together(inputs)
+        outputs = inputs.new_empty(spec.batch, *spec.output_sizes, spec.filters)
+        taps = self._by_vectors(kernel).contiguous()
+        job = self.job.copy()
+        with workspace(self.channels_held + threads * self.step, spec.dtype) as memory:
+            offsets = memory[: self.channels_held].zero_()
+            if bias is not None:
+                offsets[: spec.channels].copy_(bias)
+            job["bias"], job["workspace"] = offsets.data_ptr(), memory[self.channels_held :].data_ptr()
+            place(job, "inputs", inputs, 0, AXES)
+            place(job, "outputs", outputs, 0, AXES)
+            job["kernel"] = taps.data_ptr()
+            run(self._forward, job, threads)
+        return outputs
+
+    def backward(
+        self, output_gradient: Tensor, inputs: Tensor, kernel: Tensor, outputs: Tensor | None, wanted: tuple[bool, ...]
+    ) -> Gradients:
+        wants_input, wants_kernel, wants_bias = wanted
+        spec, threads = self.spec, self.spec.threads
+        inputs, output_gradient = with_channels_together(inputs), with_channels_together(output_gradient)
+        input_gradient = torch.empty_like(inputs, memory_format=torch.contiguous_format) if wants_input else None
+        kernel_gradient = torch.empty_like(kernel) if wants_kernel else None
+        bias_gradient = None
+        axes = tuple(range(1, 1 + spec.rank))
+        taps = self._by_vectors(kernel).flip(axes).contiguous()
+        job = self.job.copy()
+        sums = threads * self.channels_held * self.taps[0] * self.taps_held
+        with workspace(sums + threads * (self.channels_held + self.step), spec.dtype) as memory:
+            parts = memory[sums : sums + threads * self.channels_held]
+            job["kernel_sums"], job["bias_gradient"] = memory.data_ptr(), parts.data_ptr()
+            job["workspace"] = memory[sums + threads * self.channels_held :].data_ptr()
+            job["kernel"] = taps.data_ptr()
+            place(job, "inputs", inputs, 0, AXES)
+            place(job, "output_gradient", output_gradient, 0, AXES)
+            if outputs is not None:
+                place(job, "outputs", outputs, 0, AXES)
+            if input_gradient is not None:
+                place(job, "input_gradient", input_gradient, 0, AXES)
+            run(self._compiled("backward", wants_input, wants_kernel), job, threads)
+            if kernel_gradient is not None:
+                found = memory[:sums].view(threads, -1, *self.taps[:1], self.taps_held, self.lanes).sum(0)
+                found = found[:, :, : self.taps[1]].movedim(0, -2).flatten(-2)[..., : spec.channels]
+                kernel_gradient.copy_(found.reshape(*spec.window.sizes, 1, spec.channels))
+            if wants_bias:
+                bias_gradient = parts.view(threads, -1)[:, : spec.channels].sum(0)
+        return input_gradient, kernel_gradient, bias_gradient
