@@ -8,7 +8,9 @@ import pytest
 import torch
 from tolerances import assert_as_exact_as
 
-from triarch.kernels import Window, convolve, kernel_memory_order, plan_convolution, plan_pooling, pool
+from triarch.kernels import Window, convolve, kernel_memory_order, plan_pooling, pool
+from triarch.kernels.conv.choice import find_plan
+from triarch.kernels.conv.spec import ConvSpec
 
 SIZES = [1, 2, 3, 5, 7, 8]
 SETTINGS = [  # window size, stride, dilation
@@ -65,8 +67,7 @@ def test_convolution_equals_its_definition(rng, rank, padding, data_format, size
             continue
         truth = direct.convolve(images, kernel, window.strides, window.dilation, padding, groups=2)
         inputs = _to_format(images, data_format)
-        plan = plan_convolution(inputs.shape, window, 2)
-        ours = convolve(plan, inputs, torch.from_numpy(kernel), None, _same)
+        ours = convolve(inputs, torch.from_numpy(kernel), None, window, 2, _same)
         assert tuple(ours.shape) == window.output_shape(inputs.shape, 4)
         assert_as_exact_as(truth, _from_format(ours, data_format), truth, f"length {length}")
         tested += 1
@@ -102,7 +103,7 @@ def test_convolution_adjoint_identity(rng, rank, padding, data_format):
     window = Window((2, 3, 2)[:rank], (2, 1, 2)[:rank], (1,) * rank, padding, data_format)
     inputs = _to_format(rng.normal(size=(2, *_spatial(5, rank), 4)), data_format).requires_grad_()
     kernel = torch.from_numpy(rng.normal(size=(*window.sizes, 4, 3))).requires_grad_()
-    outputs = convolve(plan_convolution(inputs.shape, window, 1), inputs, kernel, None, _same)
+    outputs = convolve(inputs, kernel, None, window, 1, _same)
     other = torch.from_numpy(rng.normal(size=tuple(outputs.shape)))
     forward = (outputs * other).sum()
     for_inputs, for_kernel = torch.autograd.grad(forward, (inputs, kernel))
@@ -118,9 +119,8 @@ def test_kernel_memory_is_torchs(rank):
     back = [order.index(axis) for axis in range(rank + 2)]
     kernel = torch.zeros([shape[axis] for axis in order]).permute(back)
     assert kernel.shape == shape
-    weight = plan_convolution(
-        (1, *(9,) * rank, 5), Window((3,) * rank, *[(1,) * rank] * 2, "valid", "channels_last"), 1
-    )
+    window = Window((3,) * rank, *[(1,) * rank] * 2, "valid", "channels_last")
+    weight = find_plan(ConvSpec((1, *(9,) * rank, 5), window, 1, 4, _same), "direct")
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
     view = weight.weight(kernel)
     assert view.is_contiguous(memory_format=formats[view.ndim])
@@ -129,7 +129,8 @@ def test_kernel_memory_is_torchs(rank):
 
 def test_plans_are_found_again():
     window = Window((3, 3), (1, 1), (1, 1), "same", "channels_last")
-    assert plan_convolution((2, 8, 8, 3), window, 1) is plan_convolution((2, 8, 8, 3), window, 1)
+    spec = ConvSpec((2, 8, 8, 3), window, 1, 4, _same)
+    assert find_plan(spec, "auto") is find_plan(spec._replace(), "auto")
     assert plan_pooling((2, 8, 8, 3), window, "max") is plan_pooling((2, 8, 8, 3), window, "max")
 
 
@@ -137,7 +138,7 @@ def test_outputs_are_contiguous_channels_last():
     """Layer after layer, memory stays in Keras's order, so that nothing is copied between them."""
     inputs = torch.randn(2, 8, 8, 5)
     window = Window((3, 3), (1, 1), (1, 1), "same", "channels_last")
-    outputs = convolve(plan_convolution(inputs.shape, window, 1), inputs, torch.randn(3, 3, 5, 7), None, _same)
+    outputs = convolve(inputs, torch.randn(3, 3, 5, 7), None, window, 1, _same)
     assert outputs.is_contiguous()
     halves = Window((2, 2), (2, 2), (1, 1), "valid", "channels_last")
     assert pool(plan_pooling(outputs.shape, halves, "max"), outputs).is_contiguous()
@@ -147,4 +148,4 @@ def test_outputs_are_contiguous_channels_last():
 def test_what_does_not_fit_is_refused(shape):
     window = Window((3, 3), (1, 1), (1, 1), "valid", "channels_last", channels=5)
     with pytest.raises(ValueError, match=r"Received: shape \(2, "):
-        plan_convolution(shape, window, 1)
+        convolve(torch.zeros(shape), torch.zeros(3, 3, 5, 4), None, window, 1, _same)

@@ -34,26 +34,23 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The candidates for a convolution, the best first; printed, a table."""
+    """The candidates for a convolution, the best first; printed, a table.
 
-    spec: ConvolutionSpec
+    Args:
+        spec: What is convolved, with a `description`: operands here, the convolution of a layer in `triarch.kernels`.
+        method: The chosen one.
+    """
+
+    spec: Any
     method: str
     candidates: tuple[Candidate, ...]
 
     def __str__(self) -> str:
-        spec = self.spec
-        lines = [
-            f"{_shape(spec.a_batch, spec.a_sizes)} * {_shape(spec.b_batch, spec.b_sizes)} -> "
-            f"{_shape((), spec.shape)}, computed in {spec.dtype} on {spec.device}: {self.method}"
-        ]
+        lines = [f"{self.spec.description}: {self.method}"]
         for candidate in self.candidates:
             seconds = "" if candidate.seconds is None else _duration(candidate.seconds)
             lines.append(f"  {candidate.method:<12} {seconds:>9}  {candidate.reason}".rstrip())
         return "\n".join(lines)
-
-
-def _shape(batch: tuple[int, ...], sizes: tuple[int, ...]) -> str:
-    return "×".join(map(str, batch + sizes))
 
 
 def _duration(seconds: float) -> str:

@@ -139,9 +139,14 @@ def explain(
 ) -> Explanation:
     """The candidates for a convolution with their predicted times, and why each was taken or not; print it.
 
+    Args:
+        a: The first operand; or a convolutional layer, with the shape of its inputs as `b`.
+
     Raises:
         ValueError: The result is empty or a single product: nothing is chosen.
     """
+    if hasattr(a, "explain_convolution"):
+        return a.explain_convolution(b)
     job = _arrange(a, b, mode, "auto", axes, boundary, fill_value)
     if job.spec is None:
         raise ValueError("explain expects operands with numbers along every convolved axis. Received: an empty result")

@@ -81,6 +81,15 @@ class ConvolutionSpec:
         """The shape of the result."""
         return self.batch + self.length
 
+    @property
+    def description(self) -> str:
+        """The convolution in words."""
+        a, b, result = (
+            "×".join(map(str, shape))
+            for shape in (self.a_batch + self.a_sizes, self.b_batch + self.b_sizes, self.shape)
+        )
+        return f"{a} * {b} -> {result}, computed in {self.dtype} on {self.device}"
+
     @cached_property
     def is_a_signal(self) -> bool:
         """Whether `a` is the larger operand, the signal; the other is the kernel."""

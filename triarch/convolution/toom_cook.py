@@ -27,9 +27,7 @@ def _times(polynomial: list[Fraction], root: Fraction) -> list[Fraction]:
 
 
 @cache
-def winograd_matrices(
-    m: int, r: int, points: tuple[Fraction, ...] | None = None
-) -> tuple[Matrix, Matrix, Matrix]:
+def winograd_matrices(m: int, r: int, points: tuple[Fraction, ...] | None = None) -> tuple[Matrix, Matrix, Matrix]:
     """The exact matrices (Aᵀ, G, Bᵀ) of F(m, r): `m` places of the correlation with `r` taps by m + r - 1 products.
 
     `Aᵀ ((G g) ⊙ (Bᵀ d))` are the m sums `Σ_k d[i + k] g[k]` of a tile `d` of m + r - 1 places.

@@ -1,6 +1,6 @@
 """The hot operations of training: plans, found through a cache, and their execution."""
 
-from triarch.kernels.conv import ConvSpec, candidates, convolve, expecting, kernel_memory_order, use
+from triarch.kernels.conv import ConvSpec, convolve, expecting, explain, kernel_memory_order, use
 from triarch.kernels.pooling import plan_pooling, pool
 from triarch.kernels.rectifier import Rectifier
 from triarch.kernels.windows import Window
@@ -9,9 +9,9 @@ __all__ = [
     "ConvSpec",
     "Rectifier",
     "Window",
-    "candidates",
     "convolve",
     "expecting",
+    "explain",
     "kernel_memory_order",
     "plan_pooling",
     "pool",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-class Rectifier(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Rectifier:
     """`min(max(y, 0), cap) + slope * min(y, 0)`; its gradient can be told from its outputs alone.
 
     Args:
@@ -33,3 +34,10 @@ class Rectifier(NamedTuple):
         below = output_gradient * self.slope if self.slope else output_gradient.new_zeros(())
         inside = torch.where(outputs <= 0, below, output_gradient)
         return inside if self.cap == math.inf else inside.masked_fill(outputs >= self.cap, 0.0)
+
+
+def kernel_numbers(rectifier: Rectifier | None) -> tuple[float, float]:
+    """Slope and cap as kernels take them: where there is none, slope 1 and, as nothing exceeds it, cap NaN."""
+    if rectifier is None:
+        return 1.0, math.nan
+    return rectifier.slope, math.nan if rectifier.cap == math.inf else rectifier.cap

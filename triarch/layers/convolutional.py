@@ -6,8 +6,10 @@ from typing import Any, ClassVar
 
 import torch
 
+from triarch import config
 from triarch.config import standardize_data_format
-from triarch.kernels import Window, convolve, kernel_memory_order
+from triarch.convolution import Explanation
+from triarch.kernels import ConvSpec, Window, convolve, explain, kernel_memory_order
 from triarch.layers.abstract import KernelLayer
 from triarch.layers.activation import in_two_steps
 from triarch.layers.arguments import describe, named_in_errors, standardize_padding, standardize_tuple
@@ -97,6 +99,29 @@ class _Convolution(KernelLayer):
         with named_in_errors(self):
             outputs = convolve(inputs, kernel, self.bias, self._window, self.groups, in_place)
         return activation(outputs)
+
+    def explain_convolution(self, input_shape: Any, training: bool = True, calls: int = 1000) -> Explanation:
+        """The methods for inputs of this shape with their predicted times, and why one is taken; print it.
+
+        Args:
+            calls: How many there will be, about: compiled code has to earn its start.
+        """
+        channels = input_shape[-1] if self.data_format == "channels_last" else input_shape[1]
+        with named_in_errors(self):
+            self._window.output_shape(input_shape)
+            spec = ConvSpec(
+                tuple(input_shape),
+                self._window._replace(channels=channels),
+                self.groups,
+                self.filters,
+                in_two_steps(self.activation)[0],
+                self._compute_torch_dtype,
+                self.kernel.device.type if self.built else config.device().type,
+                torch.get_num_threads(),
+                training,
+                calls,
+            )
+        return explain(spec)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The shape of the outputs: spatial sizes as padding and strides leave them, and `filters` channels."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch.utils import _pytree as pytree
 
 from triarch import config
 from triarch.callbacks import CallbackList, History
+from triarch.kernels import expecting
 from triarch.models.compilation import Compilation
 from triarch.optimizers import Optimizer
 from triarch.training import loop, step
@@ -139,17 +141,18 @@ class Trainer(Compilation):
         step_function = self.make_train_function()
         self._learning_plan = step.LearningPlan.of(self) if self.built else None
         try:
-            loop.run_training(
-                self,
-                step_function,
-                self._next_epoch(source, steps_per_epoch),
-                listeners,
-                epochs=range(initial_epoch, epochs),
-                steps_per_epoch=steps_per_epoch,
-                steps_per_execution=self.steps_per_execution,
-                validate=validate if validation is not None else None,
-                validate_at=_epochs_to_validate(validation_freq),
-            )
+            with _expecting_steps(steps, epochs - initial_epoch):
+                loop.run_training(
+                    self,
+                    step_function,
+                    self._next_epoch(source, steps_per_epoch),
+                    listeners,
+                    epochs=range(initial_epoch, epochs),
+                    steps_per_epoch=steps_per_epoch,
+                    steps_per_execution=self.steps_per_execution,
+                    validate=validate if validation is not None else None,
+                    validate_at=_epochs_to_validate(validation_freq),
+                )
         finally:
             self._learning_plan = None
         assert self.history is not None
@@ -187,14 +190,15 @@ class Trainer(Compilation):
         source = make_source(x, batch_size=batch_size)
         listeners = self._callback_list(callbacks, verbose, history=False, epochs=1, steps=steps or source.num_batches)
         self._prepare_steps(source)
-        return loop.run_prediction(
-            self,
-            self.make_predict_function(),
-            self._next_epoch(source, steps),
-            listeners,
-            steps,
-            self.steps_per_execution,
-        )
+        with _expecting_steps(steps or source.num_batches):
+            return loop.run_prediction(
+                self,
+                self.make_predict_function(),
+                self._next_epoch(source, steps),
+                listeners,
+                steps,
+                self.steps_per_execution,
+            )
 
     def train_on_batch(
         self,
@@ -266,14 +270,15 @@ class Trainer(Compilation):
 
     def _run_evaluation(self, source: Source, listeners: CallbackList, steps: int | None) -> dict[str, float]:
         self._prepare_steps(source)
-        return loop.run_evaluation(
-            self,
-            self.make_test_function(),
-            self._next_epoch(source, steps),
-            listeners,
-            steps,
-            self.steps_per_execution,
-        )
+        with _expecting_steps(steps or source.num_batches):
+            return loop.run_evaluation(
+                self,
+                self.make_test_function(),
+                self._next_epoch(source, steps),
+                listeners,
+                steps,
+                self.steps_per_execution,
+            )
 
     def _next_epoch(self, source: Source, steps: int | None) -> Callable[[], Iterator[Batch]]:
         """A function that gives the batches of the next epoch, on the model's device."""
@@ -300,6 +305,11 @@ class Trainer(Compilation):
     def _as_list(self, logs: Mapping[str, float]) -> Any:
         values = [logs[name] for name in self.in_order(logs)]
         return values[0] if len(values) == 1 else values
+
+
+def _expecting_steps(steps: int | None, epochs: int = 1) -> AbstractContextManager[None]:
+    """Tell the kernels how often they are about to be called, where that is known."""
+    return nullcontext() if steps is None else expecting(steps * epochs)
 
 
 def _last_of(one_step: Any) -> loop.Step:

@@ -38,7 +38,7 @@ class Kernel(ABC):
     def __call__(self, inputs: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
         """The outputs, as autograd's."""
         if torch.is_grad_enabled() and (inputs.requires_grad or kernel.requires_grad):
-            return _Convolution.apply(self, inputs, kernel, bias)  # type: ignore[no-any-return]
+            return _Convolution.apply(self, inputs, kernel, bias)
         return self.outputs(inputs, kernel, bias)
 
     def outputs(self, inputs: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
@@ -76,6 +76,6 @@ def _reference_gradients(
         # What is differentiated again must depend on the operands themselves: `view_as` hangs below them in the graph.
         parts = [None if part is None else part.view_as(part) for part in operands]
         outputs = plan.reference(*parts)  # type: ignore[arg-type]
-    learnt = [part for part, is_wanted in zip(parts, wanted, strict=True) if is_wanted]
+    learnt: list[Any] = [part for part, is_wanted in zip(parts, wanted, strict=True) if is_wanted]
     found = iter(torch.autograd.grad(outputs, learnt, output_gradient, create_graph=torch.is_grad_enabled()))
     return tuple(next(found) if is_wanted else None for is_wanted in wanted)

@@ -11,11 +11,15 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from triarch.convolution import Candidate
+import torch
+
+from triarch.convolution import Candidate, Explanation
+from triarch.kernels.conv.batches import name_of
 from triarch.kernels.conv.methods import METHODS, Convolve
 from triarch.kernels.conv.spec import ConvSpec
 
 COSTS = Path(__file__).with_name("costs.json")
+FITTED = (torch.float32, torch.float64)
 Constants = dict[str, dict[str, dict[str, float]]]  # method -> type -> count -> seconds
 
 # Compiled code has to save this much in all the calls that are expected before the vendor's, which is there already, is
@@ -23,7 +27,8 @@ Constants = dict[str, dict[str, dict[str, float]]]  # method -> type -> count ->
 _START_SECONDS = 1.0
 
 _method: ContextVar[str] = ContextVar("method", default="auto")
-_calls: ContextVar[int] = ContextVar("calls", default=100)
+_calls: ContextVar[int] = ContextVar("calls", default=0)
+_CALLS_UNTOLD = 100
 
 
 @contextmanager
@@ -44,8 +49,11 @@ def use(method: str) -> Iterator[None]:
 
 @contextmanager
 def expecting(calls: int) -> Iterator[None]:
-    """Inside the block, layers are about to be called so many times: what compiled code can earn its start in."""
-    token = _calls.set(calls)
+    """Inside the block, layers are about to be called so many times: what compiled code can earn its start in.
+
+    In an inner block the larger number holds: validation is a part of its training.
+    """
+    token = _calls.set(max(calls, _calls.get()))
     try:
         yield
     finally:
@@ -59,7 +67,7 @@ def method_in_use() -> str:
 
 def expected_calls() -> int:
     """What `expecting` says, as a power of ten: plans differ by it."""
-    return 10 ** round(math.log10(max(_calls.get(), 1)))
+    return 10 ** round(math.log10(_calls.get() or _CALLS_UNTOLD))
 
 
 @cache
@@ -70,24 +78,24 @@ def shipped() -> dict[str, Any]:
 
 def predict_seconds(method: str, spec: ConvSpec, constants: Constants | None = None) -> float:
     """The predicted time of one call, with its gradients where the layer learns."""
-    of_type = (constants or shipped()["constants"])[method][str(spec.dtype).removeprefix("torch.")]
-    return sum(number * of_type[name] for name, number in METHODS[method].count(spec).items())
+    of_type = (constants or shipped()["constants"])[method][name_of(spec.dtype)]
+    return sum(number * of_type[name] for name, number in METHODS[method].count(spec).items() if number)
 
 
 def predictions(spec: ConvSpec, constants: Constants | None = None) -> dict[str, float]:
-    """The predicted seconds of every method that can do it."""
+    """The predicted seconds of every method that can do it; none where no constants were fitted."""
+    if spec.device != "cpu" or spec.dtype not in FITTED:
+        return {}
     return {
-        name: predict_seconds(name, spec, constants)
-        for name, method in METHODS.items()
-        if method.refuse(spec) is None and (name != "direct" or spec.device == "cpu")
+        name: predict_seconds(name, spec, constants) for name, method in METHODS.items() if method.refuse(spec) is None
     }
 
 
 def choose(spec: ConvSpec) -> str:
     """The method with the smallest prediction, if it saves enough to earn its start."""
-    if all(method.refuse(spec) is not None for name, method in METHODS.items() if name != "direct"):
-        return "direct"
     seconds = predictions(spec)
+    if len(seconds) < 2:
+        return "direct"
     best = min(seconds, key=seconds.__getitem__)
     return best if (seconds["direct"] - seconds[best]) * spec.calls > _START_SECONDS else "direct"
 
@@ -108,8 +116,8 @@ def find_plan(spec: ConvSpec, method: str) -> Convolve:
     return METHODS[method].plan(spec)
 
 
-def candidates(spec: ConvSpec) -> tuple[Candidate, ...]:
-    """All methods, the one that is chosen first, with predictions and reasons."""
+def explain(spec: ConvSpec) -> Explanation:
+    """All methods, the one that is chosen first, with predictions and reasons; printed, a table."""
     chosen, seconds = choose(spec), predictions(spec)
     rows = []
     for name, method in METHODS.items():
@@ -118,9 +126,12 @@ def candidates(spec: ConvSpec) -> tuple[Candidate, ...]:
             reason = "chosen"
         elif refusal is not None:
             reason = f"cannot: {refusal}"
+        elif not seconds:
+            reason = f"has no constants for numbers of type {name_of(spec.dtype)} on {spec.device}"
         elif seconds[name] < seconds[chosen]:
             reason = f"would not earn its start in {spec.calls} calls"
         else:
             reason = f"{seconds[name] / seconds[chosen]:.3g} times as long"
         rows.append(Candidate(name, seconds.get(name), reason))
-    return tuple(sorted(rows, key=lambda row: (row.method != chosen, row.seconds or math.inf)))
+    rows.sort(key=lambda row: (row.method != chosen, row.seconds or math.inf))
+    return Explanation(spec, chosen, tuple(rows))

@@ -67,3 +67,13 @@ class ConvSpec(NamedTuple):
     def rectifier(self) -> Rectifier | None:
         """What a kernel applies to its outputs."""
         return self.finish if isinstance(self.finish, Rectifier) else None
+
+    @property
+    def description(self) -> str:
+        """The convolution in words."""
+        inputs, sizes = ("×".join(map(str, numbers)) for numbers in (self.shape, self.window.sizes))
+        outputs = "×".join(map(str, self.window.output_shape(self.shape, self.filters)))
+        groups = f" in {self.groups} groups" if self.groups > 1 else ""
+        task = "training" if self.learns else "inference"
+        dtype = str(self.dtype).removeprefix("torch.")
+        return f"{inputs} -> {outputs} by {sizes}{groups}, {task} in {dtype} on {self.device}"

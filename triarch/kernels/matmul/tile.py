@@ -11,15 +11,14 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
 from triarch.kernels.native.registers import ROWS, VECTORS
-from triarch.kernels.native.vectors import INTEGER, Emitter
+from triarch.kernels.native.vectors import INTEGER, Emitter, emitting
 
 _UNROLLED = 4  # steps of the depth between two tests for its end
 
 
-@intrinsic(prefer_literal=True)
+@emitting
 def multiply_tile(
     typing_context, is_added, a, a_row, a_step, b, b_step, c, c_row, depth
 ):  # fmt: skip

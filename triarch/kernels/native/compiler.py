@@ -13,7 +13,6 @@ import hashlib
 import importlib
 import importlib.metadata
 import threading
-import time
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -87,24 +86,28 @@ def _environment() -> str:
     return " ".join((*versions, llvm.get_host_cpu_name(), features, sources))
 
 
+@cache
+def _announce_start() -> None:
+    announce(f"compiling kernels for this machine, once (a few seconds; they are kept in {folder()})")
+
+
 def _compile(source: Source) -> bytes:
     from numba import from_dtype, types
     from numba.core.ccallback import CFunc
     from numba.core.compiler_lock import global_compiler_lock
 
-    start = time.perf_counter()
+    _announce_start()
     function = getattr(importlib.import_module(source.module), source.function)(*source.constants)
     arguments = (types.CPointer(from_dtype(source.job)), types.int64, types.int64)
     options = {"error_model": "numpy", "no_cpython_wrapper": True}
     with global_compiler_lock:
         # What `numba.cfunc` does, but for loading the code into this process.
-        result = CFunc(function, (arguments, types.void), {}, options)._compile_uncached()
+        callback: Any = CFunc(function, (arguments, types.void), {}, options)
+        result = callback._compile_uncached()
         result.library._ensure_finalized()
     module = result.library._final_module.clone()
     module.get_function(result.fndesc.llvm_cfunc_wrapper_name).name = "kernel"
-    code = result.library._codegen._tm.emit_object(module)
-    announce(f"compiled {source} in {time.perf_counter() - start:.1f} s; it is kept in {folder()}")
-    return code
+    return result.library._codegen._tm.emit_object(module)
 
 
 def _read(path: Path) -> bytes | None:
@@ -123,7 +126,9 @@ def _keep(path: Path, code: bytes) -> None:
         with atomic_write(path) as temporary:
             temporary.write_bytes(hashlib.sha256(code).digest() + code)
     except OSError as error:
-        announce(f"compiled kernels cannot be kept in {path.parent} ({error.strerror}), so every process compiles them anew")
+        announce(
+            f"compiled kernels cannot be kept in {path.parent} ({error.strerror}), so every process compiles them anew"
+        )
 
 
 def _load(code: bytes) -> int:

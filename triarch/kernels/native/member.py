@@ -7,12 +7,11 @@ from typing import Any
 
 from llvmlite import ir
 from numba import carray, types
-from numba.extending import intrinsic
 
-from triarch.kernels.native.vectors import INTEGER
+from triarch.kernels.native.vectors import INTEGER, emitting
 
 
-@intrinsic
+@emitting
 def _call_number(typing_context, address):
     """The result of a C function `int f(void)`."""
 
@@ -23,7 +22,7 @@ def _call_number(typing_context, address):
     return types.int64(types.int64), emit
 
 
-@intrinsic
+@emitting
 def _call_kernel(typing_context, address, job, thread, threads):
     """Call a kernel, `void f(int64 job, int64 thread, int64 threads)`."""
 

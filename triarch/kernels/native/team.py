@@ -1,4 +1,4 @@
-"""Runs a kernel on several threads at once: on torch's own, so that going from torch to a kernel and back costs nothing.
+"""Runs a kernel on several threads at once: on torch's own, so that going from torch to a kernel and back is free.
 
 torch's parallel loops run in OpenMP's team of threads, which wait awake for a while after each of them. A kernel that
 enters the same team (GNU OpenMP's `GOMP_parallel`) finds them ready within microseconds; a pool beside it would have to
@@ -23,6 +23,8 @@ _home = os.getpid()  # a forked child has this number, but none of the team's th
 
 CALL = np.dtype([(name, np.int64) for name in ("kernel", "job", "threads", "number_of_thread", "size_of_team")])
 
+MEMBER = Source("triarch.kernels.native.member", "member", (), CALL)
+
 
 class _OpenMP(NamedTuple):
     """The library that torch has loaded, and the addresses that a call names."""
@@ -43,8 +45,7 @@ def _openmp() -> _OpenMP | None:
     library.GOMP_parallel.restype = None
     questions = (library.omp_get_thread_num, library.omp_get_num_threads)
     number, size = (ctypes.cast(question, ctypes.c_void_p).value or 0 for question in questions)
-    member = compiled(Source("triarch.kernels.native.member", "member", (), CALL))
-    return _OpenMP(library.GOMP_parallel, member, number, size)
+    return _OpenMP(library.GOMP_parallel, compiled(MEMBER), number, size)
 
 
 def run(kernel: int, job: np.ndarray[Any, Any], threads: int) -> None:

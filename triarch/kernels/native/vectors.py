@@ -18,8 +18,12 @@ from triarch.kernels.native.registers import lanes, vector_bytes
 
 INTEGER = ir.IntType(64)
 
+# The decorator of functions that write their code themselves; arguments that are constants come as literal types.
+emitting: Any = intrinsic(prefer_literal=True)
+
 # For functions that only kernels call: nothing is made that would let Python or C call them.
-inlined = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")
+_UNCALLED: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+inlined: Any = njit(error_model="numpy", **_UNCALLED)
 
 
 def lanes_of(dtype: str) -> int:
@@ -27,7 +31,7 @@ def lanes_of(dtype: str) -> int:
     return lanes(getattr(torch, dtype))
 
 
-@intrinsic(prefer_literal=True)
+@emitting
 def at(typing_context, dtype, address):
     """A pointer to numbers of the type that is named, from an address."""
 
@@ -37,7 +41,7 @@ def at(typing_context, dtype, address):
     return types.CPointer(getattr(types, dtype.literal_value))(dtype, address), emit
 
 
-@intrinsic
+@emitting
 def shifted(typing_context, pointer, count):
     """The pointer, `count` numbers further."""
 
@@ -132,8 +136,6 @@ class Emitter:
 
     def _mixed(self, upper: Any, lower: Any, width: int, offset: int) -> Any:
         """Blocks of `width` lanes: one of `upper`, one of `lower`, from every pair of blocks the one at `offset`."""
-        lanes = [
-            (lane & ~width) + offset + (self.lanes if lane & width else 0) for lane in range(self.lanes)
-        ]
+        lanes = [(lane & ~width) + offset + (self.lanes if lane & width else 0) for lane in range(self.lanes)]
         mask = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), lanes)
         return self.builder.shuffle_vector(upper, lower, mask)

@@ -22,6 +22,6 @@ def workspace(count: int, dtype: torch.dtype) -> Iterator[Tensor]:
     if memory.numel() < size:
         memory = torch.empty(size, dtype=torch.uint8)
     try:
-        yield memory[: size].view(dtype)
+        yield memory[:size].view(dtype)
     finally:
         _free.append(memory)

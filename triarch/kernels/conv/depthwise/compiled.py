@@ -1,8 +1,8 @@
 """Depthwise convolution, forward and backward, for a thread that carries planes: one vector of channels of one image.
 
-A plane is copied with its margins, so that every window lies inside; sums of several places stay in registers while the
-taps of a row pass by. The gradient of the inputs is the same sum over the output's gradient, spread by the strides, with
-the taps turned round; that of the kernel is a sum over places in which the taps take the places' part.
+A plane is copied with its margins, so that every window lies inside; sums of several places stay in registers while
+the taps of a row pass by. The gradient of the inputs is the same sum over the output's gradient, spread by the strides,
+with the taps turned round; that of the kernel is a sum over places in which the taps take the places' part.
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ from typing import Any
 
 from llvmlite import ir
 from numba import carray, types
-from numba.extending import intrinsic
 
 from triarch.kernels.conv.winograd.transforms import finish_output, transform_output_gradient
-from triarch.kernels.native.vectors import INTEGER, Emitter, at, inlined, lanes_of, shifted
+from triarch.kernels.native.vectors import INTEGER, Emitter, at, emitting, inlined, lanes_of, shifted
 
 SUMS = 8  # vectors that are summed at a time
 
 
-@intrinsic(prefer_literal=True)
+@emitting
 def _add_sums(typing_context, number, x, x_place, x_step, w, w_step, y, y_place, depth):
     """`y[p * y_place] += Σ_s x[p * x_place + s * x_step] w[s * w_step]`, vectors all, for places p below `number`."""
     integer = types.int64
@@ -74,8 +73,21 @@ def _copy(source, target, count):
 
 
 @inlined
-def _add_windows(plane, plane_columns, taps, taps_row, taps_column, stride_row, stride_column, dilation_row, dilation_column,
-                 row, columns, sums, lanes):
+def _add_windows(
+    plane,
+    plane_columns,
+    taps,
+    taps_row,
+    taps_column,
+    stride_row,
+    stride_column,
+    dilation_row,
+    dilation_column,
+    row,
+    columns,
+    sums,
+    lanes,
+):
     """Add to a row of sums what each window sees times the taps."""
     for column in range(0, columns, SUMS):
         for tap in range(taps_row):
@@ -86,7 +98,7 @@ def _add_windows(plane, plane_columns, taps, taps_row, taps_column, stride_row, 
             )  # fmt: skip
 
 
-def forward(dtype: str, is_rectified: bool) -> Callable[..., None]:
+def forward(dtype: str) -> Callable[..., None]:
     """The outputs; the planes of all images are divided among the threads."""
     lanes = lanes_of(dtype)
 
@@ -122,7 +134,7 @@ def forward(dtype: str, is_rectified: bool) -> Callable[..., None]:
                     place = shifted(output, row * job.outputs_row + column * job.outputs_column)
                     target = place if channels == lanes else finished
                     finish_output(
-                        is_rectified, 1, 1, 1, 1, shifted(sums, column * lanes), 0, 0, target, 0, 0,
+                        1, 1, 1, 1, shifted(sums, column * lanes), 0, 0, target, 0, 0,
                         check, bias, job.slope, job.cap,
                     )  # fmt: skip
                     if channels < lanes:
@@ -131,7 +143,7 @@ def forward(dtype: str, is_rectified: bool) -> Callable[..., None]:
     return kernel
 
 
-def backward(dtype: str, is_rectified: bool, wants_input: bool, wants_kernel: bool) -> Callable[..., None]:
+def backward(dtype: str) -> Callable[..., None]:
     """The gradients of inputs, and each thread's part of those of kernel and bias."""
     lanes = lanes_of(dtype)
 
@@ -151,7 +163,7 @@ def backward(dtype: str, is_rectified: bool, wants_input: bool, wants_kernel: bo
         kernel_sums = shifted(at(dtype, job.kernel_sums), thread * vectors * taps_size)
         bias_gradient = shifted(at(dtype, job.bias_gradient), thread * vectors * lanes)
         _zero(bias_gradient, vectors * lanes)
-        if wants_kernel:
+        if job.wants_kernel:
             _zero(kernel_sums, vectors * taps_size)
         items = job.images * vectors
         for item in range(items * thread // threads, items * (thread + 1) // threads):
@@ -168,15 +180,14 @@ def backward(dtype: str, is_rectified: bool, wants_input: bool, wants_kernel: bo
                     if channels < lanes:
                         _copy(numbers, spare, channels)
                         numbers = spare
-                        if is_rectified:
-                            _copy(result, spare_output, channels)
-                            result = spare_output
+                        _copy(result, spare_output, channels)
+                        result = spare_output
                     place = start + job.gradient_margin_column + column * job.stride_column
                     transform_output_gradient(
-                        is_rectified, 1, 1, 1, 1, numbers, 0, 0, shifted(gradient, place * lanes), 0, 0,
+                        1, 1, 1, 1, numbers, 0, 0, shifted(gradient, place * lanes), 0, 0,
                         result, 0, 0, shifted(bias_gradient, vector * lanes), job.slope, job.cap,
                     )  # fmt: skip
-            if wants_kernel:
+            if job.wants_kernel:
                 source = shifted(at(dtype, job.inputs), image * job.inputs_image + vector * lanes)
                 for row in range(job.size_row):
                     target = shifted(plane, ((row + job.margin_row) * job.plane_columns + job.margin_column) * lanes)
@@ -192,10 +203,11 @@ def backward(dtype: str, is_rectified: bool, wants_input: bool, wants_kernel: bo
                         for tap_column in range(0, job.taps_held, 4):
                             _add_sums(
                                 4, shifted(plane, (first + tap_column * job.dilation_column) * lanes),
-                                job.dilation_column * lanes, job.stride_column * lanes, numbers, job.stride_column * lanes,
+                                job.dilation_column * lanes, job.stride_column * lanes, numbers,
+                                job.stride_column * lanes,
                                 shifted(totals, tap_column * lanes), lanes, job.out_column,
                             )  # fmt: skip
-            if wants_input:
+            if job.wants_input:
                 taps = shifted(at(dtype, job.kernel), vector * job.taps_row * job.taps_column * lanes)
                 target = shifted(at(dtype, job.input_gradient), image * job.input_gradient_image + vector * lanes)
                 for row in range(job.size_row):

@@ -16,6 +16,7 @@ _ADDRESSES = (
     "workspace",  # (threads, workspace_step)
 )
 _SIZES = (
+    *("wants_input", "wants_kernel"),  # the gradients that are computed
     *("images", "channels"),
     "taps_held",  # columns of taps as a multiple of what is summed at a time
     "columns_held",  # columns of the output, or the input, as such a multiple
@@ -24,7 +25,7 @@ _SIZES = (
     "workspace_step",
 )
 _OF_AXES = ("size", "out", "taps", "stride", "dilation", "margin", "gradient_margin")
-_NUMBERS = ("slope", "cap")  # of a rectifier
+_NUMBERS = ("slope", "cap")  # of a rectifier; 1 and NaN where there is none
 
 JOB = np.dtype(
     [(name, np.int64) for name in (*_ADDRESSES, *_SIZES)]

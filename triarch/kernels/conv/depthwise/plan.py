@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,9 +18,17 @@ from triarch.kernels.native import registers
 from triarch.kernels.native.compiler import Source, compiled
 from triarch.kernels.native.team import run
 from triarch.kernels.native.workspaces import workspace
+from triarch.kernels.rectifier import kernel_numbers
 
 _MODULE = "triarch.kernels.conv.depthwise.compiled"
 _SUMS, _TAPS = 8, 4  # places, and taps, that are summed at a time
+
+FUNCTIONS = ("forward", "backward")
+
+
+def source(function: str, dtype: str) -> Source:
+    """A kernel of this method."""
+    return Source(_MODULE, function, (dtype,), JOB)
 
 
 class DepthwiseKernel(Kernel):
@@ -79,16 +85,8 @@ class DepthwiseKernel(Kernel):
             values |= {f"{name}_{axis}": number for axis, number in zip(AXES, numbers, strict=True)}
         for name, value in values.items():
             job[name] = value
-        job["slope"], job["cap"] = spec.rectifier or (1.0, math.inf)
+        job["slope"], job["cap"] = kernel_numbers(spec.rectifier)
         return job
-
-    def _compiled(self, function: str, *constants: Any) -> int:
-        is_rectified = self.spec.rectifier is not None
-        return compiled(Source(_MODULE, function, (name_of(self.spec.dtype), is_rectified, *constants), JOB))
-
-    @cached_property
-    def _forward(self) -> int:
-        return self._compiled("forward")
 
     def _by_vectors(self, kernel: Tensor) -> Tensor:
         """(*sizes, 1, channels) -> (channels / lanes, *sizes, lanes), zeros where there is no channel."""
@@ -109,7 +107,7 @@ class DepthwiseKernel(Kernel):
             place(job, "inputs", inputs, 0, AXES)
             place(job, "outputs", outputs, 0, AXES)
             job["kernel"] = taps.data_ptr()
-            run(self._forward, job, threads)
+            run(compiled(source("forward", name_of(spec.dtype))), job, threads)
         return outputs
 
     def backward(
@@ -124,6 +122,7 @@ class DepthwiseKernel(Kernel):
         axes = tuple(range(1, 1 + spec.rank))
         taps = self._by_vectors(kernel).flip(axes).contiguous()
         job = self.job.copy()
+        job["wants_input"], job["wants_kernel"] = wants_input, wants_kernel
         sums = threads * self.channels_held * self.taps[0] * self.taps_held
         with workspace(sums + threads * (self.channels_held + self.step), spec.dtype) as memory:
             parts = memory[sums : sums + threads * self.channels_held]
@@ -132,11 +131,10 @@ class DepthwiseKernel(Kernel):
             job["kernel"] = taps.data_ptr()
             place(job, "inputs", inputs, 0, AXES)
             place(job, "output_gradient", output_gradient, 0, AXES)
-            if outputs is not None:
-                place(job, "outputs", outputs, 0, AXES)
+            place(job, "outputs", output_gradient if outputs is None else outputs, 0, AXES)
             if input_gradient is not None:
                 place(job, "input_gradient", input_gradient, 0, AXES)
-            run(self._compiled("backward", wants_input, wants_kernel), job, threads)
+            run(compiled(source("backward", name_of(spec.dtype))), job, threads)
             if kernel_gradient is not None:
                 found = memory[:sums].view(threads, -1, *self.taps[:1], self.taps_held, self.lanes).sum(0)
                 found = found[:, :, : self.taps[1]].movedim(0, -2).flatten(-2)[..., : spec.channels]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -16,7 +16,8 @@ from triarch.kernels.conv.winograd import method as winograd
 Convolve = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # inputs, kernel, bias -> outputs
 
 
-class Method(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Method:
     """A way to convolve.
 
     Args:

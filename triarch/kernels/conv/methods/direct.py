@@ -26,16 +26,18 @@ def refuse(spec: ConvSpec) -> str | None:
 def count(spec: ConvSpec) -> dict[str, float]:
     """What the time depends on."""
     outputs = spec.batch * math.prod(spec.output_sizes) * spec.filters
-    inputs = spec.batch * math.prod(spec.sizes) * spec.channels
-    passes = 3 if spec.learns else 1
-    taps = math.prod(spec.window.sizes)
-    products = passes * outputs * taps * (spec.channels // spec.groups)
-    is_depthwise = spec.groups == spec.channels and spec.groups > 1
-    return {
-        "calls": 1.0,
-        "depthwise_products" if is_depthwise else "products": products / spec.threads,
-        "numbers": passes * (inputs + outputs) / spec.threads,
-    }
+    numbers = spec.batch * math.prod(spec.sizes) * spec.channels + outputs
+    depth = spec.channels // spec.groups
+    kind = "depthwise_" if depth == 1 < spec.groups else "narrow_" if depth < 8 else ""
+    products = outputs * math.prod(spec.window.sizes) * depth
+    counts = {"calls": 1.0, f"{kind}products": products / spec.threads, "numbers": numbers / spec.threads}
+    if spec.learns:
+        counts |= {
+            "gradient_calls": 1.0,
+            f"{kind}gradient_products": 2 * products / spec.threads,
+            "gradient_numbers": 2 * numbers / spec.threads,
+        }
+    return counts
 
 
 @dataclass(frozen=True, slots=True)

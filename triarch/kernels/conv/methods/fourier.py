@@ -1,7 +1,7 @@
 """The convolution theorem, block by block (overlap-save), for large kernels.
 
-A block of n places gives n - k + 1 outputs of a kernel of k taps; the spectra of its channels are multiplied by those of
-the kernel, frequency by frequency. Backward, with ^ for spectra: dX^ = dY^ K^ is added over overlapping blocks, and
+A block of n places gives n - k + 1 outputs of a kernel of k taps; the spectra of its channels are multiplied by those
+of the kernel, frequency by frequency. Backward, with ^ for spectra: dX^ = dY^ K^ is added over overlapping blocks, and
 dK^ = X^ conj(dY^).
 """
 
@@ -82,6 +82,8 @@ def refuse(spec: ConvSpec) -> str | None:
         return f"there is no Fourier transform for numbers of type {name_of(spec.dtype)}"
     if window.data_format != "channels_last":
         return "channels do not come last"
+    if spec.batch == 0:
+        return "there is nothing to transform"
     if max(window.strides) > 1 or max(window.dilation) > 1:
         return f"the window moves by {window.strides} and is dilated by {window.dilation}: spectra need 1"
     return None
@@ -224,7 +226,9 @@ class FourierKernel(Kernel):
             # Axes: batch, channels, the numbers of blocks that are left, their places, the sizes that are done.
             place = 1 + self.spec.rank - axis
             length = cut.outputs + cut.size - cut.step
-            joined = blocks.new_zeros(*blocks.shape[:2], *blocks.shape[3 : place + 1], length, *blocks.shape[place + 2 :])
+            joined = blocks.new_zeros(
+                *blocks.shape[:2], *blocks.shape[3 : place + 1], length, *blocks.shape[place + 2 :]
+            )
             for number in range(cut.number):
                 joined.narrow(place, number * cut.step, cut.size).add_(blocks.select(2, number))
             (before, _), size = self.spec.margins[axis], self.spec.sizes[axis]

@@ -35,7 +35,7 @@ def _position(job, place):
 
 @inlined
 def _whole_windows(job, first, width):
-    """The first and the last but one of `width` places in a row whose windows lie inside, the first's from `first` on."""
+    """Of `width` places in a row, the first of which begins at `first`, those whose windows lie inside: from, up to."""
     stride, span = job.stride_column, (job.taps_column - 1) * job.dilation_column + 1
     low = min(max((stride - 1 - first) // stride, 0), width)
     return low, min(max((job.size_column - span - first) // stride + 1, low), width)
@@ -166,7 +166,7 @@ def _clear(job, image, gradient):
                     _zero(shifted(start, column * job.input_gradient_column), job.channels)
 
 
-def forward(dtype: str, is_rectified: bool) -> Callable[..., None]:
+def forward(dtype: str) -> Callable[..., None]:
     """The outputs; the places of all images are divided among the threads."""
     lanes = lanes_of(dtype)
     panel = VECTORS * lanes
@@ -196,21 +196,20 @@ def forward(dtype: str, is_rectified: bool) -> Callable[..., None]:
                 source, target = shifted(y, t * job.filters_held), shifted(outputs, (start + t) * job.outputs_column)
                 for k in range(0, whole_filters, lanes):
                     finish_output(
-                        is_rectified, 1, 1, 1, 1, shifted(source, k), 0, 0, shifted(target, k), 0, job.outputs_column,
+                        1, 1, 1, 1, shifted(source, k), 0, 0, shifted(target, k), 0, job.outputs_column,
                         y_check, shifted(bias, k), job.slope, job.cap,
                     )  # fmt: skip
                 for k in range(whole_filters, job.filters):
                     value = source[k] + bias[k]
-                    if is_rectified:
-                        value = value * job.slope if value < 0 else value
-                        value = job.cap if value > job.cap else value
+                    value = value * job.slope if value < 0 else value
+                    value = job.cap if value > job.cap else value
                     target[k] = value
             start += count
 
     return kernel
 
 
-def backward(dtype: str, is_rectified: bool, wants_input: bool, wants_kernel: bool) -> Callable[..., None]:
+def backward(dtype: str) -> Callable[..., None]:
     """The gradients of inputs, and each thread's part of those of kernel and bias, for whole images."""
     lanes = lanes_of(dtype)
     panel = VECTORS * lanes
@@ -227,7 +226,7 @@ def backward(dtype: str, is_rectified: bool, wants_input: bool, wants_kernel: bo
         sums = shifted(at(dtype, job.kernel_sums), thread * k_rows * job.depth_held)
         for k in range(job.filters_held):
             bias_gradient[k] = 0.0
-        if wants_kernel:
+        if job.wants_kernel:
             for number in range(k_rows * job.depth_held):
                 sums[number] = 0.0
         places = _places(job)
@@ -237,27 +236,28 @@ def backward(dtype: str, is_rectified: bool, wants_input: bool, wants_kernel: bo
             count = min(job.chunk, last - start)
             for t in range(count):
                 image, plane, row, column = _position(job, start + t)
-                if wants_input and plane == 0 and row == 0 and column == 0:
+                if job.wants_input and plane == 0 and row == 0 and column == 0:
                     _clear(job, image, input_gradient)
                 source = shifted(output_gradient, image * job.output_gradient_image + plane * job.output_gradient_plane)
                 source = shifted(source, row * job.output_gradient_row + column * job.output_gradient_column)
-                output, target = shifted(outputs, (start + t) * job.outputs_column), shifted(g, t * job.filters_held)
+                output = shifted(outputs, image * job.outputs_image + plane * job.outputs_plane)
+                output = shifted(output, row * job.outputs_row + column * job.outputs_column)
+                target = shifted(g, t * job.filters_held)
                 for k in range(0, whole_filters, lanes):
                     transform_output_gradient(
-                        is_rectified, 1, 1, 1, 1,
+                        1, 1, 1, 1,
                         shifted(source, k), 0, job.output_gradient_column, shifted(target, k), 0, 0,
                         shifted(output, k), 0, job.outputs_column, shifted(bias_gradient, k), job.slope, job.cap,
                     )  # fmt: skip
                 for k in range(whole_filters, job.filters):
                     value = source[k]
-                    if is_rectified:
-                        value = value * job.slope if output[k] <= 0 else value
-                        value = 0.0 if output[k] >= job.cap else value
+                    value = value * job.slope if output[k] <= 0 else value
+                    value = 0.0 if output[k] >= job.cap else value
                     target[k] = value
                     bias_gradient[k] += value
                 for k in range(job.filters, job.filters_held):
                     target[k] = 0.0
-            if wants_kernel:
+            if job.wants_kernel:
                 _gather(job, inputs, start, count, p)
                 for d in range(0, job.depth_held, panel):
                     for k in range(0, job.filters_held, ROWS):
@@ -265,7 +265,7 @@ def backward(dtype: str, is_rectified: bool, wants_input: bool, wants_kernel: bo
                             True, shifted(g, k), 1, job.filters_held, shifted(p, d), job.depth_held,
                             shifted(sums, k * job.depth_held + d), job.depth_held, count,
                         )  # fmt: skip
-            if wants_input:
+            if job.wants_input:
                 for d in range(0, job.depth_held, panel):
                     for t in range(0, count, ROWS):
                         multiply_tile(

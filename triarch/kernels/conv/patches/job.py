@@ -19,13 +19,14 @@ _ADDRESSES = (
     "workspace",  # (threads, workspace_step)
 )
 _SIZES = (
+    *("wants_input", "wants_kernel"),  # the gradients that are computed
     *("images", "channels", "filters"),
     *("depth", "depth_held"),  # numbers of a patch, and these as a multiple of a tile's columns; so is filters_held
     "filters_held",
     *("chunk", "workspace_step"),  # places that a thread works on at a time; numbers of its workspace
 )
 _OF_AXES = ("size", "out", "taps", "stride", "dilation", "margin")
-_NUMBERS = ("slope", "cap")  # of a rectifier
+_NUMBERS = ("slope", "cap")  # of a rectifier; 1 and NaN where there is none
 
 JOB = np.dtype(
     [(name, np.int64) for name in (*_ADDRESSES, *_SIZES)]

@@ -31,14 +31,22 @@ def count(spec: ConvSpec) -> dict[str, float]:
     depth = math.prod(spec.window.sizes) * spec.channels // groups
     places = spec.batch * math.prod(spec.output_sizes)
     filters = rounded_up(spec.filters // groups, panel)
-    products = places * filters * (depth + 2 * rounded_up(depth, panel) * spec.learns)
-    numbers = places * (depth + filters) * (3 if spec.learns else 1)
-    return {
-        "calls": float(groups * (2 if spec.learns else 1)),
-        "products": groups * products / spec.threads,
-        "numbers": groups * numbers / spec.threads,
-        "taps": groups * places * math.prod(spec.window.sizes) * (3 if spec.learns else 1) / spec.threads,
+    held = rounded_up(depth, panel)
+    each = groups / spec.threads
+    counts = {
+        "calls": float(groups),
+        "products": each * places * filters * depth,
+        "numbers": each * places * (depth + filters),
+        "rows": each * places * math.prod(spec.window.sizes[:-1]),
     }
+    if spec.learns:
+        counts |= {
+            "gradient_calls": float(groups),
+            "gradient_products": 2 * each * places * filters * held,
+            "gradient_numbers": 2 * each * places * (held + filters),
+            "gradient_rows": 2 * each * places * math.prod(spec.window.sizes[:-1]),
+        }
+    return counts
 
 
 def plan(spec: ConvSpec) -> PatchesKernel:

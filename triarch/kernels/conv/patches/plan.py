@@ -6,8 +6,6 @@ What oneDNN does not do well is done here: few input channels (first layers), gr
 from __future__ import annotations
 
 import math
-from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,9 +21,17 @@ from triarch.kernels.native import registers
 from triarch.kernels.native.compiler import Source, compiled
 from triarch.kernels.native.team import run
 from triarch.kernels.native.workspaces import workspace
+from triarch.kernels.rectifier import kernel_numbers
 
 _MODULE = "triarch.kernels.conv.patches.compiled"
 _CHUNK = 1 << 16  # numbers of patches and outputs that a thread works on at a time
+
+FUNCTIONS = ("forward", "backward")
+
+
+def source(function: str, dtype: str) -> Source:
+    """A kernel of this method."""
+    return Source(_MODULE, function, (dtype,), JOB)
 
 
 class PatchesKernel(Kernel):
@@ -72,16 +78,8 @@ class PatchesKernel(Kernel):
             values |= {f"{name}_{axis}": number for axis, number in zip(AXES, numbers, strict=True)}
         for name, value in values.items():
             job[name] = value
-        job["slope"], job["cap"] = spec.rectifier or (1.0, math.inf)
+        job["slope"], job["cap"] = kernel_numbers(spec.rectifier)
         return job
-
-    def _compiled(self, function: str, *constants: Any) -> int:
-        is_rectified = self.spec.rectifier is not None
-        return compiled(Source(_MODULE, function, (name_of(self.spec.dtype), is_rectified, *constants), JOB))
-
-    @cached_property
-    def _forward(self) -> int:
-        return self._compiled("forward")
 
     def _weights(self, kernel: Tensor, group: int) -> Tensor:
         """The kernel of a group as a matrix (filters_held, depth_held), with zeros where there is nothing."""
@@ -104,7 +102,7 @@ class PatchesKernel(Kernel):
                 place(job, "inputs", inputs, group * self.channels, AXES)
                 place(job, "outputs", outputs, group * self.filters, AXES)
                 job["kernel"] = panels.data_ptr()
-                run(self._forward, job, threads)
+                run(compiled(source("forward", name_of(spec.dtype))), job, threads)
         return outputs
 
     def backward(
@@ -116,8 +114,9 @@ class PatchesKernel(Kernel):
         input_gradient = torch.empty_like(inputs, memory_format=torch.contiguous_format) if wants_input else None
         kernel_gradient = torch.empty_like(kernel) if wants_kernel else None
         bias_gradient = kernel.new_empty(spec.filters) if wants_bias else None
-        propagate = self._compiled("backward", wants_input, wants_kernel)
+        propagate = compiled(source("backward", name_of(spec.dtype)))
         job = self.job.copy()
+        job["wants_input"], job["wants_kernel"] = wants_input, wants_kernel
         size = self.kernel_rows * self.depth_held
         sums = threads * size if wants_kernel else 0
         with workspace(sums + threads * (self.filters_held + self.step), spec.dtype) as memory:
@@ -129,8 +128,7 @@ class PatchesKernel(Kernel):
                 own = slice(group * self.filters, (group + 1) * self.filters)
                 place(job, "inputs", inputs, group * self.channels, AXES)
                 place(job, "output_gradient", output_gradient, group * self.filters, AXES)
-                if outputs is not None:
-                    place(job, "outputs", outputs, group * self.filters, AXES)
+                place(job, "outputs", output_gradient if outputs is None else outputs, group * self.filters, AXES)
                 if input_gradient is not None:
                     place(job, "input_gradient", input_gradient, group * self.channels, AXES)
                     panels = self._weights(kernel, group).unflatten(1, (-1, self.panel)).transpose(0, 1).contiguous()

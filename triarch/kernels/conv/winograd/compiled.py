@@ -25,7 +25,9 @@ from triarch.kernels.native.vectors import at, inlined, lanes_of, shifted
 
 
 @inlined
-def _read_patch(source, row_step, column_step, first_row, first_column, height, width, channels, held, patch, rows, columns):
+def _read_patch(
+    source, row_step, column_step, first_row, first_column, height, width, channels, held, patch, rows, columns
+):
     """Copy a patch of an image into `patch` (rows, columns, held), zeros where the image has nothing."""
     for row in range(rows):
         for column in range(columns):
@@ -58,9 +60,7 @@ def _zero(target, count):
         target[place] = 0.0
 
 
-def forward(
-    dtype: str, m_rows: int, r_rows: int, m_columns: int, r_columns: int, is_rectified: bool
-) -> Callable[..., None]:
+def forward(dtype: str, m_rows: int, r_rows: int, m_columns: int, r_columns: int) -> Callable[..., None]:
     """The outputs; the tiles of all images are divided among the threads."""
     lanes = lanes_of(dtype)
     panel = VECTORS * lanes
@@ -93,8 +93,19 @@ def forward(
                     source = shifted(source, y * row_step + x * column_step)
                 else:
                     _read_patch(
-                        source, row_step, column_step, y, x, job.height, job.width, job.channels, c_held, patch, n_rows, n_columns
-                    )  # fmt: skip
+                        source,
+                        row_step,
+                        column_step,
+                        y,
+                        x,
+                        job.height,
+                        job.width,
+                        job.channels,
+                        c_held,
+                        patch,
+                        n_rows,
+                        n_columns,
+                    )
                     source, row_step, column_step = patch, n_columns * c_held, c_held
                 for c in range(0, c_held, lanes):
                     transform_tile(
@@ -122,30 +133,29 @@ def forward(
                     target, row_step, column_step = patch, m_columns * k_held, k_held
                 for k in range(0, k_held, lanes):
                     finish_output(
-                        is_rectified, m_rows, r_rows, m_columns, r_columns,
+                        m_rows, r_rows, m_columns, r_columns,
                         shifted(m, t * k_held + k), n_columns * m_point, m_point,
                         shifted(target, k), row_step, column_step,
                         check, shifted(bias, k), job.slope, job.cap,
                     )  # fmt: skip
                 if not is_whole:
                     _write_patch(
-                        patch, m_columns, k_held, job.filters, rows_inside, columns_inside, place, job.outputs_row, job.outputs_column
-                    )  # fmt: skip
+                        patch,
+                        m_columns,
+                        k_held,
+                        job.filters,
+                        rows_inside,
+                        columns_inside,
+                        place,
+                        job.outputs_row,
+                        job.outputs_column,
+                    )
             start += count
 
     return kernel
 
 
-def backward(
-    dtype: str,
-    m_rows: int,
-    r_rows: int,
-    m_columns: int,
-    r_columns: int,
-    is_rectified: bool,
-    wants_input: bool,
-    wants_kernel: bool,
-) -> Callable[..., None]:
+def backward(dtype: str, m_rows: int, r_rows: int, m_columns: int, r_columns: int) -> Callable[..., None]:
     """The gradients of inputs, and each thread's part of those of kernel (transformed) and bias, for whole images."""
     lanes = lanes_of(dtype)
     panel = VECTORS * lanes
@@ -169,7 +179,7 @@ def backward(
         bias_gradient = shifted(at(dtype, job.bias_gradient), thread * k_held)
         sums = shifted(at(dtype, job.kernel_sums), thread * points * k_rows * c_held)
         _zero(bias_gradient, k_held)
-        if wants_kernel:
+        if job.wants_kernel:
             _zero(sums, points * k_rows * c_held)
         last = job.images * (thread + 1) // threads * tiles
         start = job.images * thread // threads * tiles
@@ -188,23 +198,44 @@ def backward(
                     output = shifted(output, y * output_row + x * output_column)
                 else:
                     _read_patch(
-                        source, row_step, column_step, y, x, job.out_height, job.out_width, job.filters, k_held, patch, m_rows, m_columns
-                    )  # fmt: skip
+                        source,
+                        row_step,
+                        column_step,
+                        y,
+                        x,
+                        job.out_height,
+                        job.out_width,
+                        job.filters,
+                        k_held,
+                        patch,
+                        m_rows,
+                        m_columns,
+                    )
                     source, row_step, column_step = patch, m_columns * k_held, k_held
-                    if is_rectified:
-                        _read_patch(
-                            output, output_row, output_column, y, x, job.out_height, job.out_width, job.filters, k_held, output_patch, m_rows, m_columns
-                        )  # fmt: skip
-                        output, output_row, output_column = output_patch, m_columns * k_held, k_held
+                    _read_patch(
+                        output,
+                        output_row,
+                        output_column,
+                        y,
+                        x,
+                        job.out_height,
+                        job.out_width,
+                        job.filters,
+                        k_held,
+                        output_patch,
+                        m_rows,
+                        m_columns,
+                    )
+                    output, output_row, output_column = output_patch, m_columns * k_held, k_held
                 for k in range(0, k_held, lanes):
                     transform_output_gradient(
-                        is_rectified, m_rows, r_rows, m_columns, r_columns,
+                        m_rows, r_rows, m_columns, r_columns,
                         shifted(source, k), row_step, column_step,
                         shifted(m, t * k_held + k), n_columns * m_point, m_point,
                         shifted(output, k), output_row, output_column,
                         shifted(bias_gradient, k), job.slope, job.cap,
                     )  # fmt: skip
-                if wants_kernel:
+                if job.wants_kernel:
                     y, x = y - job.top, x - job.left
                     source = shifted(inputs, image * job.inputs_image)
                     row_step, column_step = job.inputs_row, job.inputs_column
@@ -213,8 +244,19 @@ def backward(
                         source = shifted(source, y * row_step + x * column_step)
                     else:
                         _read_patch(
-                            source, row_step, column_step, y, x, job.height, job.width, job.channels, c_held, patch, n_rows, n_columns
-                        )  # fmt: skip
+                            source,
+                            row_step,
+                            column_step,
+                            y,
+                            x,
+                            job.height,
+                            job.width,
+                            job.channels,
+                            c_held,
+                            patch,
+                            n_rows,
+                            n_columns,
+                        )
                         source, row_step, column_step = patch, n_columns * c_held, c_held
                     for c in range(0, c_held, lanes):
                         transform_tile(
@@ -223,7 +265,7 @@ def backward(
                             shifted(v, t * c_held + c), n_columns * v_point, v_point,
                         )  # fmt: skip
             for point in range(points):
-                if wants_kernel:
+                if job.wants_kernel:
                     for c in range(0, c_held, panel):
                         for k in range(0, k_held, ROWS):
                             multiply_tile(
@@ -231,7 +273,7 @@ def backward(
                                 shifted(v, point * v_point + c), c_held,
                                 shifted(sums, (point * k_rows + k) * c_held + c), c_held, count,
                             )  # fmt: skip
-                if wants_input:
+                if job.wants_input:
                     for c in range(0, c_held, panel):
                         u = shifted(products, (point * c_held + c) * k_held)
                         for t in range(0, count, ROWS):
@@ -239,7 +281,7 @@ def backward(
                                 False, shifted(m, point * m_point + t * k_held), k_held, 1, u, panel,
                                 shifted(v, point * v_point + t * c_held + c), c_held, k_held,
                             )  # fmt: skip
-            if wants_input:
+            if job.wants_input:
                 for t in range(count):
                     image, rest = divmod(start + t, tiles)
                     i, j = divmod(rest, job.tile_columns)
@@ -270,7 +312,8 @@ def backward(
                             for column in range(max(0, -x), min(n_columns, job.width - x)):
                                 part = shifted(patch, (row * n_columns + column) * c_held)
                                 place = shifted(
-                                    gradient, (y + row) * job.input_gradient_row + (x + column) * job.input_gradient_column
+                                    gradient,
+                                    (y + row) * job.input_gradient_row + (x + column) * job.input_gradient_column,
                                 )
                                 for c in range(job.channels):
                                     place[c] += part[c]
@@ -279,10 +322,9 @@ def backward(
     return kernel
 
 
-def transform_kernel(
-    dtype: str, m_rows: int, r_rows: int, m_columns: int, r_columns: int, is_transposed: bool
-) -> Callable[..., None]:
-    """The products' factors U, in panels: (points, filters / panel, channels, panel), or Uᵀ with the two exchanged."""
+def transform_kernel(dtype: str, m_rows: int, r_rows: int, m_columns: int, r_columns: int) -> Callable[..., None]:
+    """The products' factors U, in panels: (points, filters / panel, channels, panel); Uᵀ, with the two exchanged, for
+    the gradient of the inputs."""
     lanes = lanes_of(dtype)
     panel = VECTORS * lanes
     n_rows, n_columns = m_rows + r_rows - 1, m_columns + r_columns - 1
@@ -292,13 +334,15 @@ def transform_kernel(
         job = carray(jobs, 1)[0]
         c_held, k_held = job.channels_held, job.filters_held
         weights, products = at(dtype, job.kernel), at(dtype, job.products)
-        block = shifted(at(dtype, job.workspace), thread * job.workspace_step)  # (points, lanes of filters, of channels)
+        block = shifted(
+            at(dtype, job.workspace), thread * job.workspace_step
+        )  # (points, lanes of filters, of channels)
         blocks = k_held // lanes
         for k in range(blocks * thread // threads * lanes, blocks * (thread + 1) // threads * lanes, lanes):
             for c in range(0, c_held, lanes):
                 for row in range(lanes):
                     source = shifted(weights, (k + row) * taps * c_held + c)
-                    if is_transposed:
+                    if job.wants_input:
                         target = shifted(products, ((c // panel) * k_held + k + row) * panel + c % panel)
                         step = c_held * k_held
                     else:
@@ -307,9 +351,11 @@ def transform_kernel(
                         "kernel", m_rows, r_rows, m_columns, r_columns,
                         source, r_columns * c_held, c_held, target, n_columns * step, step,
                     )  # fmt: skip
-                if not is_transposed:
+                if not job.wants_input:
                     for point in range(points):
-                        target = shifted(products, (point * k_held + k // panel * panel) * c_held + c * panel + k % panel)
+                        target = shifted(
+                            products, (point * k_held + k // panel * panel) * c_held + c * panel + k % panel
+                        )
                         transpose_block(shifted(block, point * lanes * lanes), lanes, target, panel)
 
     return kernel

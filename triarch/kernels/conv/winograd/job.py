@@ -23,9 +23,12 @@ _SIZES = (
     *("channels_held", "filters_held"),  # as multiples of a tile's columns
     *("top", "left"),  # margins of zeros before the first row and column
     *("tile_rows", "tile_columns"),  # tiles of an image
+    *("wants_input", "wants_kernel"),  # the gradients that are computed
     *("chunk", "workspace_step"),  # tiles that a thread works on at a time; numbers of its workspace
 )
 _STEPS = tuple(f"{name}_{axis}" for name in BATCHES for axis in ("image", *AXES))
-_NUMBERS = ("slope", "cap")  # of a rectifier
+_NUMBERS = ("slope", "cap")  # of a rectifier; 1 and NaN where there is none
 
-JOB = np.dtype([(name, np.int64) for name in (*_ADDRESSES, *_SIZES, *_STEPS)] + [(name, np.float64) for name in _NUMBERS])
+JOB = np.dtype(
+    [(name, np.int64) for name in (*_ADDRESSES, *_SIZES, *_STEPS)] + [(name, np.float64) for name in _NUMBERS]
+)

@@ -41,3 +41,16 @@ def matrix_of(name: str, m: int, r: int) -> tuple[tuple[float, ...], ...]:
     if name.endswith("_gradient"):
         matrix = _transposed(matrix)
     return tuple(tuple(float(value) for value in row) for row in matrix)
+
+
+@cache
+def amplification(m: int, r: int) -> float:
+    """How much larger the rounding of F(m, r) can be than that of the direct sum of r taps, along one axis.
+
+    With |.| for matrices of absolute values, rounding is bounded by a multiple of `|Aᵀ| (|G| |g| ⊙ |Bᵀ| |d|)`, that of
+    the direct sum by the same multiple of `Σ |g| |d|`; this is their ratio for numbers of equal size. Along two axes
+    the factors multiply.
+    """
+    output, kernel, tile = (matrix_of(name, m, r) for name in ("output", "kernel", "input"))
+    sizes = [sum(map(abs, g)) * sum(map(abs, d)) for g, d in zip(kernel, tile, strict=True)]
+    return max(sum(abs(a) * size for a, size in zip(row, sizes, strict=True)) for row in output) / r

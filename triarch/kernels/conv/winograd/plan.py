@@ -7,8 +7,6 @@ by all channels and filters. Source: Lavin and Gray, "Fast Algorithms for Convol
 from __future__ import annotations
 
 import math
-from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,8 +22,16 @@ from triarch.kernels.native import registers
 from triarch.kernels.native.compiler import Source, compiled
 from triarch.kernels.native.team import run
 from triarch.kernels.native.workspaces import workspace
+from triarch.kernels.rectifier import kernel_numbers
 
 _MODULE = "triarch.kernels.conv.winograd.compiled"
+
+FUNCTIONS = ("transform_kernel", "forward", "backward", "finish_kernel_gradient")
+
+
+def source(function: str, dtype: str, *tile: int) -> Source:
+    """A kernel of this method."""
+    return Source(_MODULE, function, (dtype, *tile), JOB)
 
 
 class WinogradKernel(Kernel):
@@ -40,7 +46,6 @@ class WinogradKernel(Kernel):
         self.spec, self.dtype, self.groups = spec, spec.dtype, spec.groups
         self.m = m
         self.r: tuple[int, ...] = with_unit_axes(spec.window.sizes, 2)
-        self._sizes = (name_of(spec.dtype), m[0], self.r[0], m[1], self.r[1])
         self.lanes, self.panel = registers.lanes(spec.dtype), registers.columns(spec.dtype)
         self.points = math.prod(tile + taps - 1 for tile, taps in zip(m, self.r, strict=True))
         self.channels, self.filters = spec.channels // spec.groups, spec.filters // spec.groups
@@ -60,7 +65,7 @@ class WinogradKernel(Kernel):
         chunk = min(_chunk(self.channels_held, self.filters_held), rounded_up(tiles, registers.ROWS))
         largest = max(self.channels_held, self.filters_held)
         held = (chunk + 1) * (self.channels_held + self.filters_held) + 4 * self.panel
-        rectifier = spec.rectifier or (1.0, math.inf)
+        slope, cap = kernel_numbers(spec.rectifier)
         values = {
             "images": spec.batch,
             "height": height,
@@ -77,28 +82,16 @@ class WinogradKernel(Kernel):
             "tile_columns": tile_columns,
             "chunk": chunk,
             "workspace_step": self.points * (held + max(2 * largest, self.lanes**2)),
-            "slope": rectifier[0],
-            "cap": rectifier[1],
+            "slope": slope,
+            "cap": cap,
         }
         for name, value in values.items():
             job[name] = value
         return job
 
-    def _compiled(self, function: str, *constants: Any) -> int:
-        return compiled(Source(_MODULE, function, (*self._sizes, *constants), JOB))
-
-    @cached_property
-    def _forward(self) -> tuple[int, int]:
-        is_rectified = self.spec.rectifier is not None
-        return self._compiled("transform_kernel", False), self._compiled("forward", is_rectified)
-
-    def _backward(self, wants_input: bool, wants_kernel: bool) -> tuple[int, int, int]:
-        is_rectified = self.spec.rectifier is not None
-        return (
-            self._compiled("transform_kernel", True) if wants_input else 0,
-            self._compiled("backward", is_rectified, wants_input, wants_kernel),
-            self._compiled("finish_kernel_gradient") if wants_kernel else 0,
-        )
+    def _compiled(self, function: str) -> int:
+        (m_rows, m_columns), (r_rows, r_columns) = self.m, self.r
+        return compiled(source(function, name_of(self.dtype), m_rows, r_rows, m_columns, r_columns))
 
     def _weights(self, kernel: Tensor, group: int) -> Tensor:
         """The kernel of a group as (filters, *sizes, channels), padded to whole panels."""
@@ -122,7 +115,7 @@ class WinogradKernel(Kernel):
         outputs = inputs.new_empty(spec.batch, *spec.output_sizes, spec.filters)
         check = self._check()
         job = self._job_with(check)
-        transform, convolve = self._forward
+        transform, convolve = self._compiled("transform_kernel"), self._compiled("forward")
         products = self.points * self.channels_held * self.filters_held
         with workspace(products + self.filters_held + threads * int(job["workspace_step"][0]), self.dtype) as memory:
             offsets = memory[products : products + self.filters_held].zero_()
@@ -150,7 +143,7 @@ class WinogradKernel(Kernel):
         bias_gradient = kernel.new_empty(spec.filters) if wants_bias else None
         check = self._check()
         job = self._job_with(check)
-        transform, propagate, finish = self._backward(wants_input, wants_kernel)
+        job["wants_input"], job["wants_kernel"] = wants_input, wants_kernel
         products = self.points * self.channels_held * self.filters_held
         sums = threads * self.points * self.kernel_rows * self.channels_held if wants_kernel else 0
         parts = threads * self.filters_held
@@ -168,16 +161,15 @@ class WinogradKernel(Kernel):
                 own = slice(group * self.filters, (group + 1) * self.filters)
                 place(job, "inputs", inputs, group * self.channels, AXES)
                 place(job, "output_gradient", output_gradient, group * self.filters, AXES)
-                if outputs is not None:
-                    place(job, "outputs", outputs, group * self.filters, AXES)
+                place(job, "outputs", output_gradient if outputs is None else outputs, group * self.filters, AXES)
                 if input_gradient is not None:
                     place(job, "input_gradient", input_gradient, group * self.channels, AXES)
                     weights = self._weights(kernel, group)
                     job["kernel"] = weights.data_ptr()
-                    run(transform, job, threads)
-                run(propagate, job, threads)
+                    run(self._compiled("transform_kernel"), job, threads)
+                run(self._compiled("backward"), job, threads)
                 if kernel_gradient is not None:
-                    run(finish, job, threads)
+                    run(self._compiled("finish_kernel_gradient"), job, threads)
                     found = whole_kernel.view(self.filters_held, *spec.window.sizes, self.channels_held)
                     kernel_gradient.movedim(-1, 0)[own].copy_(found[: self.filters, ..., : self.channels])
                 if bias_gradient is not None:

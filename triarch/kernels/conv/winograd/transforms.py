@@ -12,10 +12,9 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
 from triarch.kernels.conv.winograd.matrices import matrix_of
-from triarch.kernels.native.vectors import Emitter
+from triarch.kernels.native.vectors import Emitter, emitting
 
 Rows = Sequence[Sequence[float]]
 
@@ -135,10 +134,21 @@ def _matrices(name: Any, sizes: Sequence[Any]) -> tuple[Rows, Rows]:
 _LONG = types.int64
 
 
-@intrinsic(prefer_literal=True)
+@emitting
 def transform_tile(
-    typing_context, name, m_rows, r_rows, m_columns, r_columns, source, source_row, source_column, target, target_row, target_column
-):  # fmt: skip
+    typing_context,
+    name,
+    m_rows,
+    r_rows,
+    m_columns,
+    r_columns,
+    source,
+    source_row,
+    source_column,
+    target,
+    target_row,
+    target_column,
+):
     """Transform a tile by the matrices that are named: `"input"`, `"kernel"` or `"kernel_gradient"`."""
     sizes = (m_rows, r_rows, m_columns, r_columns)
     matrices = _matrices(name.literal_value, sizes)
@@ -154,10 +164,21 @@ def transform_tile(
     return signature, emit
 
 
-@intrinsic(prefer_literal=True)
+@emitting
 def add_input_gradient(
-    typing_context, m_rows, r_rows, m_columns, r_columns, source, source_row, source_column, target, target_row, target_column, check
-):  # fmt: skip
+    typing_context,
+    m_rows,
+    r_rows,
+    m_columns,
+    r_columns,
+    source,
+    source_row,
+    source_column,
+    target,
+    target_row,
+    target_column,
+    check,
+):
     """Add the transform of a tile to what the target holds."""
     sizes = (m_rows, r_rows, m_columns, r_columns)
     matrices = _matrices("input_gradient", sizes)
@@ -179,81 +200,110 @@ def add_input_gradient(
     return signature, emit
 
 
-@intrinsic(prefer_literal=True)
+@emitting
 def finish_output(
-    typing_context, is_rectified, m_rows, r_rows, m_columns, r_columns, source, source_row, source_column, target, target_row, target_column, check, bias, slope, cap
-):  # fmt: skip
-    """Transform products to a tile of the output, add the bias and rectify: `slope * y` below 0, at most `cap`."""
+    typing_context,
+    m_rows,
+    r_rows,
+    m_columns,
+    r_columns,
+    source,
+    source_row,
+    source_column,
+    target,
+    target_row,
+    target_column,
+    check,
+    bias,
+    slope,
+    cap,
+):
+    """Transform products to a tile of the output, add the bias and rectify: `slope * y` below 0, at most `cap`.
+
+    Slope 1 and cap NaN, beyond which nothing lies, leave it as it is.
+    """
     sizes = (m_rows, r_rows, m_columns, r_columns)
     matrices = _matrices("output", sizes)
     real = source.dtype
-    signature = types.void(
-        is_rectified, *sizes, source, _LONG, _LONG, target, _LONG, _LONG, check, bias, real, real
-    )
+    signature = types.void(*sizes, source, _LONG, _LONG, target, _LONG, _LONG, check, bias, real, real)
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         emitter = Emitter(builder, real)
-        target_tile, seen = _Tile(emitter, *arguments[8:11]), _Check(emitter, arguments[11])
-        offset = emitter.load(arguments[12])
-        zero, slope, cap = emitter.constant(0.0), *(emitter.spread(number) for number in arguments[13:15])
+        target_tile, seen = _Tile(emitter, *arguments[7:10]), _Check(emitter, arguments[10])
+        offset = emitter.load(arguments[11])
+        zero, slope, cap = emitter.constant(0.0), *(emitter.spread(number) for number in arguments[12:14])
 
         def store(row: int, column: int, vector: Any) -> None:
             vector = builder.fadd(vector, offset)
             seen.see(vector)
-            if is_rectified.literal_value:
-                below = builder.fcmp_ordered("<", vector, zero)
-                vector = builder.select(below, builder.fmul(vector, slope), vector)
-                vector = builder.select(builder.fcmp_ordered(">", vector, cap), cap, vector)
+            below = builder.fcmp_ordered("<", vector, zero)
+            vector = builder.select(below, emitter.multiply_add(vector, slope, zero), vector)
+            vector = builder.select(builder.fcmp_ordered(">", vector, cap), cap, vector)
             emitter.fetch(target_tile.place(row, column + m_columns.literal_value), True)
             target_tile.store(row, column, vector)
 
-        _emit_map(emitter, matrices, _Tile(emitter, *arguments[5:8]).load, store)
+        _emit_map(emitter, matrices, _Tile(emitter, *arguments[4:7]).load, store)
         seen.close()
         return context.get_dummy_value()
 
     return signature, emit
 
 
-@intrinsic(prefer_literal=True)
+@emitting
 def transform_output_gradient(
-    typing_context, is_rectified, m_rows, r_rows, m_columns, r_columns, source, source_row, source_column, target, target_row, target_column, outputs, outputs_row, outputs_column, bias_gradient, slope, cap
-):  # fmt: skip
+    typing_context,
+    m_rows,
+    r_rows,
+    m_columns,
+    r_columns,
+    source,
+    source_row,
+    source_column,
+    target,
+    target_row,
+    target_column,
+    outputs,
+    outputs_row,
+    outputs_column,
+    bias_gradient,
+    slope,
+    cap,
+):
     """The gradient of a tile of the output, through its activation, to the gradient of the products.
 
-    What went through the activation is added to `bias_gradient`.
+    What went through the activation is added to `bias_gradient`. With slope 1 and cap NaN `outputs` can be anything.
     """
     sizes = (m_rows, r_rows, m_columns, r_columns)
     matrices = _matrices("output_gradient", sizes)
     real = source.dtype
     signature = types.void(
-        is_rectified, *sizes, source, _LONG, _LONG, target, _LONG, _LONG, outputs, _LONG, _LONG, bias_gradient, real, real
-    )  # fmt: skip
+        *sizes, source, _LONG, _LONG, target, _LONG, _LONG, outputs, _LONG, _LONG, bias_gradient, real, real
+    )
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         emitter = Emitter(builder, real)
-        source_tile, output_tile = _Tile(emitter, *arguments[5:8]), _Tile(emitter, *arguments[11:14])
-        zero, slope, cap = emitter.constant(0.0), *(emitter.spread(number) for number in arguments[15:17])
-        total, width = emitter.load(arguments[14]), m_columns.literal_value
+        source_tile, output_tile = _Tile(emitter, *arguments[4:7]), _Tile(emitter, *arguments[10:13])
+        zero, slope, cap = emitter.constant(0.0), *(emitter.spread(number) for number in arguments[14:16])
+        total, width = emitter.load(arguments[13]), m_columns.literal_value
 
         def load(row: int, column: int) -> Any:
             nonlocal total
             vector = source_tile.load_and_fetch(width)(row, column)
-            if is_rectified.literal_value:
-                output = output_tile.load_and_fetch(width)(row, column)
-                below = builder.fcmp_ordered("<=", output, zero)
-                vector = builder.select(below, builder.fmul(vector, slope), vector)
-                vector = builder.select(builder.fcmp_ordered(">=", output, cap), zero, vector)
+            output = output_tile.load_and_fetch(width)(row, column)
+            below = builder.fcmp_ordered("<=", output, zero)
+            vector = builder.select(below, builder.fmul(vector, slope), vector)
+            vector = builder.select(builder.fcmp_ordered(">=", output, cap), zero, vector)
             total = builder.fadd(total, vector)
             return vector
 
-        _emit_map(emitter, matrices, load, _Tile(emitter, *arguments[8:11]).store)
-        emitter.store(total, arguments[14])
+        _emit_map(emitter, matrices, load, _Tile(emitter, *arguments[7:10]).store)
+        emitter.store(total, arguments[13])
         return context.get_dummy_value()
 
     return signature, emit
 
 
-@intrinsic
+@emitting
 def transpose_block(typing_context, source, source_row, target, target_row):
     """Write the columns of a square of numbers, as many as a vector holds, as rows."""
     signature = types.void(source, _LONG, target, _LONG)

@@ -1,0 +1,155 @@
+"""How long a step takes, in training and in inference: triarch beside PyTorch by hand and Keras on its three backends.
+
+Every side runs the same network (`benchmarks/networks.py`) on the same random data. Training is with Adam, and keeps a
+running loss and accuracy; PyTorch's loop has channels last, fused Adam and, as another side, `torch.compile`. Usage:
+`scripts/bench train [--cases cnn mlp] [--sides triarch torch] [--tasks training] [--rounds 7]`; `scripts/bench --peers
+train` installs the peers first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from benchmarks.interleaved import Worker, compare, median_ratio, record, serve
+from benchmarks.networks import CASES, Case
+
+SIDES: dict[str, dict[str, str]] = {  # side -> environment of its process
+    "triarch": {},
+    "torch": {},
+    "torch-compile": {},
+    "keras-torch": {"KERAS_BACKEND": "torch"},
+    "keras-jax": {"KERAS_BACKEND": "jax"},
+    "keras-tensorflow": {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"},
+}
+TASKS = ("training", "inference")
+PATIENCE = 20.0  # times as long as triarch in the first round: a side takes no part in the others
+
+
+def run_of(side: str, case: Case, task: str) -> Callable[[], Any]:
+    """A function that goes through `case.steps` batches."""
+    rng = np.random.default_rng(0)
+    x = rng.random((case.steps * case.batch_size, *case.shape), dtype=np.float32)
+    y = rng.integers(0, 10, len(x))
+    if side.startswith("torch"):
+        return _torch_loop(case, x, y, task, is_compiled=side == "torch-compile")
+    return _keras_loop(side, case, x, y, task)
+
+
+def _torch_loop(case: Case, x: np.ndarray, y: np.ndarray, task: str, is_compiled: bool) -> Callable[[], Any]:
+    """The loop that a careful user of PyTorch writes: data in memory, channels-last, no host read inside an epoch."""
+    import torch
+
+    inputs = torch.from_numpy(x)
+    if inputs.ndim > 2:
+        inputs = inputs.movedim(-1, 1)
+    labels = torch.from_numpy(y)
+    model = case.build_torch()
+    if inputs.ndim == 4:
+        model = model.to(memory_format=torch.channels_last)
+    call = torch.compile(model) if is_compiled else model
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+
+    def train() -> float:
+        model.train()
+        total, correct = torch.zeros(()), torch.zeros((), dtype=torch.long)
+        order = torch.randperm(len(inputs))
+        for start in range(0, len(inputs), case.batch_size):
+            rows = order[start : start + case.batch_size]
+            batch, targets = inputs[rows], labels[rows]
+            logits = call(batch)
+            loss = torch.nn.functional.cross_entropy(logits, targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.detach() * len(rows)
+            correct += (logits.detach().argmax(1) == targets).sum()
+        return total.item() / len(inputs)
+
+    def infer() -> np.ndarray:
+        model.eval()
+        with torch.inference_mode():
+            return torch.cat([call(batch).softmax(1) for batch in inputs.split(case.batch_size)]).numpy()
+
+    return train if task == "training" else infer
+
+
+def _keras_loop(side: str, case: Case, x: np.ndarray, y: np.ndarray, task: str) -> Callable[[], Any]:
+    keras = importlib.import_module("triarch" if side == "triarch" else "keras")
+    model = case.build(keras)
+    if task == "inference":
+        return lambda: model.predict(x, batch_size=case.batch_size, verbose=0)
+    model.compile(
+        loss=keras.losses.SparseCategoricalCrossentropy(),
+        optimizer=keras.optimizers.Adam(learning_rate=1e-3),
+        metrics=[keras.metrics.SparseCategoricalAccuracy(name="acc")],
+    )
+    return lambda: model.fit(x, y, batch_size=case.batch_size, epochs=1, verbose=0)
+
+
+def main() -> None:
+    """Compare the sides and write the result file; or be a worker."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--worker", nargs=3, metavar=("SIDE", "CASE", "TASK"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        side, case, task = arguments.worker
+        serve(run_of(side, CASES[case], task), warm_ups=1)
+        return
+    results = {
+        f"{name} {task}": _compare_case(name, task, arguments.sides, arguments.rounds)
+        for name in arguments.cases
+        for task in arguments.tasks
+    }
+    packages = ["triarch", "torch", "numba", "keras", "jax", "tensorflow-cpu", "numpy"]
+    print("written to", record("train", {"rounds": arguments.rounds, "cases": results}, packages))
+
+
+def _compare_case(name: str, task: str, sides: list[str], rounds: int) -> dict[str, Any]:
+    case, workers = CASES[name], []
+    for side in sides:
+        worker = Worker(side, "benchmarks.train", ["--worker", side, name, task], SIDES[side])
+        if worker.error is None:
+            workers.append(worker)
+        else:
+            print(f"{name} {task}: {side} is left out: {worker.error}")
+    seconds = compare(workers[:1], 1)
+    limit = PATIENCE * seconds[workers[0].name][0]
+    first = compare(workers, 1)
+    quick = [worker for worker in workers if first[worker.name][0] < limit]
+    seconds = {worker.name: first[worker.name] for worker in workers if worker not in quick}
+    seconds |= compare(quick, rounds)
+    for worker in workers:
+        worker.close()
+    peers = {side: statistics.median(times) for side, times in seconds.items() if side != "triarch"}
+    best = min(peers, key=peers.__getitem__) if peers else "triarch"
+    rows = {}
+    for side, times in seconds.items():
+        milliseconds = [1e3 * time / case.steps for time in times]
+        base = seconds[best] if len(seconds[best]) == len(times) else [statistics.median(seconds[best])] * len(times)
+        ratio = median_ratio(base, times)
+        rows[side] = {
+            "median_ms_per_step": round(statistics.median(milliseconds), 4),
+            "min_ms_per_step": round(min(milliseconds), 4),
+            "rounds": len(times),
+            "times_as_fast_as_the_best_peer": round(ratio, 3),
+        }
+        print(
+            f"{name:10} {task:10} {side:17} {statistics.median(milliseconds):10.3f} ms/step "
+            f"(min {min(milliseconds):10.3f})  {ratio:6.2f} times as fast as {best}",
+            flush=True,
+        )
+    return rows
+
+
+if __name__ == "__main__":
+    main()

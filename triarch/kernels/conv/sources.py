@@ -1,0 +1,30 @@
+"""The kernels of convolutions that are compiled ahead where that is wanted: those of the sizes that networks have."""
+
+from __future__ import annotations
+
+from triarch.kernels.conv.depthwise import plan as depthwise
+from triarch.kernels.conv.patches import plan as patches
+from triarch.kernels.conv.winograd import plan as winograd
+from triarch.kernels.native.compiler import Source
+from triarch.kernels.native.team import MEMBER
+
+_TILES = (
+    (2, 3, 2, 3),
+    (4, 3, 4, 3),
+    (2, 5, 2, 5),
+    (4, 5, 4, 5),
+    (1, 1, 2, 3),
+    (1, 1, 4, 3),
+    (1, 1, 2, 5),
+    (1, 1, 4, 5),
+)
+
+
+def kernel_sources(dtype: str = "float32") -> list[Source]:
+    """All of them, for numbers of a type."""
+    return [
+        MEMBER,
+        *(patches.source(function, dtype) for function in patches.FUNCTIONS),
+        *(depthwise.source(function, dtype) for function in depthwise.FUNCTIONS),
+        *(winograd.source(function, dtype, *tile) for tile in _TILES for function in winograd.FUNCTIONS),
+    ]
