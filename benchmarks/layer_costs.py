@@ -22,15 +22,13 @@ from benchmarks.fit_costs import fit
 from benchmarks.interleaved import processor, record
 from triarch.kernels import ConvSpec, Rectifier, Window
 from triarch.kernels.conv import choice
-from triarch.kernels.conv.batches import name_of
 from triarch.kernels.conv.methods import METHODS
 
 LARGEST = 4e9  # multiplications of a forward pass
 HOPELESS = 8.0  # times the direct method's prediction: not measured
-TYPES = ("float32", "float64")
 
 
-def layers(count: int, seed: int, dtype: torch.dtype, learns: bool | None = None) -> Iterator[ConvSpec]:
+def layers(count: int, seed: int) -> Iterator[ConvSpec]:
     """Random layers as networks have them."""
     rng = np.random.default_rng(seed)
     made = 0
@@ -56,9 +54,8 @@ def layers(count: int, seed: int, dtype: torch.dtype, learns: bool | None = None
             groups,
             channels if is_depthwise else filters,
             finish,
-            dtype,
             threads=torch.get_num_threads(),
-            learns=bool(rng.random() < 0.7) if learns is None else learns,
+            learns=bool(rng.random() < 0.7),
             calls=10**9,
         )
         if taps > size:
@@ -106,15 +103,8 @@ def seconds_of(spec: ConvSpec, method: str) -> float:
 
 def _rough_constants() -> choice.Constants:
     """The shipped ones, and small ones for counts that are new."""
-    return {
-        method: {
-            name_of(dtype): defaultdict(
-                lambda: 1e-11, choice.shipped()["constants"].get(method, {}).get(name_of(dtype), {})
-            )
-            for dtype in choice.FITTED
-        }
-        for method in METHODS
-    }
+    known = choice.shipped()["constants"]
+    return {method: defaultdict(lambda: 1e-11, known.get(method, {})) for method in METHODS}
 
 
 def measure(specs: Iterator[ConvSpec]) -> list[tuple[ConvSpec, dict[str, float]]]:
@@ -129,7 +119,7 @@ def measure(specs: Iterator[ConvSpec]) -> list[tuple[ConvSpec, dict[str, float]]
 
 
 def fitted(rows: list[tuple[ConvSpec, dict[str, float]]]) -> dict[str, dict[str, float]]:
-    """The constants of every method for one type of numbers."""
+    """The constants of every method."""
     constants = {}
     for method in METHODS:
         pairs = [(METHODS[method].count(spec), seconds[method]) for spec, seconds in rows if method in seconds]
@@ -149,21 +139,17 @@ def main() -> None:
     """Fit where asked, and report how good the choices are."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fit", action="store_true")
-    parser.add_argument("--types", nargs="+", default=TYPES, help="to fit")
     parser.add_argument("--layers", type=int, default=200)
     arguments = parser.parse_args()
     if arguments.fit:
-        content = dict(choice.shipped())
-        for name in arguments.types:
-            print(f"{name}:")
-            found = fitted(measure(layers(arguments.layers, seed=1, dtype=getattr(torch, name))))
-            for method, constants in found.items():
-                content["constants"].setdefault(method, {})[name] = constants
-        content["machine"] = f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+        content = {
+            "machine": f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+            "constants": fitted(measure(layers(arguments.layers, seed=1))),
+        }
         choice.COSTS.write_text(json.dumps(content, indent=1) + "\n")
         choice.shipped.cache_clear()
     cases = []
-    for spec, seconds in measure(layers(arguments.layers, seed=2, dtype=torch.float32)):
+    for spec, seconds in measure(layers(arguments.layers, seed=2)):
         chosen, best = choice.choose(spec), min(seconds, key=seconds.__getitem__)
         ratio = seconds.get(chosen, math.inf) / seconds[best]
         milliseconds = {name: round(1e3 * value, 4) for name, value in seconds.items()}

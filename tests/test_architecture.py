@@ -48,10 +48,12 @@ LAZY_IMPORTS = {
     ("triarch.convolution.methods.direct", "triarch.convolution"),
     ("triarch.convolution.operation", "triarch.convolution.compiled"),
     ("triarch.initializers.constant", "scipy.signal"),
+    ("triarch.kernels.native.loader", "triarch.kernels.native.compiler"),
+    ("triarch.kernels.native.machine_code", "triarch.kernels.native"),
     ("triarch.models.model", "triarch.models.summary"),
     ("triarch.saving.hdf5", "h5py"),
 }
-HEAVY = {"numba", "triton", "matplotlib", "h5py", "rich", "typer", "PIL", "tensorboard", "keras"}
+HEAVY = {"numba", "llvmlite", "triton", "matplotlib", "h5py", "rich", "typer", "PIL", "tensorboard", "keras"}
 ENVIRONMENT_READERS = {"os.environ.get", "os.environ.pop", "os.environ.setdefault", "os.getenv"}
 CODE_RUNNERS = {"pickle", "marshal", "dill", "cloudpickle", "importlib", "eval", "exec", "compile", "__import__"}
 

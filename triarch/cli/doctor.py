@@ -17,7 +17,8 @@ from triarch.cli.results import machine, usable_device, versions
 from triarch.convolution import Explanation
 from triarch.datasets import originals
 from triarch.kernels.conv.sources import kernel_sources
-from triarch.kernels.native.compiler import compiled, folder, is_kept
+from triarch.kernels.native.loader import folder, is_kept
+from triarch.kernels.native.machine_code import compiled
 
 Rows = Iterator[tuple[str, str]]
 

@@ -37,7 +37,8 @@ class Kernel(ABC):
 
     def __call__(self, inputs: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
         """The outputs, as autograd's."""
-        if torch.is_grad_enabled() and (inputs.requires_grad or kernel.requires_grad):
+        learns = inputs.requires_grad or kernel.requires_grad or (bias is not None and bias.requires_grad)
+        if learns and torch.is_grad_enabled():
             return _Convolution.apply(self, inputs, kernel, bias)
         return self.outputs(inputs, kernel, bias)
 

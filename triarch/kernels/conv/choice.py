@@ -20,11 +20,12 @@ from triarch.kernels.conv.spec import ConvSpec
 
 COSTS = Path(__file__).with_name("costs.json")
 FITTED = (torch.float32, torch.float64)
-Constants = dict[str, dict[str, dict[str, float]]]  # method -> type -> count -> seconds
+Constants = dict[str, dict[str, float]]  # method -> count -> seconds for one of it, in float32
 
 # Compiled code has to save this much in all the calls that are expected before the vendor's, which is there already, is
 # left: Numba's start, and what a compilation takes where nothing was kept yet.
 _START_SECONDS = 1.0
+_LEAST_GAIN = 1.1  # predictions are not exact, and the vendor's is the method that surprises least
 
 _method: ContextVar[str] = ContextVar("method", default="auto")
 _calls: ContextVar[int] = ContextVar("calls", default=0)
@@ -78,8 +79,10 @@ def shipped() -> dict[str, Any]:
 
 def predict_seconds(method: str, spec: ConvSpec, constants: Constants | None = None) -> float:
     """The predicted time of one call, with its gradients where the layer learns."""
-    of_type = (constants or shipped()["constants"])[method][name_of(spec.dtype)]
-    return sum(number * of_type[name] for name, number in METHODS[method].count(spec).items() if number)
+    of_method = (constants or shipped()["constants"])[method]
+    counts = METHODS[method].count(spec).items()
+    # A vector holds half as many numbers of twice the size.
+    return spec.dtype.itemsize / 4 * sum(number * of_method[name] for name, number in counts if number)
 
 
 def predictions(spec: ConvSpec, constants: Constants | None = None) -> dict[str, float]:
@@ -97,7 +100,8 @@ def choose(spec: ConvSpec) -> str:
     if len(seconds) < 2:
         return "direct"
     best = min(seconds, key=seconds.__getitem__)
-    return best if (seconds["direct"] - seconds[best]) * spec.calls > _START_SECONDS else "direct"
+    is_earned = (seconds["direct"] - seconds[best]) * spec.calls > _START_SECONDS
+    return best if is_earned and seconds["direct"] > _LEAST_GAIN * seconds[best] else "direct"
 
 
 @lru_cache(maxsize=4096)
@@ -129,7 +133,7 @@ def explain(spec: ConvSpec) -> Explanation:
         elif not seconds:
             reason = f"has no constants for numbers of type {name_of(spec.dtype)} on {spec.device}"
         elif seconds[name] < seconds[chosen]:
-            reason = f"would not earn its start in {spec.calls} calls"
+            reason = f"gains too little to earn its start in {spec.calls} calls"
         else:
             reason = f"{seconds[name] / seconds[chosen]:.3g} times as long"
         rows.append(Candidate(name, seconds.get(name), reason))

@@ -28,6 +28,10 @@ def convolve(
     Raises:
         ValueError: The inputs do not fit, or the method that `use` asks for cannot do it.
     """
+    if torch.compiler.is_compiling():
+        return find_plan(ConvSpec(tuple(inputs.shape), window, groups, kernel.shape[-1], finish), "direct")(
+            inputs, kernel, bias
+        )
     spec = ConvSpec(
         tuple(inputs.shape),
         window,
@@ -40,16 +44,8 @@ def convolve(
         torch.is_grad_enabled(),
         expected_calls(),
     )
-    return find_plan(spec, "direct" if _is_traced(inputs) else method_in_use())(inputs, kernel, bias)
-
-
-def _is_traced(inputs: Tensor) -> bool:
-    """Whether there are no numbers to compute with: a compiler or transformation looks on."""
-    return (
-        torch.compiler.is_compiling()
-        or inputs.device.type == "meta"
-        or torch._C._functorch.peek_interpreter_stack() is not None
-    )
+    has_numbers = inputs.device.type != "meta" and torch._C._functorch.peek_interpreter_stack() is None
+    return find_plan(spec, method_in_use() if has_numbers else "direct")(inputs, kernel, bias)
 
 
 def kernel_memory_order(rank: int, data_format: str) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from triarch.kernels.conv.depthwise import plan as depthwise
 from triarch.kernels.conv.patches import plan as patches
 from triarch.kernels.conv.winograd import plan as winograd
-from triarch.kernels.native.compiler import Source
+from triarch.kernels.native.source import Source
 from triarch.kernels.native.team import MEMBER
 
 _TILES = (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import cache
 
-import llvmlite.binding as llvm
 import torch
 
 VECTORS = 2  # of columns in a tile
@@ -12,11 +11,8 @@ VECTORS = 2  # of columns in a tile
 
 @cache
 def vector_bytes() -> int:
-    """The width of a vector register."""
-    features = llvm.get_host_cpu_features()
-    if features.get("avx512f"):
-        return 64
-    return 32 if features.get("avx") else 16
+    """The width of a vector register; 16 where torch knows of none that is wider."""
+    return {"AVX512": 64, "AVX2": 32}.get(torch.backends.cpu.get_cpu_capability(), 16)
 
 
 def lanes(dtype: torch.dtype) -> int:

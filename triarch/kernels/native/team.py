@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from triarch.convolution.threads import split_work
-from triarch.kernels.native.compiler import Source, compiled
+from triarch.kernels.native.machine_code import compiled
+from triarch.kernels.native.source import Source
 
 _KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 _home = os.getpid()  # a forked child has this number, but none of the team's threads

@@ -33,16 +33,23 @@ def count(spec: ConvSpec) -> dict[str, float]:
     """What the time depends on."""
     channels = spec.batch * rounded_up(spec.channels, registers.lanes(spec.dtype))
     taps, sizes, outputs = (with_unit_axes(values, 2) for values in (spec.window.sizes, spec.sizes, spec.output_sizes))
-    products = math.prod(taps) * outputs[0] * rounded_up(outputs[1], 8)
-    if spec.learns:
-        products += math.prod(taps) * sizes[0] * rounded_up(sizes[1], 8)
-        products += taps[0] * rounded_up(taps[1], 4) * math.prod(outputs)
-    numbers = (math.prod(sizes) + math.prod(outputs)) * (3 if spec.learns else 1)
-    return {
-        "calls": 2.0 if spec.learns else 1.0,
-        "products": channels * products / spec.threads,
-        "numbers": channels * numbers / spec.threads,
+    each = channels / spec.threads
+    places = rounded_up(outputs[1], 8)
+    counts = {
+        "calls": 1.0,
+        "products": each * math.prod(taps) * outputs[0] * places,
+        "sums": each * taps[0] * outputs[0] * places / 8,
+        "numbers": each * (math.prod(sizes) + math.prod(outputs)),
     }
+    if spec.learns:
+        columns, held = rounded_up(sizes[1], 8), rounded_up(taps[1], 4)
+        counts |= {
+            "gradient_calls": 1.0,
+            "gradient_products": each * taps[0] * (taps[1] * sizes[0] * columns + held * math.prod(outputs)),
+            "gradient_sums": each * taps[0] * (sizes[0] * columns / 8 + outputs[0] * held / 4),
+            "gradient_numbers": 2 * each * (math.prod(sizes) + math.prod(outputs)),
+        }
+    return counts
 
 
 def plan(spec: ConvSpec) -> DepthwiseKernel:

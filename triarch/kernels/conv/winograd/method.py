@@ -50,13 +50,21 @@ def with_tiles_of(m: int) -> tuple[Callable[..., Any], ...]:
         panel = registers.columns(spec.dtype)
         channels = rounded_up(spec.channels // spec.groups, panel)
         filters = rounded_up(spec.filters // spec.groups, panel)
-        passes, groups = (3 if spec.learns else 1), spec.groups
-        return {
-            "calls": float(passes * groups),
-            "products": passes * groups * points * tiles * channels * filters / spec.threads,
-            "transformed": passes * groups * points * tiles * (channels + filters) / spec.threads,
-            "kernel": passes * groups * points * channels * filters,
+        each = spec.groups / spec.threads
+        counts = {
+            "calls": float(spec.groups),
+            "products": each * points * tiles * channels * filters,
+            "transformed": each * points * tiles * (channels + filters),
+            "kernel": each * points * channels * filters,
         }
+        if spec.learns:
+            counts |= {
+                "gradient_calls": float(spec.groups),
+                "gradient_products": 2 * each * points * tiles * channels * filters,
+                "gradient_transformed": 2 * each * points * tiles * (channels + filters),
+                "gradient_kernel": each * points * channels * filters,
+            }
+        return counts
 
     def plan(spec: ConvSpec) -> WinogradKernel:
         return WinogradKernel(spec, tile_of(spec))

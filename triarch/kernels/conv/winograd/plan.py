@@ -19,7 +19,8 @@ from triarch.kernels.conv.methods import direct
 from triarch.kernels.conv.spec import ConvSpec
 from triarch.kernels.conv.winograd.job import AXES, JOB
 from triarch.kernels.native import registers
-from triarch.kernels.native.compiler import Source, compiled
+from triarch.kernels.native.machine_code import compiled
+from triarch.kernels.native.source import Source
 from triarch.kernels.native.team import run
 from triarch.kernels.native.workspaces import workspace
 from triarch.kernels.rectifier import kernel_numbers
