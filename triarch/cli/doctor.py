@@ -38,7 +38,7 @@ _LAYERS = (
 def doctor(
     warm: Annotated[bool, typer.Option("--warm", help="First compile all kernels that are not kept on disk.")] = False,
 ) -> None:
-    """Show versions, device, threads, operations, the methods of convolutional layers, and data sets."""
+    """Show versions, device, threads, operations, methods of layers, and data sets."""
     if warm:
         _warm()
     say_table("Versions", ((name, found or "not installed") for name, found in versions().items()))
@@ -100,6 +100,11 @@ def _warm() -> None:
 
 
 def _layers() -> Rows:
+    try:
+        usable_device()
+    except CommandError:
+        yield "none", "the device cannot be used"
+        return
     for shape, filters, size, stride, groups in _LAYERS:
         layer = layers.Conv2D(filters, size, strides=stride, groups=groups, padding="same", activation="relu")
         explanation = layer.explain_convolution(shape)
