@@ -107,14 +107,36 @@ def _rough_constants() -> choice.Constants:
     return {method: defaultdict(lambda: 1e-11, known.get(method, {})) for method in METHODS}
 
 
+class Pace:
+    """How fast the machine is at the moment: shared ones drift, and layers are to be compared with each other."""
+
+    def __init__(self) -> None:
+        self._matrix = torch.rand(700, 700)
+        self._usual = self._seconds()
+
+    def _seconds(self) -> float:
+        times = []
+        for _ in range(5):
+            start = time.perf_counter()
+            torch.mm(self._matrix, self._matrix)
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    def now(self) -> float:
+        """Times the usual time."""
+        return self._seconds() / self._usual
+
+
 def measure(specs: Iterator[ConvSpec]) -> list[tuple[ConvSpec, dict[str, float]]]:
     """Each layer with the seconds of its methods."""
-    rows = []
+    rows, pace = [], Pace()
     for spec in specs:
         predicted = choice.predictions(spec, _rough_constants())
         able = [name for name in predicted if predicted[name] < HOPELESS * predicted["direct"]]
+        before = pace.now()
         with torch.set_grad_enabled(spec.learns):
-            rows.append((spec, {name: seconds_of(spec, name) for name in able}))
+            seconds = {name: seconds_of(spec, name) for name in able}
+        rows.append((spec, {name: taken / math.sqrt(before * pace.now()) for name, taken in seconds.items()}))
     return rows
 
 

@@ -23,8 +23,9 @@ FITTED = (torch.float32, torch.float64)
 Constants = dict[str, dict[str, float]]  # method -> count -> seconds for one of it, in float32
 
 # Compiled code has to save this much in all the calls that are expected before the vendor's, which is there already, is
-# left: Numba's start, and what a compilation takes where nothing was kept yet.
-_START_SECONDS = 1.0
+# left: what loading it takes. That it may have to be compiled first is left out: it happens once on a machine, and what
+# is chosen should be the same the next time.
+_START_SECONDS = 0.2
 _LEAST_GAIN = 1.1  # predictions are not exact, and the vendor's is the method that surprises least
 
 _method: ContextVar[str] = ContextVar("method", default="auto")
@@ -67,8 +68,8 @@ def method_in_use() -> str:
 
 
 def expected_calls() -> int:
-    """What `expecting` says, as a power of ten: plans differ by it."""
-    return 10 ** round(math.log10(_calls.get() or _CALLS_UNTOLD))
+    """What `expecting` says, as a power of two: plans differ by it."""
+    return 1 << (_calls.get() or _CALLS_UNTOLD).bit_length()
 
 
 @cache
