@@ -118,13 +118,13 @@ def main() -> None:
         side, case, task = arguments.worker
         serve(run_of(side, CASES[case], task), warm_ups=1)
         return
-    results = {
-        f"{name} {task}": _compare_case(name, task, arguments.sides, arguments.rounds)
-        for name in arguments.cases
-        for task in arguments.tasks
-    }
     packages = ["triarch", "torch", "numba", "keras", "jax", "tensorflow-cpu", "numpy"]
-    print("written to", record("train", {"rounds": arguments.rounds, "cases": results}, packages))
+    results: dict[str, Any] = {}
+    for name in arguments.cases:
+        for task in arguments.tasks:
+            results[f"{name} {task}"] = _compare_case(name, task, arguments.sides, arguments.rounds)
+            path = record("train", {"rounds": arguments.rounds, "cases": results}, packages)
+    print("written to", path)
 
 
 def _compare_case(name: str, task: str, sides: list[str], rounds: int) -> dict[str, Any]:

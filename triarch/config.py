@@ -17,7 +17,7 @@ import torch
 ENVIRONMENT = {
     "TRIARCH_DATASETS": "Folder with original data-set files (`mnist/`, `fashion-mnist/`, `cifar-10/`), used first.",
     "TRIARCH_DEVICE": "Device for new weights and data: `auto` (the default), `cpu`, `cuda`, `cuda:1`, ...",
-    "TRIARCH_HOME": "Folder for downloaded files. Default: `~/.triarch`.",
+    "TRIARCH_HOME": "Folder for downloaded files and compiled kernels. Default: `~/.triarch`.",
 }
 
 _FLOATS = ("bfloat16", "float16", "float32", "float64")
@@ -170,7 +170,7 @@ def _checked_device(value: str | torch.device) -> torch.device:
 
 
 def home() -> Path:
-    """The folder for downloaded files."""
+    """The folder for downloaded files and compiled kernels."""
     return Path(os.environ.get("TRIARCH_HOME", "~/.triarch")).expanduser()
 
 
