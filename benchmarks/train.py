@@ -9,7 +9,9 @@ train` installs the peers first.
 from __future__ import annotations
 
 import argparse
+import datetime
 import importlib
+import json
 import statistics
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -17,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.interleaved import Worker, compare, median_ratio, record, serve
+from benchmarks.interleaved import RESULTS, Worker, compare, median_ratio, record, serve
 from benchmarks.networks import CASES, Case
 
 SIDES: dict[str, dict[str, str]] = {  # side -> environment of its process
@@ -119,12 +121,18 @@ def main() -> None:
         serve(run_of(side, CASES[case], task), warm_ups=1)
         return
     packages = ["triarch", "torch", "numba", "keras", "jax", "tensorflow-cpu", "numpy"]
-    results: dict[str, Any] = {}
+    results = _cases_of_today()
     for name in arguments.cases:
         for task in arguments.tasks:
             results[f"{name} {task}"] = _compare_case(name, task, arguments.sides, arguments.rounds)
-            path = record("train", {"rounds": arguments.rounds, "cases": results}, packages)
+            path = record("train", {"cases": results}, packages)
     print("written to", path)
+
+
+def _cases_of_today() -> dict[str, Any]:
+    """What this day's record holds already: cases that are not measured again stay in it."""
+    path = RESULTS / f"train-{datetime.datetime.now(datetime.UTC):%Y-%m-%d}.json"
+    return json.loads(path.read_text())["cases"] if path.exists() else {}
 
 
 def _compare_case(name: str, task: str, sides: list[str], rounds: int) -> dict[str, Any]:

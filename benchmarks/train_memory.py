@@ -1,7 +1,7 @@
 """The peak memory of training, by the chosen methods and by the vendor's: `scripts/bench train-memory`.
 
-The chapter's network; each side is a process of its own, which makes the same steps; its peak is what the system says at the end, less what it was
-before the first step.
+The chapter's network. Each side is a process of its own, which makes the same steps; its peak is what the system says
+at the end.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,11 +26,13 @@ from PIL import Image
 
 import triarch
 from triarch import cli, config
-from triarch.cli import pictures, progress
+from triarch.cli import doctor, pictures, progress
 from triarch.cli.data import every, load
 from triarch.cli.images import as_array, open_image
 from triarch.cli.output import CommandError, duration
 from triarch.datasets import digits
+from triarch.kernels.conv.patches import plan as patches_plan
+from triarch.kernels.native.team import MEMBER
 
 # A shell starts what it puts in the background with Ctrl-C ignored, and the command respects that.
 WITH_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
@@ -508,6 +511,21 @@ def test_doctor_tells_versions_device_operations_and_data_sets() -> None:
     assert code == 0
     for word in ("triarch", "torch", "device", "threads", "convolution", "cifar10", "TRIARCH_HOME"):
         assert word in output
+    assert re.search(r"128×26×26×64 -> 64, 3×3 +winograd_\d, about .* ms, .* times as fast as the vendor's", output)
+    assert re.search(r"compiled kernels +\d+ of \d+ kept in ", output)
+
+
+def test_doctor_compiles_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = [MEMBER, patches_plan.source("forward", "float32")]
+    missing = {sources[1]}
+    monkeypatch.setattr(doctor, "kernel_sources", lambda: sources)
+    monkeypatch.setattr(doctor, "is_kept", lambda source: source not in missing)
+    monkeypatch.setattr(doctor, "compiled", missing.remove)
+    code, output, _ = run("doctor", "--warm")
+    assert code == 0
+    assert output.startswith("1 kernels to compile\n    1 of 1  patches.forward(float32)")
+    assert not missing
+    assert run("doctor", "--warm")[1].startswith("all kernels are compiled\n")
 
 
 def test_help_lists_every_command_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:

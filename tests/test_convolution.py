@@ -16,6 +16,7 @@ from triarch.convolution.boundaries import BOUNDARIES
 from triarch.convolution.bounds import fft_rounding_bound, limb_bits
 from triarch.convolution.exact_limbs import join_limbs, limb_count, split_objects
 from triarch.convolution.spec import MODES
+from triarch.kernels.conv.winograd.matrices import points_of
 
 METHODS = ("auto", "direct", "fft", "overlap_add", "winograd", "separable")
 LARGEST = {1: 40, 2: 12, 3: 6, 4: 4}
@@ -271,6 +272,20 @@ def test_winograd_matrices_are_exact(m: int, r: int, rng) -> None:
     g, d = (np.array([Fraction(int(x)) for x in rng.integers(-9, 10, size)]) for size in (r, m + r - 1))
     result = evaluation @ ((kernel @ g) * (tile @ d))
     assert result.tolist() == [sum(d[i + k] * g[k] for k in range(r)) for i in range(m)]
+
+
+@pytest.mark.parametrize(("m", "r"), [(2, 3), (4, 3), (2, 5), (4, 5), (2, 2), (4, 2), (1, 1)])
+def test_winograd_matrices_of_the_layers_are_exact(m: int, r: int, rng) -> None:
+    evaluation, kernel, tile = (np.array(matrix, object) for matrix in winograd_matrices(m, r, points_of(m + r - 1)))
+    g, d = (np.array([Fraction(int(x)) for x in rng.integers(-9, 10, size)]) for size in (r, m + r - 1))
+    result = evaluation @ ((kernel @ g) * (tile @ d))
+    assert result.tolist() == [sum(d[i + k] * g[k] for k in range(r)) for i in range(m)]
+
+
+def test_points_of_winograd_matrices_are_checked() -> None:
+    for points in ((Fraction(0), Fraction(1)), (Fraction(0), Fraction(1), Fraction(1))):
+        with pytest.raises(ValueError, match="needs 3 different points"):
+            winograd_matrices(2, 3, points)
 
 
 def test_winograd_matrices_refuse() -> None:
