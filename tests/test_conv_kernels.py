@@ -111,6 +111,8 @@ def test_double_precision(method, layer):
     spec = spec_of(*layer, dtype=torch.float64)
     if METHODS[method].refuse(spec) is not None:
         pytest.skip(METHODS[method].refuse(spec))
+    if method.startswith("winograd") and set(spec.window.sizes) != {3}:
+        pytest.skip("other tiles are held by single precision: each takes seconds to compile")
     truth = results(METHODS["direct"].plan(spec), spec, torch.float64)
     ours = results(METHODS[method].plan(spec), spec, torch.float64)
     for name, ours_of, truth_of in zip(NAMES, ours, truth, strict=True):
