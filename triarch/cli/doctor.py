@@ -38,7 +38,7 @@ _LAYERS = (
 def doctor(
     warm: Annotated[bool, typer.Option("--warm", help="First compile all kernels that are not kept on disk.")] = False,
 ) -> None:
-    """Show versions, device, threads, operations, methods of layers, and data sets."""
+    """Show versions, device, threads, operations and data sets."""
     if warm:
         _warm()
     say_table("Versions", ((name, found or "not installed") for name, found in versions().items()))
