@@ -30,7 +30,7 @@ SIDES: dict[str, dict[str, str]] = {  # side -> environment of its process
     "keras-jax": {"KERAS_BACKEND": "jax"},
     "keras-tensorflow": {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"},
 }
-_STEPS = 1000
+_STEPS = 10_000
 TASKS = ("training", "inference")
 PATIENCE = 20.0  # times as long as triarch in the first round: a side takes no part in the others
 

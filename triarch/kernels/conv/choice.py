@@ -25,7 +25,7 @@ Constants = dict[str, dict[str, float]]  # method -> count -> seconds for one of
 # Compiled code has to save this much in all the calls that are expected before the vendor's, which is there already, is
 # left: a job of seconds should not begin with a compilation of seconds. Whether the code is kept already is not asked:
 # what is chosen should be the same the next time.
-_START_SECONDS = 3.0
+_START_SECONDS = 10.0
 _LEAST_GAIN = 1.1  # predictions are not exact, and the vendor's is the method that surprises least
 
 _method: ContextVar[str] = ContextVar("method", default="auto")
