@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,19 @@ def with_unit_axes(values: Sequence[int], rank: int, unit: int = 1) -> tuple[int
 def with_channels_together(batch: Tensor) -> Tensor:
     """The batch, copied where the channels of a place do not lie side by side."""
     return batch if batch.stride(-1) == 1 or batch.shape[-1] == 1 else batch.contiguous()
+
+
+def filled(
+    record: np.dtype[Any], values: Mapping[str, float], of_axes: Mapping[str, Sequence[int]], axes: Sequence[str]
+) -> Job:
+    """A job with these fields; `of_axes` has a number for each of `axes`, in fields such as `"size_row"`."""
+    job = np.zeros(1, record)
+    for name, value in values.items():
+        job[name] = value
+    for name, numbers in of_axes.items():
+        for axis, number in zip(axes, numbers, strict=True):
+            job[f"{name}_{axis}"] = number
+    return job
 
 
 def place(job: Job, name: str, batch: Tensor, channel: int, axes: Sequence[str]) -> None:

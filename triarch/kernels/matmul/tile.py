@@ -7,6 +7,7 @@ registers 12 rows do. Source: Goto and van de Geijn, "Anatomy of High-Performanc
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -50,34 +51,24 @@ def _emit_tile(
     ]
     sums = [emitter.load(target) if is_added else emitter.constant(0.0) for target in targets]
 
-    def loop(a: Any, b: Any, sums: list[Any], rounds: Any, steps: int) -> tuple[Any, Any, list[Any]]:
-        """`rounds` times `steps` steps of the depth."""
-        before = builder.block
-        head, body, after = (builder.append_basic_block(name) for name in ("head", "body", "after"))
-        builder.branch(head)
-        builder.position_at_end(head)
-        start = [INTEGER(0), a, b, *sums]
-        carried = [builder.phi(value.type) for value in start]
-        for phi, value in zip(carried, start, strict=True):
-            phi.add_incoming(value, before)
-        builder.cbranch(builder.icmp_signed("<", carried[0], rounds), body, after)
-        builder.position_at_end(body)
-        done, a, b, *sums = carried
-        for _ in range(steps):
-            columns = [emitter.load(emitter.moved(b, vector * emitter.lanes)) for vector in range(VECTORS)]
-            for row, offset in enumerate(a_offsets):
-                factor = emitter.spread(builder.load(emitter.moved(a, offset)))
-                for vector, column in enumerate(columns):
-                    place = row * VECTORS + vector
-                    sums[place] = emitter.multiply_add(factor, column, sums[place])
-            a, b = emitter.moved(a, a_step), emitter.moved(b, b_step)
-        for phi, value in zip(carried, (builder.add(done, INTEGER(1)), a, b, *sums), strict=True):
-            phi.add_incoming(value, builder.block)
-        builder.branch(head)
-        builder.position_at_end(after)
-        return carried[1], carried[2], carried[3:]
+    def steps(number: int) -> Callable[..., list[Any]]:
+        """So many steps of the depth."""
 
-    a, b, sums = loop(a, b, sums, builder.sdiv(depth, INTEGER(_UNROLLED)), _UNROLLED)
-    _, _, sums = loop(a, b, sums, builder.srem(depth, INTEGER(_UNROLLED)), 1)
+        def advance(a: Any, b: Any, *sums: Any) -> list[Any]:
+            totals = list(sums)
+            for _ in range(number):
+                columns = [emitter.load(emitter.moved(b, vector * emitter.lanes)) for vector in range(VECTORS)]
+                for row, offset in enumerate(a_offsets):
+                    factor = emitter.spread(builder.load(emitter.moved(a, offset)))
+                    for vector, column in enumerate(columns):
+                        place = row * VECTORS + vector
+                        totals[place] = emitter.multiply_add(factor, column, totals[place])
+                a, b = emitter.moved(a, a_step), emitter.moved(b, b_step)
+            return [a, b, *totals]
+
+        return advance
+
+    carried = emitter.loop(builder.sdiv(depth, INTEGER(_UNROLLED)), [a, b, *sums], steps(_UNROLLED))
+    _, _, *sums = emitter.loop(builder.srem(depth, INTEGER(_UNROLLED)), carried, steps(1))
     for target, total in zip(targets, sums, strict=True):
         emitter.store(total, target)

@@ -5,7 +5,7 @@ A pointer is typed: `at("float32", address)` reads and writes 32-bit floats, and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -120,6 +120,25 @@ class Emitter:
             else:
                 total = self.multiply_add(vector, self.constant(factor), total)
         return self.builder.fneg(total) if is_negative else total
+
+    def loop(self, rounds: Any, start: Sequence[Any], step: Callable[..., Sequence[Any]]) -> list[Any]:
+        """What `step` makes of the values that it is given, `rounds` times over, from `start` on."""
+        builder, before = self.builder, self.builder.block
+        head, body, after = (builder.append_basic_block(name) for name in ("head", "body", "after"))
+        builder.branch(head)
+        builder.position_at_end(head)
+        first = [INTEGER(0), *start]
+        carried = [builder.phi(value.type) for value in first]
+        for phi, value in zip(carried, first, strict=True):
+            phi.add_incoming(value, before)
+        builder.cbranch(builder.icmp_signed("<", carried[0], rounds), body, after)
+        builder.position_at_end(body)
+        following = [builder.add(carried[0], INTEGER(1)), *step(*carried[1:])]
+        for phi, value in zip(carried, following, strict=True):
+            phi.add_incoming(value, builder.block)
+        builder.branch(head)
+        builder.position_at_end(after)
+        return carried[1:]
 
     def transposed(self, vectors: Sequence[Any]) -> list[Any]:
         """`lanes` vectors as the rows of a square -> its columns."""

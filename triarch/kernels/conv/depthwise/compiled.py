@@ -13,10 +13,10 @@ from typing import Any
 from llvmlite import ir
 from numba import carray, types
 
+from triarch.kernels.conv.depthwise.job import SUMS, TAPS
 from triarch.kernels.conv.winograd.transforms import finish_output, transform_output_gradient
+from triarch.kernels.native.runs import copy, zero
 from triarch.kernels.native.vectors import INTEGER, Emitter, at, emitting, inlined, lanes_of, shifted
-
-SUMS = 8  # vectors that are summed at a time
 
 
 @emitting
@@ -35,41 +35,18 @@ def _add_sums(typing_context, number, x, x_place, x_step, w, w_step, y, y_place,
 def _emit_sums(builder: ir.IRBuilder, emitter: Emitter, number: int, x, x_place, x_step, w, w_step, y, y_place, depth):
     offsets = [builder.mul(x_place, INTEGER(place)) for place in range(number)]
     targets = [emitter.moved(y, builder.mul(y_place, INTEGER(place))) for place in range(number)]
-    start = [INTEGER(0), x, w, *(emitter.load(target) for target in targets)]
-    before = builder.block
-    head, body, after = (builder.append_basic_block(name) for name in ("head", "body", "after"))
-    builder.branch(head)
-    builder.position_at_end(head)
-    carried = [builder.phi(value.type) for value in start]
-    for phi, value in zip(carried, start, strict=True):
-        phi.add_incoming(value, before)
-    builder.cbranch(builder.icmp_signed("<", carried[0], depth), body, after)
-    builder.position_at_end(body)
-    done, x, w, *sums = carried
-    factor = emitter.load(w)
-    sums = [
-        emitter.multiply_add(factor, emitter.load(emitter.moved(x, offset)), total)
-        for offset, total in zip(offsets, sums, strict=True)
-    ]
-    following = (builder.add(done, INTEGER(1)), emitter.moved(x, x_step), emitter.moved(w, w_step), *sums)
-    for phi, value in zip(carried, following, strict=True):
-        phi.add_incoming(value, body)
-    builder.branch(head)
-    builder.position_at_end(after)
-    for target, total in zip(targets, carried[3:], strict=True):
+
+    def step(x: Any, w: Any, *sums: Any) -> list[Any]:
+        factor = emitter.load(w)
+        totals = [
+            emitter.multiply_add(factor, emitter.load(emitter.moved(x, offset)), total)
+            for offset, total in zip(offsets, sums, strict=True)
+        ]
+        return [emitter.moved(x, x_step), emitter.moved(w, w_step), *totals]
+
+    _, _, *sums = emitter.loop(depth, [x, w, *(emitter.load(target) for target in targets)], step)
+    for target, total in zip(targets, sums, strict=True):
         emitter.store(total, target)
-
-
-@inlined
-def _zero(target, count):
-    for number in range(count):
-        target[number] = 0.0
-
-
-@inlined
-def _copy(source, target, count):
-    for number in range(count):
-        target[number] = source[number]
 
 
 @inlined
@@ -109,8 +86,8 @@ def forward(dtype: str) -> Callable[..., None]:
         plane_size = job.plane_rows * job.plane_columns * lanes
         sums = shifted(plane, plane_size)
         finished, check = shifted(sums, job.columns_held * lanes), shifted(sums, (job.columns_held + 1) * lanes)
-        _zero(plane, plane_size)
-        _zero(check, lanes)
+        zero(plane, plane_size)
+        zero(check, lanes)
         items = job.images * vectors
         for item in range(items * thread // threads, items * (thread + 1) // threads):
             image, vector = divmod(item, vectors)
@@ -120,12 +97,12 @@ def forward(dtype: str) -> Callable[..., None]:
                 target = shifted(plane, ((row + job.margin_row) * job.plane_columns + job.margin_column) * lanes)
                 for column in range(job.size_column):
                     numbers = shifted(source, row * job.inputs_row + column * job.inputs_column)
-                    _copy(numbers, shifted(target, column * lanes), channels)
+                    copy(numbers, shifted(target, column * lanes), channels)
             taps = shifted(at(dtype, job.kernel), vector * job.taps_row * job.taps_column * lanes)
             bias = shifted(at(dtype, job.bias), vector * lanes)
             output = shifted(at(dtype, job.outputs), image * job.outputs_image + vector * lanes)
             for row in range(job.out_row):
-                _zero(sums, job.columns_held * lanes)
+                zero(sums, job.columns_held * lanes)
                 _add_windows(
                     plane, job.plane_columns, taps, job.taps_row, job.taps_column, job.stride_row, job.stride_column,
                     job.dilation_row, job.dilation_column, row, job.out_column, sums, lanes,
@@ -138,7 +115,7 @@ def forward(dtype: str) -> Callable[..., None]:
                         check, bias, job.slope, job.cap,
                     )  # fmt: skip
                     if channels < lanes:
-                        _copy(finished, place, channels)
+                        copy(finished, place, channels)
 
     return kernel
 
@@ -157,19 +134,19 @@ def backward(dtype: str) -> Callable[..., None]:
         sums = shifted(gradient, gradient_size)
         spare = shifted(sums, job.columns_held * lanes)
         spare_output = shifted(spare, lanes)
-        _zero(plane, plane_size)
-        _zero(gradient, gradient_size)
+        zero(plane, plane_size)
+        zero(gradient, gradient_size)
         taps_size = job.taps_row * job.taps_held * lanes
         kernel_sums = shifted(at(dtype, job.kernel_sums), thread * vectors * taps_size)
         bias_gradient = shifted(at(dtype, job.bias_gradient), thread * vectors * lanes)
-        _zero(bias_gradient, vectors * lanes)
+        zero(bias_gradient, vectors * lanes)
         if job.wants_kernel:
-            _zero(kernel_sums, vectors * taps_size)
+            zero(kernel_sums, vectors * taps_size)
         items = job.images * vectors
         for item in range(items * thread // threads, items * (thread + 1) // threads):
             image, vector = divmod(item, vectors)
             channels = min(lanes, job.channels - vector * lanes)
-            _zero(spare, lanes)
+            zero(spare, lanes)
             source = shifted(at(dtype, job.output_gradient), image * job.output_gradient_image + vector * lanes)
             output = shifted(at(dtype, job.outputs), image * job.outputs_image + vector * lanes)
             for row in range(job.out_row):
@@ -178,9 +155,9 @@ def backward(dtype: str) -> Callable[..., None]:
                     numbers = shifted(source, row * job.output_gradient_row + column * job.output_gradient_column)
                     result = shifted(output, row * job.outputs_row + column * job.outputs_column)
                     if channels < lanes:
-                        _copy(numbers, spare, channels)
+                        copy(numbers, spare, channels)
                         numbers = spare
-                        _copy(result, spare_output, channels)
+                        copy(result, spare_output, channels)
                         result = spare_output
                     place = start + job.gradient_margin_column + column * job.stride_column
                     transform_output_gradient(
@@ -193,16 +170,16 @@ def backward(dtype: str) -> Callable[..., None]:
                     target = shifted(plane, ((row + job.margin_row) * job.plane_columns + job.margin_column) * lanes)
                     for column in range(job.size_column):
                         numbers = shifted(source, row * job.inputs_row + column * job.inputs_column)
-                        _copy(numbers, shifted(target, column * lanes), channels)
+                        copy(numbers, shifted(target, column * lanes), channels)
                 for row in range(job.out_row):
                     start = (job.gradient_margin_row + row * job.stride_row) * job.gradient_columns
                     numbers = shifted(gradient, (start + job.gradient_margin_column) * lanes)
                     for tap in range(job.taps_row):
                         first = (row * job.stride_row + tap * job.dilation_row) * job.plane_columns
                         totals = shifted(kernel_sums, vector * taps_size + tap * job.taps_held * lanes)
-                        for tap_column in range(0, job.taps_held, 4):
+                        for tap_column in range(0, job.taps_held, TAPS):
                             _add_sums(
-                                4, shifted(plane, (first + tap_column * job.dilation_column) * lanes),
+                                TAPS, shifted(plane, (first + tap_column * job.dilation_column) * lanes),
                                 job.dilation_column * lanes, job.stride_column * lanes, numbers,
                                 job.stride_column * lanes,
                                 shifted(totals, tap_column * lanes), lanes, job.out_column,
@@ -211,13 +188,13 @@ def backward(dtype: str) -> Callable[..., None]:
                 taps = shifted(at(dtype, job.kernel), vector * job.taps_row * job.taps_column * lanes)
                 target = shifted(at(dtype, job.input_gradient), image * job.input_gradient_image + vector * lanes)
                 for row in range(job.size_row):
-                    _zero(sums, job.columns_held * lanes)
+                    zero(sums, job.columns_held * lanes)
                     _add_windows(
                         gradient, job.gradient_columns, taps, job.taps_row, job.taps_column, 1, 1,
                         job.dilation_row, job.dilation_column, row, job.size_column, sums, lanes,
                     )  # fmt: skip
                     for column in range(job.size_column):
                         place = shifted(target, row * job.input_gradient_row + column * job.input_gradient_column)
-                        _copy(shifted(sums, column * lanes), place, channels)
+                        copy(shifted(sums, column * lanes), place, channels)
 
     return kernel

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+SUMS, TAPS = 8, 4  # vectors that are summed at a time: of places, and of taps for the kernel's gradient
+
 AXES = ("row", "column")
 BATCHES = ("inputs", "outputs", "output_gradient", "input_gradient")
 

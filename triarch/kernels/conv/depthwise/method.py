@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 
-import torch
-
-from triarch.kernels.conv.batches import name_of, rounded_up, with_unit_axes
+from triarch.kernels.conv.batches import rounded_up, with_unit_axes
+from triarch.kernels.conv.depthwise.job import SUMS, TAPS
 from triarch.kernels.conv.depthwise.plan import DepthwiseKernel
+from triarch.kernels.conv.limits import refuse_machine_code
 from triarch.kernels.conv.spec import ConvSpec
 from triarch.kernels.native import registers
-
-_FLOATS = (torch.float32, torch.float64)
 
 
 def refuse(spec: ConvSpec) -> str | None:
@@ -20,13 +18,7 @@ def refuse(spec: ConvSpec) -> str | None:
         return f"{spec.channels} channels and {spec.filters} filters in {spec.groups} groups are not one filter each"
     if spec.rank > 2:
         return "planes of volumes are not computed"
-    if spec.device != "cpu":
-        return f"there are no kernels for {spec.device}"
-    if spec.dtype not in _FLOATS:
-        return f"there are no kernels for numbers of type {name_of(spec.dtype)}"
-    if spec.window.data_format != "channels_last":
-        return "channels do not come last"
-    return None
+    return refuse_machine_code(spec)
 
 
 def count(spec: ConvSpec) -> dict[str, float]:
@@ -34,19 +26,19 @@ def count(spec: ConvSpec) -> dict[str, float]:
     channels = spec.batch * rounded_up(spec.channels, registers.lanes(spec.dtype))
     taps, sizes, outputs = (with_unit_axes(values, 2) for values in (spec.window.sizes, spec.sizes, spec.output_sizes))
     each = channels / spec.threads
-    places = rounded_up(outputs[1], 8)
+    places = rounded_up(outputs[1], SUMS)
     counts = {
         "calls": 1.0,
         "products": each * math.prod(taps) * outputs[0] * places,
-        "sums": each * taps[0] * outputs[0] * places / 8,
+        "sums": each * taps[0] * outputs[0] * places / SUMS,
         "numbers": each * (math.prod(sizes) + math.prod(outputs)),
     }
     if spec.learns:
-        columns, held = rounded_up(sizes[1], 8), rounded_up(taps[1], 4)
+        columns, held = rounded_up(sizes[1], SUMS), rounded_up(taps[1], TAPS)
         counts |= {
             "gradient_calls": 1.0,
             "gradient_products": each * taps[0] * (taps[1] * sizes[0] * columns + held * math.prod(outputs)),
-            "gradient_sums": each * taps[0] * (sizes[0] * columns / 8 + outputs[0] * held / 4),
+            "gradient_sums": each * taps[0] * (sizes[0] * columns / SUMS + outputs[0] * held / TAPS),
             "gradient_numbers": 2 * each * (math.prod(sizes) + math.prod(outputs)),
         }
     return counts

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from triarch.kernels.conv.batches import Job, name_of, place, rounded_up, with_channels_together, with_unit_axes
+from triarch.kernels.conv.batches import Job, filled, name_of, place, rounded_up, with_channels_together, with_unit_axes
 from triarch.kernels.conv.binding import Gradients, Kernel
-from triarch.kernels.conv.depthwise.job import AXES, JOB
+from triarch.kernels.conv.depthwise.job import AXES, JOB, SUMS, TAPS
 from triarch.kernels.conv.methods import direct
 from triarch.kernels.conv.spec import ConvSpec
 from triarch.kernels.native import registers
@@ -22,7 +21,6 @@ from triarch.kernels.native.workspaces import workspace
 from triarch.kernels.rectifier import kernel_numbers
 
 _MODULE = "triarch.kernels.conv.depthwise.compiled"
-_SUMS, _TAPS = 8, 4  # places, and taps, that are summed at a time
 
 FUNCTIONS = ("forward", "backward")
 
@@ -41,27 +39,28 @@ class DepthwiseKernel(Kernel):
         self.lanes = registers.lanes(spec.dtype)
         self.channels_held = rounded_up(spec.channels, self.lanes)
         self.taps = with_unit_axes(spec.window.sizes, 2)
-        self.taps_held = rounded_up(self.taps[1], _TAPS)
+        self.taps_held = rounded_up(self.taps[1], TAPS)
         self.job = self._job()
         self.step = int(self.job["workspace_step"][0])
 
     def _job(self) -> Job:
         """All of the job but addresses and steps."""
-        spec, window, job = self.spec, self.spec.window, np.zeros(1, JOB)
+        spec, window = self.spec, self.spec.window
         sizes, outputs = with_unit_axes(spec.sizes, 2), with_unit_axes(spec.output_sizes, 2)
         strides, dilation = with_unit_axes(window.strides, 2), with_unit_axes(window.dilation, 2)
         margins = with_unit_axes([before for before, _ in spec.margins], 2, 0)
         spans = [(taps - 1) * rate + 1 for taps, rate in zip(self.taps, dilation, strict=True)]
-        columns = rounded_up(outputs[1], _SUMS)
-        columns_held = rounded_up(max(outputs[1], sizes[1]), _SUMS)
+        columns = rounded_up(outputs[1], SUMS)
+        columns_held = rounded_up(max(outputs[1], sizes[1]), SUMS)
         # What the last sums of a row read, though it is not wanted, lies inside as well.
         taps_reach = (self.taps_held - 1) * dilation[1] + 1
         plane = (
             max(margins[0] + sizes[0], (outputs[0] - 1) * strides[0] + spans[0]),
             max(margins[1] + sizes[1], (columns - 1) * strides[1] + max(spans[1], taps_reach)),
         )
-        gradient = (sizes[0] + spans[0] - 1, rounded_up(sizes[1], _SUMS) + spans[1] - 1)
+        gradient = (sizes[0] + spans[0] - 1, rounded_up(sizes[1], SUMS) + spans[1] - 1)
         gradient_margins = tuple(span - 1 - margin for span, margin in zip(spans, margins, strict=True))
+        slope, cap = kernel_numbers(spec.rectifier)
         values = {
             "images": spec.batch,
             "channels": spec.channels,
@@ -72,6 +71,8 @@ class DepthwiseKernel(Kernel):
             "gradient_rows": gradient[0],
             "gradient_columns": gradient[1],
             "workspace_step": (math.prod(plane) + math.prod(gradient) + columns_held + 4) * self.lanes,
+            "slope": slope,
+            "cap": cap,
         }
         of_axes = {
             "size": sizes,
@@ -82,12 +83,7 @@ class DepthwiseKernel(Kernel):
             "margin": margins,
             "gradient_margin": gradient_margins,
         }
-        for name, numbers in of_axes.items():
-            values |= {f"{name}_{axis}": number for axis, number in zip(AXES, numbers, strict=True)}
-        for name, value in values.items():
-            job[name] = value
-        job["slope"], job["cap"] = kernel_numbers(spec.rectifier)
-        return job
+        return filled(JOB, values, of_axes, AXES)
 
     def _by_vectors(self, kernel: Tensor) -> Tensor:
         """(*sizes, 1, channels) -> (channels / lanes, *sizes, lanes), zeros where there is no channel."""

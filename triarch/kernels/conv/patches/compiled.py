@@ -15,6 +15,7 @@ from numba import carray
 from triarch.kernels.conv.winograd.transforms import finish_output, transform_output_gradient
 from triarch.kernels.matmul.tile import multiply_tile
 from triarch.kernels.native.registers import ROWS, VECTORS
+from triarch.kernels.native.runs import add, copy, zero
 from triarch.kernels.native.vectors import at, inlined, lanes_of, shifted
 
 
@@ -42,24 +43,6 @@ def _whole_windows(job, first, width):
 
 
 @inlined
-def _copy(source, target, count):
-    for number in range(count):
-        target[number] = source[number]
-
-
-@inlined
-def _add(source, target, count):
-    for number in range(count):
-        target[number] += source[number]
-
-
-@inlined
-def _zero(target, count):
-    for number in range(count):
-        target[number] = 0.0
-
-
-@inlined
 def _gather_row(job, source, is_inside, first, width, patches):
     """One row of the windows of `width` neighbouring places: copied, zeros where the input has nothing.
 
@@ -71,23 +54,23 @@ def _gather_row(job, source, is_inside, first, width, patches):
     run = job.taps_column * job.channels
     if not is_inside:
         for place in range(width):
-            _zero(shifted(patches, place * job.depth_held), run)
+            zero(shifted(patches, place * job.depth_held), run)
         return
     low, high = width, width
     if job.dilation_column == 1 and job.inputs_column == job.channels:  # a window's row lies in one piece
         low, high = _whole_windows(job, first, width)
     for place in range(low, high):
         numbers = shifted(source, (first + place * job.stride_column) * job.inputs_column)
-        _copy(numbers, shifted(patches, place * job.depth_held), run)
+        copy(numbers, shifted(patches, place * job.depth_held), run)
     for side in range(2):
         for place in range(0 if side == 0 else high, low if side == 0 else width):
             patch = shifted(patches, place * job.depth_held)
             for tap in range(job.taps_column):
                 column = first + place * job.stride_column + tap * job.dilation_column
                 if 0 <= column < job.size_column:
-                    _copy(shifted(source, column * job.inputs_column), shifted(patch, tap * job.channels), job.channels)
+                    copy(shifted(source, column * job.inputs_column), shifted(patch, tap * job.channels), job.channels)
                 else:
-                    _zero(shifted(patch, tap * job.channels), job.channels)
+                    zero(shifted(patch, tap * job.channels), job.channels)
 
 
 @inlined
@@ -98,7 +81,7 @@ def _scatter_row(job, patches, first, width, target):
         low, high = _whole_windows(job, first, width)
     for place in range(low, high):
         numbers = shifted(target, (first + place * job.stride_column) * job.input_gradient_column)
-        _add(shifted(patches, place * job.depth_held), numbers, job.taps_column * job.channels)
+        add(shifted(patches, place * job.depth_held), numbers, job.taps_column * job.channels)
     for side in range(2):
         for place in range(0 if side == 0 else high, low if side == 0 else width):
             patch = shifted(patches, place * job.depth_held)
@@ -106,7 +89,7 @@ def _scatter_row(job, patches, first, width, target):
                 column = first + place * job.stride_column + tap * job.dilation_column
                 if 0 <= column < job.size_column:
                     numbers = shifted(target, column * job.input_gradient_column)
-                    _add(shifted(patch, tap * job.channels), numbers, job.channels)
+                    add(shifted(patch, tap * job.channels), numbers, job.channels)
 
 
 @inlined
@@ -160,10 +143,10 @@ def _clear(job, image, gradient):
         for row in range(job.size_row):
             start = shifted(target, plane * job.input_gradient_plane + row * job.input_gradient_row)
             if job.input_gradient_column == job.channels:
-                _zero(start, job.size_column * job.channels)
+                zero(start, job.size_column * job.channels)
             else:
                 for column in range(job.size_column):
-                    _zero(shifted(start, column * job.input_gradient_column), job.channels)
+                    zero(shifted(start, column * job.input_gradient_column), job.channels)
 
 
 def forward(dtype: str) -> Callable[..., None]:
@@ -177,7 +160,7 @@ def forward(dtype: str) -> Callable[..., None]:
         p = shifted(at(dtype, job.workspace), thread * job.workspace_step)
         y = shifted(p, (job.chunk + 1) * job.depth_held)
         y_check = shifted(y, (job.chunk + 1) * job.filters_held)  # the sums are direct: nothing has to be looked at
-        _zero(y_check, lanes)
+        zero(y_check, lanes)
         inputs, outputs = at(dtype, job.inputs), at(dtype, job.outputs)
         weights, bias = at(dtype, job.kernel), at(dtype, job.bias)
         last = job.images * _places(job) * (thread + 1) // threads

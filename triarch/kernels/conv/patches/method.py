@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import math
 
-import torch
-
-from triarch.kernels.conv.batches import name_of, rounded_up
+from triarch.kernels.conv.batches import rounded_up
+from triarch.kernels.conv.limits import refuse_machine_code
 from triarch.kernels.conv.patches.plan import PatchesKernel
 from triarch.kernels.conv.spec import ConvSpec
 from triarch.kernels.native import registers
 
-_FLOATS = (torch.float32, torch.float64)
-
 
 def refuse(spec: ConvSpec) -> str | None:
     """Why this method cannot do it; None where it can."""
-    if spec.device != "cpu":
-        return f"there are no kernels for {spec.device}"
-    if spec.dtype not in _FLOATS:
-        return f"there are no kernels for numbers of type {name_of(spec.dtype)}"
-    if spec.window.data_format != "channels_last":
-        return "channels do not come last"
-    return None
+    return refuse_machine_code(spec)
 
 
 def count(spec: ConvSpec) -> dict[str, float]:

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from triarch.kernels.conv.batches import Job, name_of, place, rounded_up, with_channels_together, with_unit_axes
+from triarch.kernels.conv.batches import Job, filled, name_of, place, rounded_up, with_channels_together, with_unit_axes
 from triarch.kernels.conv.binding import Gradients, Kernel
 from triarch.kernels.conv.methods import direct
 from triarch.kernels.conv.patches.job import AXES, JOB
@@ -52,10 +51,11 @@ class PatchesKernel(Kernel):
 
     def _job(self) -> Job:
         """All of the job but addresses and steps."""
-        spec, job = self.spec, np.zeros(1, JOB)
+        spec, window = self.spec, self.spec.window
         places = spec.batch * math.prod(spec.output_sizes)
         held = self.depth_held + self.filters_held
         chunk = min(rounded_up(max(_CHUNK // held, 1), registers.ROWS), rounded_up(max(places, 1), registers.ROWS), 192)
+        slope, cap = kernel_numbers(spec.rectifier)
         values = {
             "images": spec.batch,
             "channels": self.channels,
@@ -65,8 +65,9 @@ class PatchesKernel(Kernel):
             "filters_held": self.filters_held,
             "chunk": chunk,
             "workspace_step": (chunk + 2) * held,
+            "slope": slope,
+            "cap": cap,
         }
-        window = spec.window
         of_axes = {
             "size": with_unit_axes(spec.sizes, 3),
             "out": with_unit_axes(spec.output_sizes, 3),
@@ -75,12 +76,7 @@ class PatchesKernel(Kernel):
             "dilation": with_unit_axes(window.dilation, 3),
             "margin": with_unit_axes([before for before, _ in spec.margins], 3, 0),
         }
-        for name, numbers in of_axes.items():
-            values |= {f"{name}_{axis}": number for axis, number in zip(AXES, numbers, strict=True)}
-        for name, value in values.items():
-            job[name] = value
-        job["slope"], job["cap"] = kernel_numbers(spec.rectifier)
-        return job
+        return filled(JOB, values, of_axes, AXES)
 
     def _weights(self, kernel: Tensor, group: int) -> Tensor:
         """The kernel of a group as a matrix (filters_held, depth_held), with zeros where there is nothing."""

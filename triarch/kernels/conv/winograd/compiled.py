@@ -21,26 +21,32 @@ from triarch.kernels.conv.winograd.transforms import (
 )
 from triarch.kernels.matmul.tile import multiply_tile
 from triarch.kernels.native.registers import ROWS, VECTORS
+from triarch.kernels.native.runs import add, copy, zero
 from triarch.kernels.native.vectors import at, inlined, lanes_of, shifted
 
 
 @inlined
-def _read_patch(
+def _whole_tile(
     source, row_step, column_step, first_row, first_column, height, width, channels, held, patch, rows, columns
 ):
-    """Copy a patch of an image into `patch` (rows, columns, held), zeros where the image has nothing."""
+    """Where a tile of an image can be read whole, with its steps: in its place, or copied into `patch`.
+
+    It is copied where it reaches beyond the image, whose numbers there are zeros, and where channels are fewer than are
+    held.
+    """
+    is_inside = first_row >= 0 and first_column >= 0 and first_row + rows <= height and first_column + columns <= width
+    if is_inside and channels == held:
+        return shifted(source, first_row * row_step + first_column * column_step), row_step, column_step
     for row in range(rows):
         for column in range(columns):
             target = shifted(patch, (row * columns + column) * held)
             y, x = first_row + row, first_column + column
             filled = 0
             if 0 <= y < height and 0 <= x < width:
-                place = shifted(source, y * row_step + x * column_step)
-                for channel in range(channels):
-                    target[channel] = place[channel]
+                copy(shifted(source, y * row_step + x * column_step), target, channels)
                 filled = channels
-            for channel in range(filled, held):
-                target[channel] = 0.0
+            zero(shifted(target, filled), held - filled)
+    return patch, columns * held, held
 
 
 @inlined
@@ -50,14 +56,7 @@ def _write_patch(patch, columns, held, channels, rows_inside, columns_inside, ta
         for column in range(columns_inside):
             source = shifted(patch, (row * columns + column) * held)
             place = shifted(target, row * row_step + column * column_step)
-            for channel in range(channels):
-                place[channel] = source[channel]
-
-
-@inlined
-def _zero(target, count):
-    for place in range(count):
-        target[place] = 0.0
+            copy(source, place, channels)
 
 
 def forward(dtype: str, m_rows: int, r_rows: int, m_columns: int, r_columns: int) -> Callable[..., None]:
@@ -86,27 +85,10 @@ def forward(dtype: str, m_rows: int, r_rows: int, m_columns: int, r_columns: int
                 image, rest = divmod(start + t, tiles)
                 i, j = divmod(rest, job.tile_columns)
                 y, x = i * m_rows - job.top, j * m_columns - job.left
-                source = shifted(inputs, image * job.inputs_image)
-                row_step, column_step = job.inputs_row, job.inputs_column
-                is_inside = y >= 0 and x >= 0 and y + n_rows <= job.height and x + n_columns <= job.width
-                if is_inside and job.channels == c_held:
-                    source = shifted(source, y * row_step + x * column_step)
-                else:
-                    _read_patch(
-                        source,
-                        row_step,
-                        column_step,
-                        y,
-                        x,
-                        job.height,
-                        job.width,
-                        job.channels,
-                        c_held,
-                        patch,
-                        n_rows,
-                        n_columns,
-                    )
-                    source, row_step, column_step = patch, n_columns * c_held, c_held
+                source, row_step, column_step = _whole_tile(
+                    shifted(inputs, image * job.inputs_image), job.inputs_row, job.inputs_column, y, x,
+                    job.height, job.width, job.channels, c_held, patch, n_rows, n_columns,
+                )  # fmt: skip
                 for c in range(0, c_held, lanes):
                     transform_tile(
                         "input", m_rows, r_rows, m_columns, r_columns,
@@ -178,9 +160,9 @@ def backward(dtype: str, m_rows: int, r_rows: int, m_columns: int, r_columns: in
         products = at(dtype, job.products)
         bias_gradient = shifted(at(dtype, job.bias_gradient), thread * k_held)
         sums = shifted(at(dtype, job.kernel_sums), thread * points * k_rows * c_held)
-        _zero(bias_gradient, k_held)
+        zero(bias_gradient, k_held)
         if job.wants_kernel:
-            _zero(sums, points * k_rows * c_held)
+            zero(sums, points * k_rows * c_held)
         last = job.images * (thread + 1) // threads * tiles
         start = job.images * thread // threads * tiles
         while start < last:
@@ -189,44 +171,15 @@ def backward(dtype: str, m_rows: int, r_rows: int, m_columns: int, r_columns: in
                 image, rest = divmod(start + t, tiles)
                 i, j = divmod(rest, job.tile_columns)
                 y, x = i * m_rows, j * m_columns
-                source = shifted(output_gradient, image * job.output_gradient_image)
-                row_step, column_step = job.output_gradient_row, job.output_gradient_column
-                output = shifted(outputs, image * job.outputs_image)
-                output_row, output_column = job.outputs_row, job.outputs_column
-                if y + m_rows <= job.out_height and x + m_columns <= job.out_width and job.filters == k_held:
-                    source = shifted(source, y * row_step + x * column_step)
-                    output = shifted(output, y * output_row + x * output_column)
-                else:
-                    _read_patch(
-                        source,
-                        row_step,
-                        column_step,
-                        y,
-                        x,
-                        job.out_height,
-                        job.out_width,
-                        job.filters,
-                        k_held,
-                        patch,
-                        m_rows,
-                        m_columns,
-                    )
-                    source, row_step, column_step = patch, m_columns * k_held, k_held
-                    _read_patch(
-                        output,
-                        output_row,
-                        output_column,
-                        y,
-                        x,
-                        job.out_height,
-                        job.out_width,
-                        job.filters,
-                        k_held,
-                        output_patch,
-                        m_rows,
-                        m_columns,
-                    )
-                    output, output_row, output_column = output_patch, m_columns * k_held, k_held
+                source, row_step, column_step = _whole_tile(
+                    shifted(output_gradient, image * job.output_gradient_image), job.output_gradient_row,
+                    job.output_gradient_column, y, x,
+                    job.out_height, job.out_width, job.filters, k_held, patch, m_rows, m_columns,
+                )  # fmt: skip
+                output, output_row, output_column = _whole_tile(
+                    shifted(outputs, image * job.outputs_image), job.outputs_row, job.outputs_column, y, x,
+                    job.out_height, job.out_width, job.filters, k_held, output_patch, m_rows, m_columns,
+                )  # fmt: skip
                 for k in range(0, k_held, lanes):
                     transform_output_gradient(
                         m_rows, r_rows, m_columns, r_columns,
@@ -237,27 +190,10 @@ def backward(dtype: str, m_rows: int, r_rows: int, m_columns: int, r_columns: in
                     )  # fmt: skip
                 if job.wants_kernel:
                     y, x = y - job.top, x - job.left
-                    source = shifted(inputs, image * job.inputs_image)
-                    row_step, column_step = job.inputs_row, job.inputs_column
-                    is_inside = y >= 0 and x >= 0 and y + n_rows <= job.height and x + n_columns <= job.width
-                    if is_inside and job.channels == c_held:
-                        source = shifted(source, y * row_step + x * column_step)
-                    else:
-                        _read_patch(
-                            source,
-                            row_step,
-                            column_step,
-                            y,
-                            x,
-                            job.height,
-                            job.width,
-                            job.channels,
-                            c_held,
-                            patch,
-                            n_rows,
-                            n_columns,
-                        )
-                        source, row_step, column_step = patch, n_columns * c_held, c_held
+                    source, row_step, column_step = _whole_tile(
+                        shifted(inputs, image * job.inputs_image), job.inputs_row, job.inputs_column, y, x,
+                        job.height, job.width, job.channels, c_held, patch, n_rows, n_columns,
+                    )  # fmt: skip
                     for c in range(0, c_held, lanes):
                         transform_tile(
                             "input", m_rows, r_rows, m_columns, r_columns,
@@ -291,15 +227,15 @@ def backward(dtype: str, m_rows: int, r_rows: int, m_columns: int, r_columns: in
                     if rest == 0:
                         for row in range(job.height):
                             if column_step == job.channels:
-                                _zero(shifted(gradient, row * row_step), job.width * column_step)
+                                zero(shifted(gradient, row * row_step), job.width * column_step)
                             else:  # a group's part of the channels
                                 for column in range(job.width):
-                                    _zero(shifted(gradient, row * row_step + column * column_step), job.channels)
+                                    zero(shifted(gradient, row * row_step + column * column_step), job.channels)
                     is_inside = y >= 0 and x >= 0 and y + n_rows <= job.height and x + n_columns <= job.width
                     is_whole = is_inside and job.channels == c_held
                     target = shifted(gradient, y * row_step + x * column_step)
                     if not is_whole:
-                        _zero(patch, points * c_held)
+                        zero(patch, points * c_held)
                         target, row_step, column_step = patch, n_columns * c_held, c_held
                     for c in range(0, c_held, lanes):
                         add_input_gradient(
@@ -315,8 +251,7 @@ def backward(dtype: str, m_rows: int, r_rows: int, m_columns: int, r_columns: in
                                     gradient,
                                     (y + row) * job.input_gradient_row + (x + column) * job.input_gradient_column,
                                 )
-                                for c in range(job.channels):
-                                    place[c] += part[c]
+                                add(part, place, job.channels)
             start += count
 
     return kernel

@@ -6,15 +6,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
-from triarch.kernels.conv.batches import name_of, rounded_up, with_unit_axes
+from triarch.kernels.conv.batches import rounded_up, with_unit_axes
+from triarch.kernels.conv.limits import refuse_machine_code
 from triarch.kernels.conv.spec import ConvSpec
 from triarch.kernels.conv.winograd.plan import WinogradKernel
 from triarch.kernels.native import registers
 
 LARGEST_TILE = 8  # places of the input, beyond which rounding grows fast
-_FLOATS = (torch.float32, torch.float64)
 
 
 def with_tiles_of(m: int) -> tuple[Callable[..., Any], ...]:
@@ -28,19 +26,13 @@ def with_tiles_of(m: int) -> tuple[Callable[..., Any], ...]:
         window = spec.window
         if spec.rank > 2:
             return "tiles of volumes are not computed"
-        if spec.device != "cpu":
-            return f"there are no kernels for {spec.device}"
-        if spec.dtype not in _FLOATS:
-            return f"there are no kernels for numbers of type {name_of(spec.dtype)}"
-        if window.data_format != "channels_last":
-            return "channels do not come last"
         if max(window.strides) > 1 or max(window.dilation) > 1:
             return f"the window moves by {window.strides} and is dilated by {window.dilation}: tiles need 1"
         if max(window.sizes) == 1:
             return "a window of one place leaves nothing to save"
         if max(window.sizes) + m - 1 > LARGEST_TILE:
             return f"tiles would have more than {LARGEST_TILE} places; here the window is {window.sizes}"
-        return None
+        return refuse_machine_code(spec)
 
     def count(spec: ConvSpec) -> dict[str, float]:
         tile = tile_of(spec)

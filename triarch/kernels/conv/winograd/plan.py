@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from triarch.kernels.conv.batches import Job, name_of, place, rounded_up, with_channels_together, with_unit_axes
+from triarch.kernels.conv.batches import Job, filled, name_of, place, rounded_up, with_channels_together, with_unit_axes
 from triarch.kernels.conv.binding import Gradients, Kernel
 from triarch.kernels.conv.methods import direct
 from triarch.kernels.conv.spec import ConvSpec
@@ -44,8 +44,7 @@ class WinogradKernel(Kernel):
 
     def __init__(self, spec: ConvSpec, m: tuple[int, int]) -> None:
         super().__init__(direct.plan(spec), keeps_outputs=spec.rectifier is not None)
-        self.spec, self.dtype, self.groups = spec, spec.dtype, spec.groups
-        self.m = m
+        self.spec, self.m = spec, m
         self.r: tuple[int, ...] = with_unit_axes(spec.window.sizes, 2)
         self.lanes, self.panel = registers.lanes(spec.dtype), registers.columns(spec.dtype)
         self.points = math.prod(tile + taps - 1 for tile, taps in zip(m, self.r, strict=True))
@@ -57,7 +56,7 @@ class WinogradKernel(Kernel):
 
     def _job(self) -> Job:
         """All of the job but addresses and steps."""
-        spec, job = self.spec, np.zeros(1, JOB)
+        spec = self.spec
         height, width = with_unit_axes(spec.sizes, 2)
         out_height, out_width = with_unit_axes(spec.output_sizes, 2)
         top, left = with_unit_axes([before for before, _ in spec.margins], 2, 0)
@@ -86,13 +85,11 @@ class WinogradKernel(Kernel):
             "slope": slope,
             "cap": cap,
         }
-        for name, value in values.items():
-            job[name] = value
-        return job
+        return filled(JOB, values, {}, AXES)
 
     def _compiled(self, function: str) -> int:
         (m_rows, m_columns), (r_rows, r_columns) = self.m, self.r
-        return compiled(source(function, name_of(self.dtype), m_rows, r_rows, m_columns, r_columns))
+        return compiled(source(function, name_of(self.spec.dtype), m_rows, r_rows, m_columns, r_columns))
 
     def _weights(self, kernel: Tensor, group: int) -> Tensor:
         """The kernel of a group as (filters, *sizes, channels), padded to whole panels."""
@@ -102,27 +99,24 @@ class WinogradKernel(Kernel):
             weights = F.pad(weights, (*held[0], *(0, 0) * self.spec.rank, *held[1]))
         return weights.contiguous()
 
-    def _job_with(self, check: Job) -> Job:
-        job = self.job.copy()
+    def _started(self) -> tuple[Job, Job]:
+        """A job, and the numbers in which its threads tell that something was not finite."""
+        job, check = self.job.copy(), np.zeros(self.spec.threads * self.lanes, name_of(self.spec.dtype))
         job["check"] = check.ctypes.data
-        return job
-
-    def _check(self) -> Job:
-        return np.zeros(self.spec.threads * self.lanes, name_of(self.dtype))
+        return job, check
 
     def forward(self, inputs: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor | None:
         spec, threads = self.spec, self.spec.threads
         inputs = with_channels_together(inputs)
         outputs = inputs.new_empty(spec.batch, *spec.output_sizes, spec.filters)
-        check = self._check()
-        job = self._job_with(check)
+        job, check = self._started()
         transform, convolve = self._compiled("transform_kernel"), self._compiled("forward")
         products = self.points * self.channels_held * self.filters_held
-        with workspace(products + self.filters_held + threads * int(job["workspace_step"][0]), self.dtype) as memory:
+        with workspace(products + self.filters_held + threads * int(job["workspace_step"][0]), spec.dtype) as memory:
             offsets = memory[products : products + self.filters_held].zero_()
             job["products"], job["bias"] = memory.data_ptr(), offsets.data_ptr()
             job["workspace"] = memory[products + self.filters_held :].data_ptr()
-            for group in range(self.groups):
+            for group in range(spec.groups):
                 weights = self._weights(kernel, group)
                 if bias is not None:
                     offsets[: self.filters].copy_(bias[group * self.filters : (group + 1) * self.filters])
@@ -142,15 +136,14 @@ class WinogradKernel(Kernel):
         input_gradient = torch.empty_like(inputs, memory_format=torch.contiguous_format) if wants_input else None
         kernel_gradient = torch.empty_like(kernel) if wants_kernel else None
         bias_gradient = kernel.new_empty(spec.filters) if wants_bias else None
-        check = self._check()
-        job = self._job_with(check)
+        job, check = self._started()
         job["wants_input"], job["wants_kernel"] = wants_input, wants_kernel
         products = self.points * self.channels_held * self.filters_held
         sums = threads * self.points * self.kernel_rows * self.channels_held if wants_kernel else 0
         parts = threads * self.filters_held
         kernel_size = self.filters_held * math.prod(self.r) * self.channels_held
         step = int(job["workspace_step"][0])
-        with workspace(products + sums + parts + kernel_size + threads * step, self.dtype) as memory:
+        with workspace(products + sums + parts + kernel_size + threads * step, spec.dtype) as memory:
             job["products"] = memory.data_ptr()
             job["kernel_sums"] = memory[products:].data_ptr()
             bias_parts = memory[products + sums : products + sums + parts]
@@ -158,7 +151,7 @@ class WinogradKernel(Kernel):
             whole_kernel = memory[products + sums + parts :][:kernel_size]
             job["kernel_gradient"] = whole_kernel.data_ptr()
             job["workspace"] = memory[products + sums + parts + kernel_size :].data_ptr()
-            for group in range(self.groups):
+            for group in range(spec.groups):
                 own = slice(group * self.filters, (group + 1) * self.filters)
                 place(job, "inputs", inputs, group * self.channels, AXES)
                 place(job, "output_gradient", output_gradient, group * self.filters, AXES)
