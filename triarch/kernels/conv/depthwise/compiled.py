@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba import carray, types
 
 from triarch.kernels.conv.depthwise.job import SUMS, TAPS
-from triarch.kernels.conv.winograd.transforms import finish_output, transform_output_gradient
+from triarch.kernels.conv.tiles import finish_output, transform_output_gradient
 from triarch.kernels.native.runs import copy, zero
 from triarch.kernels.native.vectors import INTEGER, Emitter, at, emitting, inlined, lanes_of, shifted
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from numba import carray
 
-from triarch.kernels.conv.winograd.transforms import finish_output, transform_output_gradient
+from triarch.kernels.conv.tiles import finish_output, transform_output_gradient
 from triarch.kernels.matmul.tile import multiply_tile
 from triarch.kernels.native.registers import ROWS, VECTORS
 from triarch.kernels.native.runs import add, copy, zero

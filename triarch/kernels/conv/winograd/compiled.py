@@ -12,7 +12,7 @@ from typing import Any
 
 from numba import carray
 
-from triarch.kernels.conv.winograd.transforms import (
+from triarch.kernels.conv.tiles import (
     add_input_gradient,
     finish_output,
     transform_output_gradient,

@@ -1,8 +1,8 @@
-"""Winograd's linear maps of tiles, as straight-line vector code: one vector of channels of one tile at a time.
+"""Linear maps of tiles, as straight-line vector code: one vector of channels of one tile at a time.
 
 A tile lies anywhere in memory: places are rows and columns apart by given strides. Its transform is a matrix on both
-axes; the code is made from the exact matrices, of which it uses that points come as ±p: their rows share even and odd
-parts.
+axes, Winograd's; the code is made from the exact matrices, of which it uses that points come as ±p: their rows share
+even and odd parts. F(1, 1) is the identity: by it methods without transforms finish their outputs and their gradients.
 """
 
 from __future__ import annotations
