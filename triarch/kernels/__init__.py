@@ -1,6 +1,15 @@
 """The hot operations of training: plans, found through a cache, and their execution."""
 
-from triarch.kernels.conv import ConvSpec, convolve, expecting, explain, kernel_memory_order, use
+from triarch.kernels.conv import (
+    ConvSpec,
+    convolve,
+    expected_calls,
+    expecting,
+    explain,
+    kernel_memory_order,
+    method_in_use,
+    use,
+)
 from triarch.kernels.pooling import plan_pooling, pool
 from triarch.kernels.rectifier import Rectifier
 from triarch.kernels.windows import Window
@@ -10,9 +19,11 @@ __all__ = [
     "Rectifier",
     "Window",
     "convolve",
+    "expected_calls",
     "expecting",
     "explain",
     "kernel_memory_order",
+    "method_in_use",
     "plan_pooling",
     "pool",
     "use",

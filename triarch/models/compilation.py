@@ -14,6 +14,7 @@ from triarch import optimizers
 from triarch.callbacks import LazyLogs
 from triarch.callbacks.logs import as_floats
 from triarch.layers import Layer
+from triarch.losses import Loss
 from triarch.metrics import Mean, Metric
 from triarch.optimizers import Optimizer, TorchOptimizer
 from triarch.serialization import deserialize_keras_object, serialize_keras_object
@@ -161,7 +162,22 @@ class Compilation(Layer):
         """Count a batch in and give the values so far, read only when looked at; may be overridden."""
         if self._compiled_metrics is not None:
             self._compiled_metrics.update_state(y, y_pred, sample_weight)
+        return self.logs_so_far()
+
+    def logs_so_far(self) -> LazyLogs:
+        """The value of every metric since the last reset, read only when looked at."""
         return LazyLogs(lambda: as_floats(self.get_metrics_result()), {"loss": self._loss_so_far})
+
+    def sole_loss_and_metrics(self) -> tuple[Loss, Mean, list[Metric]] | None:
+        """The one loss of the model, its running mean, and the metrics; None before a batch has shown what there is.
+
+        None as well where there are several outputs or loss weights, which the first batch shows.
+        """
+        loss = None if self._compiled_loss is None else self._compiled_loss.sole
+        metrics = self._compiled_metrics
+        if loss is None or (metrics is not None and not metrics.is_laid_out):
+            return None
+        return loss, self._loss_tracker, [] if metrics is None else metrics.metrics
 
     def _loss_so_far(self) -> torch.Tensor | None:
         return next((metric.result() for metric in self.metrics if metric.name == "loss"), None)

@@ -120,6 +120,12 @@ class Sequential(Model):
         return list(self._stack)
 
     @property
+    def stack(self) -> Sequence[torch.nn.Module] | None:
+        """The layers, unless a subclass or a function of its own makes more of them."""
+        own = vars(self).keys() & {"call", "train_step", "test_step", "predict_step", "compute_loss", "compute_metrics"}
+        return None if type(self) is not Sequential or own else self._stack
+
+    @property
     def input_shape(self) -> Shape:
         """The shape of the inputs, the batch axis included."""
         return self._known_shapes()[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from triarch.optimizers import Optimizer
 from triarch.training import loop, step
 from triarch.training.batches import Batch, moved, pack_x_y_sample_weight, to_tensors, unpack_x_y_sample_weight
 from triarch.training.sources import ArraySource, Source, limited, make_source, prepared
+from triarch.training.whole_step import WholeStep
 
 Verbosity = int | str
 
@@ -33,10 +34,12 @@ class Trainer(Compilation):
         self.train_function: loop.Step | None = None
         self.test_function: loop.Step | None = None
         self.predict_function: loop.Step | None = None
+        self.whole_step: WholeStep | None = None  # of the loop that runs
 
     def __getstate__(self) -> dict[str, Any]:
         # Functions made for this model would go on training it from within a copy.
-        made_anew = {"train_function": None, "test_function": None, "predict_function": None, "_learning_plan": None}
+        made_anew = {"train_function": None, "test_function": None, "predict_function": None}
+        made_anew |= {"_learning_plan": None, "whole_step": None}
         state = {**super().__getstate__(), **made_anew}
         state.pop("call", None)
         return state
@@ -141,7 +144,7 @@ class Trainer(Compilation):
         step_function = self.make_train_function()
         self._learning_plan = step.LearningPlan.of(self) if self.built else None
         try:
-            with _expecting_steps(steps, epochs - initial_epoch):
+            with self._in_loop(steps, epochs - initial_epoch):
                 loop.run_training(
                     self,
                     step_function,
@@ -190,7 +193,7 @@ class Trainer(Compilation):
         source = make_source(x, batch_size=batch_size)
         listeners = self._callback_list(callbacks, verbose, history=False, epochs=1, steps=steps or source.num_batches)
         self._prepare_steps(source)
-        with _expecting_steps(steps or source.num_batches):
+        with self._in_loop(steps or source.num_batches):
             return loop.run_prediction(
                 self,
                 self.make_predict_function(),
@@ -240,6 +243,21 @@ class Trainer(Compilation):
         if isinstance(self.optimizer, Optimizer) and self.optimizer.built:
             self.optimizer.finalize_variable_values(self.trainable_weights)
 
+    @property
+    def stack(self) -> Sequence[torch.nn.Module] | None:
+        """The layers, where the model is nothing but these one after the other; None where it is more."""
+        return None
+
+    @contextmanager
+    def _in_loop(self, steps: int | None, epochs: int = 1) -> Iterator[None]:
+        """Around a loop: the kernels are told how often they are about to be called, where that is known."""
+        outer, self.whole_step = self.whole_step, WholeStep(self)
+        try:
+            with nullcontext() if steps is None else expecting(steps * epochs):
+                yield
+        finally:
+            self.whole_step = outer
+
     def _assert_compiled(self, method: str) -> None:
         if not self.compiled:
             raise ValueError(f"Call `model.compile(optimizer=..., loss=...)` before `model.{method}`.")
@@ -270,7 +288,7 @@ class Trainer(Compilation):
 
     def _run_evaluation(self, source: Source, listeners: CallbackList, steps: int | None) -> dict[str, float]:
         self._prepare_steps(source)
-        with _expecting_steps(steps or source.num_batches):
+        with self._in_loop(steps or source.num_batches):
             return loop.run_evaluation(
                 self,
                 self.make_test_function(),
@@ -305,11 +323,6 @@ class Trainer(Compilation):
     def _as_list(self, logs: Mapping[str, float]) -> Any:
         values = [logs[name] for name in self.in_order(logs)]
         return values[0] if len(values) == 1 else values
-
-
-def _expecting_steps(steps: int | None, epochs: int = 1) -> AbstractContextManager[None]:
-    """Tell the kernels how often they are about to be called, where that is known."""
-    return nullcontext() if steps is None else expecting(steps * epochs)
 
 
 def _last_of(one_step: Any) -> loop.Step:

@@ -162,6 +162,15 @@ class Optimizer(State, Configurable):
         steps = self.gradient_accumulation_steps
         return self._iterations // steps if steps else self._iterations
 
+    def next_update(self) -> tuple[float, int]:
+        """The learning rate and the number, from 1, of the update that comes next."""
+        return self._rate.at(self._iterations), self._updates_done() + 1
+
+    def slots_of(self, variables: Iterable[torch.Tensor]) -> dict[str, Tensors]:
+        """The state that is kept for each of these variables, by the names of `slot_names`."""
+        places = [self._planner.place_of(variable) for variable in variables]
+        return {name: [made[place] for place in places] for name, made in self._slots.items()}
+
     def _updates_done(self) -> int:
         return int(self._iterations) // (self.gradient_accumulation_steps or 1)
 
@@ -240,8 +249,7 @@ class Optimizer(State, Configurable):
     def _update(self, plan: Plan, grads: Tensors) -> None:
         if self.clip is not None:
             grads = self.clip(grads)
-        lr = self._rate.at(self._iterations)
-        t = self._updates_done() + 1
+        lr, t = self.next_update()
         if self.weight_decay is not None and plan.decayed:
             torch._foreach_mul_(plan.decayed, 1 - self.weight_decay * lr)
         self.advance(t)

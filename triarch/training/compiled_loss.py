@@ -65,6 +65,11 @@ class CompiledLoss:
         check_names(loss, ("crossentropy", "ce"), losses.get)
 
     @property
+    def sole(self) -> Loss | None:
+        """The one loss of a model with one output; None before the first batch, and where there is more to it."""
+        return self._single
+
+    @property
     def metrics(self) -> list[Metric]:
         """The running means of the single outputs' losses."""
         return [tracker for *_, tracker in self._terms or () if tracker is not None]

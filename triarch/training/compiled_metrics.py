@@ -31,6 +31,11 @@ class CompiledMetrics(Metric):
             check_names(setting, NAMES_BY_SHAPE, metrics.get)
 
     @property
+    def is_laid_out(self) -> bool:
+        """Whether a batch was seen."""
+        return self._plan is not None
+
+    @property
     def variables(self) -> list[Variable]:
         """Those of all the metrics."""
         return [variable for metric in self.metrics for variable in metric.variables]

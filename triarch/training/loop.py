@@ -126,7 +126,8 @@ def run_prediction(
     with trainee.mode(False), torch.no_grad():
         for group in _grouped(next_epoch(), steps_per_execution):
             callbacks.on_predict_batch_begin(done)
-            outputs.append(pytree.tree_map(as_array, step(group)))
+            found = step(group)
+            outputs.append(as_array(found) if type(found) is torch.Tensor else pytree.tree_map(as_array, found))
             callbacks.on_predict_batch_end(done + len(group) - 1, {"outputs": outputs[-1]})
             done += len(group)
             if trainee.stop_predicting:

@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from triarch.training.batches import Batch, check_finite, to_tensors, unpack_x_y_sample_weight
 from triarch.training.py_dataset import PyDataset
 
+_THREE_LEAVES = pytree.tree_structure((0, 0, 0))  # of a batch in which neither x, y nor sample_weight is nested
 _CHUNK_BYTES = 4 << 20  # shuffled samples are gathered this much at a time: many batches in one call
 
 
@@ -71,8 +72,12 @@ class ArraySource(Source):
 
     def batches(self) -> Iterator[Batch]:
         order = self._order()
-        for leaves in zip(*(self._batches_of_leaf(leaf, order) for leaf in self._leaves), strict=True):
-            yield pytree.tree_unflatten(leaves, self._structure)
+        batches = zip(*(self._batches_of_leaf(leaf, order) for leaf in self._leaves), strict=True)
+        if self._structure == _THREE_LEAVES:
+            yield from batches
+        else:
+            for leaves in batches:
+                yield pytree.tree_unflatten(leaves, self._structure)
 
     def _order(self) -> torch.Tensor | None:
         if self._shuffle is True:

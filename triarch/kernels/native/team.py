@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,6 +47,11 @@ def _openmp() -> _OpenMP | None:
     questions = (library.omp_get_thread_num, library.omp_get_num_threads)
     number, size = (ctypes.cast(question, ctypes.c_void_p).value or 0 for question in questions)
     return _OpenMP(library.GOMP_parallel, compiled(MEMBER), number, size)
+
+
+def alone(kernel: int, job: np.ndarray[Any, Any]) -> Callable[[], None]:
+    """A function that calls the kernel with this job, which must live as long, on the thread that calls it."""
+    return partial(_KERNEL(kernel), job.ctypes.data, 0, 1)
 
 
 def run(kernel: int, job: np.ndarray[Any, Any], threads: int) -> None:

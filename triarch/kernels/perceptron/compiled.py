@@ -1,5 +1,7 @@
 """A stack of dense layers: outputs, loss, gradients and the update of the weights in one call.
 
+A label that is none, and numbers that are not finite, end a call before anything is changed.
+
 Legend: rows of the batch, features and units of a layer; X inputs, W kernel, b bias, Y = φ(X W + b), φ a rectifier.
 Backward, with ′ for gradients of the loss: W′ = Xᵀ Y′, b′ = Σ_rows Y′, X′ = Y′ Wᵀ, each Y′ first times φ'. All four kinds
 of targets have outputs p with p′ = c (p - t), so that one line serves them.
@@ -18,12 +20,11 @@ from triarch.kernels.matmul.tile import multiply_tile
 from triarch.kernels.native.registers import ROWS, VECTORS
 from triarch.kernels.native.runs import copy, zero
 from triarch.kernels.native.vectors import at, inlined, lanes_of, shifted
-from triarch.kernels.perceptron.job import Pass, Rule, Status, Target
+from triarch.kernels.perceptron.job import Pass, Rule, Target
 
 _EVALUATE, _DIFFERENTIATE, _LEARN = int(Pass.EVALUATE), int(Pass.DIFFERENTIATE), int(Pass.LEARN)
 _CLASSES, _DISTRIBUTIONS, _DECISIONS = int(Target.CLASSES), int(Target.DISTRIBUTIONS), int(Target.DECISIONS)
 _ADAM = int(Rule.ADAM)
-_DONE, _WRONG_LABEL, _NOT_FINITE = int(Status.DONE), int(Status.WRONG_LABEL), int(Status.NOT_FINITE)
 
 
 @inlined
@@ -137,6 +138,15 @@ def _finish(kind, logits, units, target):
 
 
 @inlined
+def _are_finite(numbers, count):
+    """Whether no number is infinite or NaN."""
+    spoilt = numbers[0] * 0
+    for number in range(count):
+        spoilt += numbers[number] * 0
+    return spoilt == 0
+
+
+@inlined
 def _are_classes(labels, rows, units):
     """Whether every label is the number of an output."""
     for row in range(rows):
@@ -221,12 +231,11 @@ def step(dtype: str) -> Callable[..., None]:
     def kernel(jobs: Any, thread: int, threads: int) -> None:
         job = carray(jobs, 1)[0]
         rows, last = job.rows, job.layers - 1
-        job.status = _DONE
+        job.is_done = 0
         scratch_a, scratch_b, scratch_c = at(dtype, job.scratch_a), at(dtype, job.scratch_b), at(dtype, job.scratch_c)
         units = job.units[last]
         labels, values = at("int64", job.targets), at(dtype, job.targets)
         if job.passes >= _EVALUATE and job.target == _CLASSES and not _are_classes(labels, rows, units):
-            job.status = _WRONG_LABEL
             return
 
         x = at(dtype, job.inputs)
@@ -244,6 +253,7 @@ def step(dtype: str) -> Callable[..., None]:
         if job.passes < _EVALUATE:
             for row in range(rows):
                 _finish(job.target, shifted(x, row * units), units, shifted(outputs, row * units))
+            job.is_done = _are_finite(outputs, rows * units)
             return
 
         samples = rows if job.target == _CLASSES or job.target == _DISTRIBUTIONS else rows * units
@@ -253,7 +263,6 @@ def step(dtype: str) -> Callable[..., None]:
             job.target, x, outputs, labels, values, rows, units, real(job.threshold), gradient, real(factor)
         )
         if not isfinite(loss):
-            job.status = _NOT_FINITE
             return
 
         for back in range(job.layers if job.passes >= _DIFFERENTIATE else 0):
@@ -261,6 +270,8 @@ def step(dtype: str) -> Callable[..., None]:
             features, units = job.features[layer], job.units[layer]
             y_gradient = at(dtype, job.gradient_of[layer])
             x = at(dtype, job.outputs_of[layer - 1] if layer else job.inputs)
+            y, slope, cap = at(dtype, job.outputs_of[layer]), real(job.slope[layer]), real(job.cap[layer])
+            _rectify_gradient(y_gradient, y, slope, cap, rows * units)
             if job.bias[layer]:
                 _sum_rows(y_gradient, rows, units, at(dtype, job.bias_gradient[layer]))
             _multiply(
@@ -274,8 +285,6 @@ def step(dtype: str) -> Callable[..., None]:
                     panel, y_gradient, units, 1, transposed, features, x_gradient, rows, features, units,
                     scratch_a, scratch_b, scratch_c,
                 )  # fmt: skip
-                slope, cap = real(job.slope[layer - 1]), real(job.cap[layer - 1])
-                _rectify_gradient(x_gradient, x, slope, cap, rows * features)
 
         for layer in range(job.layers if job.passes >= _LEARN else 0):
             for part in range(2):
@@ -297,6 +306,9 @@ def step(dtype: str) -> Callable[..., None]:
                         real(job.momentum), job.nesterov != 0,
                     )  # fmt: skip
 
+        job.is_done = 1
+        if job.passes >= _LEARN:
+            at("int32", job.updates)[0] += 1
         of_samples = loss / (samples / rows)
         at("float32", job.loss_total)[0] += np.float32(of_samples)
         at("float32", job.loss_count)[0] += np.float32(rows)

@@ -34,14 +34,6 @@ class Rule(IntEnum):
     ADAM = 1
 
 
-class Status(IntEnum):
-    """How a call ended."""
-
-    DONE = 0
-    WRONG_LABEL = 1  # a class number outside the outputs: nothing was changed
-    NOT_FINITE = 2  # the loss is infinite or NaN: nothing was changed
-
-
 _ADDRESSES = (
     "inputs",  # (rows, features of the first layer)
     "targets",  # int64 for classes, else as the weights
@@ -50,6 +42,7 @@ _ADDRESSES = (
     "loss_count",
     "hits_total",
     "hits_count",
+    "updates",  # the number of updates, int32; may be 0
     "transposed",  # working memory: a kernel turned over
     "scratch_a",  # the operands and the result of a product that is smaller than a tile
     "scratch_b",
@@ -69,7 +62,7 @@ _NUMBERS = (
 )
 
 JOB = np.dtype(
-    [(name, np.int64) for name in ("passes", "target", "rule", "status", "rows", "layers", *_ADDRESSES)]
+    [(name, np.int64) for name in ("passes", "target", "rule", "is_done", "rows", "layers", *_ADDRESSES)]
     + [(name, np.int64, (DEPTH,)) for name in _OF_LAYERS]
     + [(name, np.float64, (DEPTH,)) for name in ("slope", "cap")]
     + [(name, np.float64) for name in _NUMBERS]

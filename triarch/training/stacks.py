@@ -1,0 +1,154 @@
+"""Models as stacks of dense layers: what their layers, losses and metrics are to the kernel of perceptrons."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from triarch import activations, losses, metrics
+from triarch.kernels import Rectifier
+from triarch.kernels.perceptron import Affine, Target, refuse
+from triarch.layers import Activation, Dense, Dropout, Flatten, LeakyReLU, ReLU, Softmax
+from triarch.layers.activation import in_two_steps
+
+_TARGET_OF_LOSS = {  # class or function
+    losses.SparseCategoricalCrossentropy: Target.CLASSES,
+    losses.sparse_categorical_crossentropy: Target.CLASSES,
+    losses.CategoricalCrossentropy: Target.DISTRIBUTIONS,
+    losses.categorical_crossentropy: Target.DISTRIBUTIONS,
+    losses.BinaryCrossentropy: Target.DECISIONS,
+    losses.binary_crossentropy: Target.DECISIONS,
+    losses.MeanSquaredError: Target.VALUES,
+    losses.mean_squared_error: Target.VALUES,
+}
+_TARGET_OF_METRIC = {
+    metrics.SparseCategoricalAccuracy: Target.CLASSES,
+    metrics.sparse_categorical_accuracy: Target.CLASSES,
+    metrics.CategoricalAccuracy: Target.DISTRIBUTIONS,
+    metrics.categorical_accuracy: Target.DISTRIBUTIONS,
+    metrics.BinaryAccuracy: Target.DECISIONS,
+    metrics.binary_accuracy: Target.DECISIONS,
+}
+_ENDS = {  # the function behind the last layer -> the targets that it serves
+    activations.softmax: (Target.CLASSES, Target.DISTRIBUTIONS),
+    activations.sigmoid: (Target.DECISIONS,),
+    activations.linear: (Target.VALUES,),
+}
+_MEANS = ("mean", "sum_over_batch_size", "mean_with_sample_weight")  # all the same without weights
+
+
+class Refusal(Exception):
+    """Why a step cannot be one call; the message goes on after "layer by layer, because "."""
+
+
+class Stack(NamedTuple):
+    """Dense layers one after the other, and the function behind the last of them."""
+
+    layers: list[Affine]
+    end: Any
+    products: int  # multiplications for each row
+
+
+def read_stack(layers: Sequence[torch.nn.Module], learns: bool) -> Stack:
+    """The layers of a model as a stack.
+
+    Raises:
+        Refusal: They are no stack of dense layers.
+    """
+    found: list[Affine] = []
+    end: Any = activations.linear
+    for layer in layers:
+        kind, name = type(layer), getattr(layer, "name", type(layer).__name__)
+        if (kind is Flatten and not found and layer.data_format == "channels_last") or (
+            kind is Dropout and not (learns and layer.rate)
+        ):
+            continue
+        if kind not in (Dense, Activation, ReLU, LeakyReLU, Softmax) or (kind is not Dense and not found):
+            raise Refusal(f"layer {name!r} is no dense layer")
+        if end is not activations.linear:
+            raise Refusal(f"layer {name!r} comes after a {end.__name__}")
+        if layer.compute_dtype != layer.variable_dtype or layer.activity_regularizer is not None:
+            raise Refusal(f"layer {name!r} has a precision or a regularizer of its own")
+        if kind is Dense:
+            _check_weights(layer, name)
+            found.append(Affine(layer.kernel, layer.bias, None))
+        activation = _activation_of(layer)
+        if isinstance(activation, Rectifier):
+            if found[-1].rectifier is not None:
+                raise Refusal(f"layer {name!r} rectifies what is rectified already")
+            found[-1] = found[-1]._replace(rectifier=activation)
+        elif activation in _ENDS:
+            end = activation
+        else:
+            raise Refusal(f"layer {name!r} has another activation than rectifiers, softmax and sigmoid")
+    if not found:
+        raise Refusal("the model has no dense layer")
+    if (reason := refuse(found)) is not None:
+        raise Refusal(reason)
+    if end is not activations.linear and found[-1].rectifier is not None:
+        raise Refusal(f"a rectifier comes before the {end.__name__}")
+    return Stack(found, end, sum(math.prod(affine.kernel.shape) for affine in found))
+
+
+def _check_weights(layer: Dense, name: str) -> None:
+    if not layer.built:
+        raise Refusal(f"layer {name!r} is not built")
+    for weight in (layer.kernel, layer.bias):
+        if getattr(weight, "regularizer", None) or getattr(weight, "constraint", None):
+            raise Refusal(f"layer {name!r} has a regularizer or a constraint")
+
+
+def _activation_of(layer: Any) -> Any:
+    """The rectifier or the function of a layer; None where it is no function of this package."""
+    if type(layer) is ReLU:
+        cap = math.inf if layer.max_value is None else float(layer.max_value)
+        return Rectifier(float(layer.negative_slope), cap) if layer.threshold == 0 else None
+    if type(layer) is LeakyReLU:
+        return Rectifier(float(layer.negative_slope))
+    if type(layer) is Softmax:
+        return activations.softmax if layer.axis == -1 else None
+    in_place, after = in_two_steps(layer.activation)
+    if after is activations.linear:
+        return in_place if isinstance(in_place, Rectifier) or in_place is activations.linear else None
+    return next((end for end in _ENDS if after is end), None)
+
+
+def target_for_prediction(end: Any) -> Target:
+    """Targets of a stack of which only the outputs are wanted."""
+    return _ENDS[end][0]
+
+
+def target_of_loss(loss: Any, end: Any, dtype: str) -> Target:
+    """What the labels are.
+
+    Raises:
+        Refusal: The loss is none of the kernel's, or does not belong to the function behind the last layer.
+    """
+    kind = loss.fn if type(loss) is losses.LossFunctionWrapper and not loss._fn_kwargs else type(loss)
+    target = _TARGET_OF_LOSS.get(kind)
+    if target is None or loss.reduction not in _MEANS or loss.dtype != dtype:
+        raise Refusal(f"loss {loss.name!r} is not one of the kernel's")
+    settings = {"label_smoothing": (0,), "ignore_class": (None,), "axis": (-1, 1)}
+    if any(getattr(loss, name, accepted[0]) not in accepted for name, accepted in settings.items()):
+        raise Refusal(f"loss {loss.name!r} smooths labels, leaves some out, or has another axis")
+    is_of_logits = getattr(loss, "from_logits", False)
+    fits = end is activations.linear and target is not Target.VALUES if is_of_logits else target in _ENDS[end]
+    if not fits:
+        raise Refusal(f"loss {loss.name!r} is not of what a {end.__name__} gives")
+    return target
+
+
+def threshold_of_metric(metric: Any, target: Target, end: Any) -> float:
+    """Above which output a decision is 1, where the metric counts the hits of the kernel.
+
+    Raises:
+        Refusal: It counts something else.
+    """
+    kind = metric.fn if type(metric) is metrics.MeanMetricWrapper and not metric._fn_kwargs else type(metric)
+    fits = _TARGET_OF_METRIC.get(kind) == target and not (target is Target.DECISIONS and end is activations.linear)
+    if not fits or metric.dtype != "float32" or metric.total.device.type != "cpu":
+        raise Refusal(f"metric {metric.name!r} is not one of the kernel's")
+    return float(getattr(metric, "threshold", 0.5))
