@@ -16,9 +16,9 @@ from triarch.cli.output import CommandError, say, say_table
 from triarch.cli.results import machine, usable_device, versions
 from triarch.convolution import Explanation
 from triarch.datasets import originals
-from triarch.kernels.conv.sources import kernel_sources
 from triarch.kernels.native.loader import folder, is_kept
 from triarch.kernels.native.machine_code import compiled
+from triarch.kernels.sources import kernel_sources
 
 Rows = Iterator[tuple[str, str]]
 

@@ -243,6 +243,12 @@ class Trainer(Compilation):
         if isinstance(self.optimizer, Optimizer) and self.optimizer.built:
             self.optimizer.finalize_variable_values(self.trainable_weights)
 
+    def explain_step(self, steps: int = 10_000) -> str:
+        """How `fit` computes a training step when it has so many to do: as one call or layer by layer, and why."""
+        self._assert_compiled("explain_step")
+        with expecting(steps):
+            return WholeStep(self).explain()
+
     @property
     def stack(self) -> Sequence[torch.nn.Module] | None:
         """The layers, where the model is nothing but these one after the other; None where it is more."""

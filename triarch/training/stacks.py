@@ -40,7 +40,7 @@ _ENDS = {  # the function behind the last layer -> the targets that it serves
 _MEANS = ("mean", "sum_over_batch_size", "mean_with_sample_weight")  # all the same without weights
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     """Why a step cannot be one call; the message goes on after "layer by layer, because "."""
 
 
@@ -56,7 +56,7 @@ def read_stack(layers: Sequence[torch.nn.Module], learns: bool) -> Stack:
     """The layers of a model as a stack.
 
     Raises:
-        Refusal: They are no stack of dense layers.
+        RefusalError: They are no stack of dense layers.
     """
     found: list[Affine] = []
     end: Any = activations.linear
@@ -67,38 +67,38 @@ def read_stack(layers: Sequence[torch.nn.Module], learns: bool) -> Stack:
         ):
             continue
         if kind not in (Dense, Activation, ReLU, LeakyReLU, Softmax) or (kind is not Dense and not found):
-            raise Refusal(f"layer {name!r} is no dense layer")
+            raise RefusalError(f"layer {name!r} is no dense layer")
         if end is not activations.linear:
-            raise Refusal(f"layer {name!r} comes after a {end.__name__}")
+            raise RefusalError(f"layer {name!r} comes after a {end.__name__}")
         if layer.compute_dtype != layer.variable_dtype or layer.activity_regularizer is not None:
-            raise Refusal(f"layer {name!r} has a precision or a regularizer of its own")
+            raise RefusalError(f"layer {name!r} has a precision or a regularizer of its own")
         if kind is Dense:
             _check_weights(layer, name)
             found.append(Affine(layer.kernel, layer.bias, None))
         activation = _activation_of(layer)
         if isinstance(activation, Rectifier):
             if found[-1].rectifier is not None:
-                raise Refusal(f"layer {name!r} rectifies what is rectified already")
+                raise RefusalError(f"layer {name!r} rectifies what is rectified already")
             found[-1] = found[-1]._replace(rectifier=activation)
         elif activation in _ENDS:
             end = activation
         else:
-            raise Refusal(f"layer {name!r} has another activation than rectifiers, softmax and sigmoid")
+            raise RefusalError(f"layer {name!r} has another activation than rectifiers, softmax and sigmoid")
     if not found:
-        raise Refusal("the model has no dense layer")
+        raise RefusalError("the model has no dense layer")
     if (reason := refuse(found)) is not None:
-        raise Refusal(reason)
+        raise RefusalError(reason)
     if end is not activations.linear and found[-1].rectifier is not None:
-        raise Refusal(f"a rectifier comes before the {end.__name__}")
+        raise RefusalError(f"a rectifier comes before the {end.__name__}")
     return Stack(found, end, sum(math.prod(affine.kernel.shape) for affine in found))
 
 
 def _check_weights(layer: Dense, name: str) -> None:
     if not layer.built:
-        raise Refusal(f"layer {name!r} is not built")
+        raise RefusalError(f"layer {name!r} is not built")
     for weight in (layer.kernel, layer.bias):
         if getattr(weight, "regularizer", None) or getattr(weight, "constraint", None):
-            raise Refusal(f"layer {name!r} has a regularizer or a constraint")
+            raise RefusalError(f"layer {name!r} has a regularizer or a constraint")
 
 
 def _activation_of(layer: Any) -> Any:
@@ -125,30 +125,30 @@ def target_of_loss(loss: Any, end: Any, dtype: str) -> Target:
     """What the labels are.
 
     Raises:
-        Refusal: The loss is none of the kernel's, or does not belong to the function behind the last layer.
+        RefusalError: The loss is none of the kernel's, or does not belong to the function behind the last layer.
     """
     kind = loss.fn if type(loss) is losses.LossFunctionWrapper and not loss._fn_kwargs else type(loss)
     target = _TARGET_OF_LOSS.get(kind)
     if target is None or loss.reduction not in _MEANS or loss.dtype != dtype:
-        raise Refusal(f"loss {loss.name!r} is not one of the kernel's")
+        raise RefusalError(f"loss {loss.name!r} is not one of the kernel's")
     settings = {"label_smoothing": (0,), "ignore_class": (None,), "axis": (-1, 1)}
     if any(getattr(loss, name, accepted[0]) not in accepted for name, accepted in settings.items()):
-        raise Refusal(f"loss {loss.name!r} smooths labels, leaves some out, or has another axis")
+        raise RefusalError(f"loss {loss.name!r} smooths labels, leaves some out, or has another axis")
     is_of_logits = getattr(loss, "from_logits", False)
     fits = end is activations.linear and target is not Target.VALUES if is_of_logits else target in _ENDS[end]
     if not fits:
-        raise Refusal(f"loss {loss.name!r} is not of what a {end.__name__} gives")
+        raise RefusalError(f"loss {loss.name!r} is not of what a {end.__name__} gives")
     return target
 
 
-def threshold_of_metric(metric: Any, target: Target, end: Any) -> float:
+def threshold_of_metric(metric: Any, target: Target, end: Any, dtype: str) -> float:
     """Above which output a decision is 1, where the metric counts the hits of the kernel.
 
     Raises:
-        Refusal: It counts something else.
+        RefusalError: It counts something else.
     """
     kind = metric.fn if type(metric) is metrics.MeanMetricWrapper and not metric._fn_kwargs else type(metric)
     fits = _TARGET_OF_METRIC.get(kind) == target and not (target is Target.DECISIONS and end is activations.linear)
-    if not fits or metric.dtype != "float32" or metric.total.device.type != "cpu":
-        raise Refusal(f"metric {metric.name!r} is not one of the kernel's")
+    if not fits or metric.dtype != dtype or metric.total.device.type != "cpu":
+        raise RefusalError(f"metric {metric.name!r} is not one of the kernel's")
     return float(getattr(metric, "threshold", 0.5))

@@ -1,8 +1,8 @@
 """Whole steps: what a small model does with a batch, as one call of compiled code where it is a stack of dense layers.
 
 A step of a small model takes less time in its arithmetic than in the calls of its layers. Whether a model can be one
-call is found out once for a loop. A batch of another kind, a label that is none and numbers that are not finite take the
-step layer by layer, which knows how to complain.
+call is found out once for a loop. A batch of another kind, a label that is none and numbers that are not finite go
+through the step layer by layer, which knows how to complain.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from triarch.optimizers import SGD, Adam, Optimizer
 from triarch.tensors import dtype_name
 from triarch.training.batches import Batch
 from triarch.training.stacks import (
-    Refusal,
+    RefusalError,
     Stack,
     read_stack,
     target_for_prediction,
@@ -46,6 +46,7 @@ class WholeStep:
         self._perceptron: Perceptron | None = None
         self._modules: list[torch.nn.Module] = []
         self._sample_shape: tuple[int | None, ...] = ()
+        self._most_rows = 0
         self.refusal: str | None = None
 
     def learn(self, batch: Batch) -> bool:
@@ -78,13 +79,23 @@ class WholeStep:
         perceptron = self._found(self._for_prediction)
         return perceptron.predict(x) if perceptron is not None and self._fits(x, perceptron) else None
 
+    def explain(self) -> str:
+        """How a training step is computed, and why."""
+        try:
+            is_known = self._for_learning() is not None
+        except RefusalError as refusal:
+            return f"layer by layer, because {refusal}"
+        if not is_known:
+            return "layer by layer, as the first step always is"
+        return f"as one call of compiled code, for batches of up to {self._most_rows} samples"
+
     def _ready(self, batch: Batch, learns: bool) -> tuple[Perceptron, Tensor, Tensor] | None:
         """The call and its operands; None where the batch is of another kind."""
         x, y, sample_weight = batch
         perceptron = self._found(self._for_learning if learns else self._for_evaluation)
         if perceptron is None or sample_weight is not None or not self._fits(x, perceptron):
             return None
-        if learns and not all([weight.requires_grad for weight in perceptron.weights]):
+        if learns and not all(weight.requires_grad for weight in perceptron.weights):
             return None
         targets = _as_targets(y, perceptron, x.shape[0])
         return None if targets is None else (perceptron, x, targets)
@@ -93,7 +104,7 @@ class WholeStep:
         if self._perceptron is None and self.refusal is None:
             try:
                 self._perceptron = make()
-            except Refusal as refusal:
+            except RefusalError as refusal:
                 self.refusal = str(refusal)
         for module in self._modules:  # what listens to layers wants them to be called
             if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
@@ -105,7 +116,7 @@ class WholeStep:
             type(x) is Tensor
             and x.dtype is perceptron.dtype
             and x.shape[1:] == self._sample_shape
-            and x.shape[0] > 0
+            and 0 < x.shape[0] <= self._most_rows
             and x.is_contiguous()
             and x.device.type == "cpu"
         )
@@ -115,16 +126,19 @@ class WholeStep:
         model = self._model
         layers = model.stack
         if layers is None:
-            raise Refusal("the model is no plain Sequential")
+            raise RefusalError("the model is no plain Sequential")
         if model.run_eagerly or model.jit_compile:
-            raise Refusal("`compile` asked for another way")
+            raise RefusalError("`compile` asked for another way")
         if method_in_use() != "auto":
-            raise Refusal("`kernels.use` asks for a method for each layer")
+            raise RefusalError("`kernels.use` asks for a method for each layer")
         if not model.built:
-            raise Refusal("the model is not built")
+            raise RefusalError("the model is not built")
         stack = read_stack(layers, learns)
         if expected_calls() * _SAVED_SECONDS < _START_SECONDS:
-            raise Refusal(f"{expected_calls()} steps save less than compiling takes")
+            raise RefusalError(f"{expected_calls()} steps save less than compiling takes")
+        self._most_rows = _MOST_PRODUCTS // stack.products
+        if not self._most_rows:
+            raise RefusalError(f"{stack.products} multiplications for a sample are work for the vendor's threads")
         self._sample_shape = tuple(model.input_shape[1:])
         self._modules = [model, *layers]
         return stack
@@ -139,12 +153,12 @@ class WholeStep:
     def _for_learning(self) -> Perceptron | None:
         stack, optimizer = self._stack(learns=True), self._model.optimizer
         if not isinstance(optimizer, Optimizer):
-            raise Refusal("the optimizer is torch's")
+            raise RefusalError("the optimizer is torch's")
         if not optimizer.built:
             return None
         weights = [weight for layer in stack.layers for weight in layer[:2] if weight is not None]
         if {id(weight) for weight in weights} != {id(weight) for weight in self._model.trainable_weights}:
-            raise Refusal("some weights are not learnt")
+            raise RefusalError("some weights are not learnt")
         rule = _rule_of(optimizer)
         learning = None if rule is None else Learning(rule, optimizer.slots_of(weights), optimizer._iterations)
         return self._for_targets(stack, learning)
@@ -156,9 +170,9 @@ class WholeStep:
         loss, mean, metrics = parts
         dtype = dtype_name(stack.layers[0].kernel.dtype)
         target = target_of_loss(loss, stack.end, dtype)
-        if len(metrics) > 1 or mean.dtype != "float32" or mean.total.device.type != "cpu":
-            raise Refusal("there is more than one metric, or they are not counted in float32 on the CPU")
-        threshold = threshold_of_metric(metrics[0], target, stack.end) if metrics else 0.5
+        if len(metrics) > 1 or mean.dtype != dtype or mean.total.device.type != "cpu":
+            raise RefusalError("there is more than one metric, or the loss is counted in another type or place")
+        threshold = threshold_of_metric(metrics[0], target, stack.end, dtype) if metrics else 0.5
         hits = (metrics[0].total, metrics[0].count) if metrics else None
         means = Means((mean.total, mean.count), hits)
         return Perceptron(stack.layers, target, learning, means, threshold)

@@ -4,4 +4,13 @@ from triarch.kernels.conv.choice import expected_calls, expecting, explain, meth
 from triarch.kernels.conv.operation import convolve, kernel_memory_order
 from triarch.kernels.conv.spec import ConvSpec
 
-__all__ = ["ConvSpec", "convolve", "expected_calls", "expecting", "explain", "kernel_memory_order", "method_in_use", "use"]
+__all__ = [
+    "ConvSpec",
+    "convolve",
+    "expected_calls",
+    "expecting",
+    "explain",
+    "kernel_memory_order",
+    "method_in_use",
+    "use",
+]

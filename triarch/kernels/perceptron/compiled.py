@@ -3,8 +3,8 @@
 A label that is none, and numbers that are not finite, end a call before anything is changed.
 
 Legend: rows of the batch, features and units of a layer; X inputs, W kernel, b bias, Y = φ(X W + b), φ a rectifier.
-Backward, with ′ for gradients of the loss: W′ = Xᵀ Y′, b′ = Σ_rows Y′, X′ = Y′ Wᵀ, each Y′ first times φ'. All four kinds
-of targets have outputs p with p′ = c (p - t), so that one line serves them.
+Backward, with ′ for gradients of the loss: W′ = Xᵀ Y′, b′ = Σ_rows Y′, X′ = Y′ Wᵀ, each Y′ first through φ. With every
+kind of targets t the gradient of what the last layer gives is c (p - t), p what the model gives.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _softmax(logits, units, target):
 @inlined
 def _finish(kind, logits, units, target):
     """What the model gives for a row of logits."""
-    if kind == _CLASSES or kind == _DISTRIBUTIONS:
+    if kind in (_CLASSES, _DISTRIBUTIONS):
         _softmax(logits, units, target)
     elif kind == _DECISIONS:
         for unit in range(units):
@@ -149,10 +149,10 @@ def _are_finite(numbers, count):
 @inlined
 def _are_classes(labels, rows, units):
     """Whether every label is the number of an output."""
+    wrong = 0
     for row in range(rows):
-        if labels[row] < 0 or labels[row] >= units:
-            return False
-    return True
+        wrong += labels[row] < 0 or labels[row] >= units
+    return wrong == 0
 
 
 @inlined
@@ -256,7 +256,7 @@ def step(dtype: str) -> Callable[..., None]:
             job.is_done = _are_finite(outputs, rows * units)
             return
 
-        samples = rows if job.target == _CLASSES or job.target == _DISTRIBUTIONS else rows * units
+        samples = rows if job.target in (_CLASSES, _DISTRIBUTIONS) else rows * units
         factor = (1.0 if job.target <= _DECISIONS else 2.0) / samples
         gradient = at(dtype, job.gradient_of[last])
         loss, hits = _compare(
@@ -310,10 +310,11 @@ def step(dtype: str) -> Callable[..., None]:
         if job.passes >= _LEARN:
             at("int32", job.updates)[0] += 1
         of_samples = loss / (samples / rows)
-        at("float32", job.loss_total)[0] += np.float32(of_samples)
-        at("float32", job.loss_count)[0] += np.float32(rows)
+        if job.loss_total:
+            at(dtype, job.loss_total)[0] += real(of_samples)
+            at(dtype, job.loss_count)[0] += real(rows)
         if job.hits_total:
-            at("float32", job.hits_total)[0] += np.float32(hits)
-            at("float32", job.hits_count)[0] += np.float32(rows)
+            at(dtype, job.hits_total)[0] += real(hits)
+            at(dtype, job.hits_count)[0] += real(rows)
 
     return kernel

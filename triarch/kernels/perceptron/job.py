@@ -38,7 +38,7 @@ _ADDRESSES = (
     "inputs",  # (rows, features of the first layer)
     "targets",  # int64 for classes, else as the weights
     "outputs",  # (rows, units of the last layer), what the model gives; may be 0
-    "loss_total",  # the totals and counts of the means that are reported, each one float32; may be 0
+    "loss_total",  # the totals and counts of the means that are reported, of the weights' type; may be 0
     "loss_count",
     "hits_total",
     "hits_count",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -44,7 +44,7 @@ class Learning(NamedTuple):
 
 
 class Means(NamedTuple):
-    """Running means, as totals and counts in float32, that the loss and the hits of a batch are added to."""
+    """Running means, as totals and counts of the type of the weights, that the loss and the hits of a batch are added to."""
 
     loss: tuple[Tensor, Tensor]
     hits: tuple[Tensor, Tensor] | None
@@ -85,7 +85,7 @@ class Perceptron:
         self._capacity = 0
         self.job = self._job(threshold)
         self._fields = {name: self.job[name] for name in JOB.names or ()}
-        self._run = alone(compiled(source(dtype_name(self.dtype))), self.job)
+        self._run: Callable[[], None] | None = None  # the code is loaded when it is called first
 
     def predict(self, inputs: Tensor) -> Tensor | None:
         """What the model gives; None where a number is not finite."""
@@ -119,6 +119,7 @@ class Perceptron:
         fields["passes"][0], fields["rows"][0], fields["inputs"][0] = passes, rows, inputs.data_ptr()
         if targets is not None:
             fields["targets"][0], fields["outputs"][0] = targets.data_ptr(), self._found.data_ptr()
+        assert self._run is not None
         self._run()
         return bool(fields["is_done"][0])
 
@@ -134,7 +135,12 @@ class Perceptron:
     def _place(self) -> None:
         """Write where weights, gradients, slots, means and the number of updates lie."""
         job = self.job
-        owners = [(name, place) for place, layer in enumerate(self.layers) for name in _PARTS if getattr(layer, name) is not None]
+        owners = [
+            (name, place)
+            for place, layer in enumerate(self.layers)
+            for name in _PARTS
+            if getattr(layer, name) is not None
+        ]
         slots = {} if self.learning is None else self.learning.slots
         kinds = {"": self.weights, "_gradient": self.gradients} | {f"_{name}": made for name, made in slots.items()}
         for kind, tensors in kinds.items():
@@ -147,7 +153,8 @@ class Perceptron:
                 job[f"{name}_total"], job[f"{name}_count"] = (part.data_ptr() for part in mean)
 
     def _make_room(self, rows: int) -> None:
-        """Working memory for so many rows."""
+        """Load the code, and take working memory for so many rows."""
+        self._run = alone(compiled(source(dtype_name(self.dtype))), self.job)
         sizes = [tuple(layer.kernel.shape) for layer in self.layers]
         widths = [units for _, units in sizes]
         products = [  # rows, columns and depth of Y = X W, W' = Xᵀ Y' and X' = Y' Wᵀ
@@ -183,10 +190,11 @@ def refuse(layers: Sequence[Affine]) -> str | None:
     first = layers[0].kernel
     if len(layers) > DEPTH:
         return f"it has {len(layers)} dense layers, more than {DEPTH}"
-    for layer in layers:
-        for weight in (layer.kernel, layer.bias):
-            if weight is not None and not (weight.device.type == "cpu" and weight.is_contiguous()):
-                return f"its weights lie on {weight.device}" if weight.device.type != "cpu" else "a weight is a view"
-            if weight is not None and (weight.dtype != first.dtype or first.dtype not in (torch.float32, torch.float64)):
-                return f"its weights are of type {dtype_name(weight.dtype)}"
+    weights = [weight for layer in layers for weight in layer[:2] if weight is not None]
+    if any(weight.device.type != "cpu" for weight in weights):
+        return "its weights do not lie on the CPU"
+    if any(weight.dtype != first.dtype for weight in weights) or first.dtype not in (torch.float32, torch.float64):
+        return f"there are no kernels for weights of type {dtype_name(first.dtype)}, or of several types"
+    if not all(weight.is_contiguous() for weight in weights):
+        return "the numbers of a weight do not lie one after the other"
     return None

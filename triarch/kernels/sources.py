@@ -1,4 +1,4 @@
-"""The kernels of convolutions that are compiled ahead where that is wanted: those of the sizes that networks have."""
+"""The kernels that are compiled ahead where that is wanted: those of the sizes that networks have."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from triarch.kernels.conv.patches import plan as patches
 from triarch.kernels.conv.winograd import plan as winograd
 from triarch.kernels.native.source import Source
 from triarch.kernels.native.team import MEMBER
+from triarch.kernels.perceptron import plan as perceptron
 
 _TILES = (
     (2, 3, 2, 3),
@@ -27,4 +28,5 @@ def kernel_sources(dtype: str = "float32") -> list[Source]:
         *(patches.source(function, dtype) for function in patches.FUNCTIONS),
         *(depthwise.source(function, dtype) for function in depthwise.FUNCTIONS),
         *(winograd.source(function, dtype, *tile) for tile in _TILES for function in winograd.FUNCTIONS),
+        perceptron.source(dtype),
     ]
