@@ -13,35 +13,49 @@ from typing import Any
 from llvmlite import ir
 from numba import carray, types
 
-from triarch.kernels.conv.depthwise.job import SUMS, TAPS
+from triarch.kernels.conv.depthwise.job import FEW_TAPS, MANY_TAPS, SUMS
 from triarch.kernels.conv.tiles import finish_output, transform_output_gradient
 from triarch.kernels.native.runs import copy, zero
 from triarch.kernels.native.vectors import INTEGER, Emitter, at, emitting, inlined, lanes_of, shifted
 
+_IN_ROW = SUMS // 2
+
 
 @emitting
-def _add_sums(typing_context, number, x, x_place, x_step, w, w_step, y, y_place, depth):
-    """`y[p * y_place] += Σ_s x[p * x_place + s * x_step] w[s * w_step]`, vectors all, for places p below `number`."""
+def _add_sums(typing_context, number, rows, x, x_place, x_step, w, w_row, w_step, y, y_row, y_place, depth):
+    """`y[r * y_row + p * y_place] += Σ_s x[p * x_place + s * x_step] w[r * w_row + s * w_step]`, vectors all.
+
+    For places p below `number` and rows r below `rows`, constants both: the rows share what they read of x.
+    """
     integer = types.int64
-    signature = types.void(number, x, integer, integer, x, integer, x, integer, integer)
+    signature = types.void(number, rows, x, integer, integer, x, integer, integer, x, integer, integer, integer)
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        _emit_sums(builder, Emitter(builder, x.dtype), number.literal_value, *arguments[1:])
+        _emit_sums(builder, Emitter(builder, x.dtype), number.literal_value, rows.literal_value, *arguments[2:])
         return context.get_dummy_value()
 
     return signature, emit
 
 
-def _emit_sums(builder: ir.IRBuilder, emitter: Emitter, number: int, x, x_place, x_step, w, w_step, y, y_place, depth):
+def _emit_sums(
+    builder: ir.IRBuilder, emitter: Emitter, number: int, rows: int,
+    x, x_place, x_step, w, w_row, w_step, y, y_row, y_place, depth,
+):  # fmt: skip
     offsets = [builder.mul(x_place, INTEGER(place)) for place in range(number)]
-    targets = [emitter.moved(y, builder.mul(y_place, INTEGER(place))) for place in range(number)]
+    lines = [builder.mul(w_row, INTEGER(row)) for row in range(rows)]
+    targets = [
+        emitter.moved(y, builder.add(builder.mul(y_row, INTEGER(row)), builder.mul(y_place, INTEGER(place))))
+        for row in range(rows)
+        for place in range(number)
+    ]
 
     def step(x: Any, w: Any, *sums: Any) -> list[Any]:
-        factor = emitter.load(w)
-        totals = [
-            emitter.multiply_add(factor, emitter.load(emitter.moved(x, offset)), total)
-            for offset, total in zip(offsets, sums, strict=True)
-        ]
+        factors = [emitter.load(emitter.moved(w, line)) for line in lines]
+        totals = list(sums)
+        for place, offset in enumerate(offsets):
+            seen = emitter.load(emitter.moved(x, offset))
+            for row, factor in enumerate(factors):
+                totals[row * number + place] = emitter.multiply_add(factor, seen, totals[row * number + place])
         return [emitter.moved(x, x_step), emitter.moved(w, w_step), *totals]
 
     _, _, *sums = emitter.loop(depth, [x, w, *(emitter.load(target) for target in targets)], step)
@@ -62,16 +76,34 @@ def _add_windows(
     dilation_column,
     row,
     columns,
+    is_pair,
     sums,
+    sums_row,
     lanes,
 ):
-    """Add to a row of sums what each window sees times the taps."""
-    for column in range(0, columns, SUMS):
-        for tap in range(taps_row):
-            first = ((row * stride_row + tap * dilation_row) * plane_columns + column * stride_column) * lanes
+    """Add to a row of sums what each window sees times the taps; to the next row as well for a pair.
+
+    Both rows of a pair see the same row of the plane, through neighbouring rows of taps: that before the first and that
+    after the last are zeros. A row of taps passes by all windows before the next, so that what is read stays near.
+    """
+    taps_size = taps_column * lanes
+    if is_pair:
+        for tap in range(taps_row + 1):
+            start = shifted(plane, (row + tap) * plane_columns * lanes)
+            for column in range(0, columns, _IN_ROW):
+                _add_sums(
+                    _IN_ROW, 2, shifted(start, column * stride_column * lanes), stride_column * lanes,
+                    dilation_column * lanes, shifted(taps, (tap + 1) * taps_size), -taps_size, lanes,
+                    shifted(sums, column * lanes), sums_row, lanes, taps_column,
+                )  # fmt: skip
+        return
+    for tap in range(taps_row):
+        start = shifted(plane, (row * stride_row + tap * dilation_row) * plane_columns * lanes)
+        for column in range(0, columns, SUMS):
             _add_sums(
-                SUMS, shifted(plane, first), stride_column * lanes, dilation_column * lanes,
-                shifted(taps, tap * taps_column * lanes), lanes, shifted(sums, column * lanes), lanes, taps_column,
+                SUMS, 1, shifted(start, column * stride_column * lanes), stride_column * lanes,
+                dilation_column * lanes, shifted(taps, (tap + 1) * taps_size), 0, lanes,
+                shifted(sums, column * lanes), 0, lanes, taps_column,
             )  # fmt: skip
 
 
@@ -85,7 +117,8 @@ def forward(dtype: str) -> Callable[..., None]:
         plane = shifted(at(dtype, job.workspace), thread * job.workspace_step)
         plane_size = job.plane_rows * job.plane_columns * lanes
         sums = shifted(plane, plane_size)
-        finished, check = shifted(sums, job.columns_held * lanes), shifted(sums, (job.columns_held + 1) * lanes)
+        sums_row = job.columns_held * lanes
+        finished, check = shifted(sums, 2 * sums_row), shifted(sums, 2 * sums_row + lanes)
         zero(plane, plane_size)
         zero(check, lanes)
         items = job.images * vectors
@@ -98,24 +131,28 @@ def forward(dtype: str) -> Callable[..., None]:
                 for column in range(job.size_column):
                     numbers = shifted(source, row * job.inputs_row + column * job.inputs_column)
                     copy(numbers, shifted(target, column * lanes), channels)
-            taps = shifted(at(dtype, job.kernel), vector * job.taps_row * job.taps_column * lanes)
+            taps = shifted(at(dtype, job.kernel), vector * (job.taps_row + 2) * job.taps_column * lanes)
             bias = shifted(at(dtype, job.bias), vector * lanes)
             output = shifted(at(dtype, job.outputs), image * job.outputs_image + vector * lanes)
-            for row in range(job.out_row):
-                zero(sums, job.columns_held * lanes)
+            row = 0
+            while row < job.out_row:
+                rows = 2 if job.in_pairs and job.stride_row == 1 and row + 1 < job.out_row else 1
+                zero(sums, rows * sums_row)
                 _add_windows(
                     plane, job.plane_columns, taps, job.taps_row, job.taps_column, job.stride_row, job.stride_column,
-                    job.dilation_row, job.dilation_column, row, job.out_column, sums, lanes,
+                    job.dilation_row, job.dilation_column, row, job.out_column, rows == 2, sums, sums_row, lanes,
                 )  # fmt: skip
-                for column in range(job.out_column):
-                    place = shifted(output, row * job.outputs_row + column * job.outputs_column)
+                for number in range(rows * job.out_column):
+                    below, column = divmod(number, job.out_column)
+                    place = shifted(output, (row + below) * job.outputs_row + column * job.outputs_column)
                     target = place if channels == lanes else finished
                     finish_output(
-                        1, 1, 1, 1, shifted(sums, column * lanes), 0, 0, target, 0, 0,
+                        1, 1, 1, 1, shifted(sums, below * sums_row + column * lanes), 0, 0, target, 0, 0,
                         check, bias, job.slope, job.cap,
                     )  # fmt: skip
                     if channels < lanes:
                         copy(finished, place, channels)
+                row += rows
 
     return kernel
 
@@ -132,7 +169,8 @@ def backward(dtype: str) -> Callable[..., None]:
         gradient = shifted(plane, plane_size)
         gradient_size = job.gradient_rows * job.gradient_columns * lanes
         sums = shifted(gradient, gradient_size)
-        spare = shifted(sums, job.columns_held * lanes)
+        sums_row = job.columns_held * lanes
+        spare = shifted(sums, 2 * sums_row)
         spare_output = shifted(spare, lanes)
         zero(plane, plane_size)
         zero(gradient, gradient_size)
@@ -177,24 +215,37 @@ def backward(dtype: str) -> Callable[..., None]:
                     for tap in range(job.taps_row):
                         first = (row * job.stride_row + tap * job.dilation_row) * job.plane_columns
                         totals = shifted(kernel_sums, vector * taps_size + tap * job.taps_held * lanes)
-                        for tap_column in range(0, job.taps_held, TAPS):
-                            _add_sums(
-                                TAPS, shifted(plane, (first + tap_column * job.dilation_column) * lanes),
-                                job.dilation_column * lanes, job.stride_column * lanes, numbers,
-                                job.stride_column * lanes,
-                                shifted(totals, tap_column * lanes), lanes, job.out_column,
-                            )  # fmt: skip
+                        if job.taps_held % MANY_TAPS == 0:
+                            for tap_column in range(0, job.taps_held, MANY_TAPS):
+                                _add_sums(
+                                    MANY_TAPS, 1, shifted(plane, (first + tap_column * job.dilation_column) * lanes),
+                                    job.dilation_column * lanes, job.stride_column * lanes, numbers, 0,
+                                    job.stride_column * lanes,
+                                    shifted(totals, tap_column * lanes), 0, lanes, job.out_column,
+                                )  # fmt: skip
+                        else:
+                            for tap_column in range(0, job.taps_held, FEW_TAPS):
+                                _add_sums(
+                                    FEW_TAPS, 1, shifted(plane, (first + tap_column * job.dilation_column) * lanes),
+                                    job.dilation_column * lanes, job.stride_column * lanes, numbers, 0,
+                                    job.stride_column * lanes,
+                                    shifted(totals, tap_column * lanes), 0, lanes, job.out_column,
+                                )  # fmt: skip
             if job.wants_input:
-                taps = shifted(at(dtype, job.kernel), vector * job.taps_row * job.taps_column * lanes)
+                taps = shifted(at(dtype, job.kernel), vector * (job.taps_row + 2) * job.taps_column * lanes)
                 target = shifted(at(dtype, job.input_gradient), image * job.input_gradient_image + vector * lanes)
-                for row in range(job.size_row):
-                    zero(sums, job.columns_held * lanes)
+                row = 0
+                while row < job.size_row:
+                    rows = 2 if job.in_pairs and row + 1 < job.size_row else 1
+                    zero(sums, rows * sums_row)
                     _add_windows(
                         gradient, job.gradient_columns, taps, job.taps_row, job.taps_column, 1, 1,
-                        job.dilation_row, job.dilation_column, row, job.size_column, sums, lanes,
+                        job.dilation_row, job.dilation_column, row, job.size_column, rows == 2, sums, sums_row, lanes,
                     )  # fmt: skip
-                    for column in range(job.size_column):
-                        place = shifted(target, row * job.input_gradient_row + column * job.input_gradient_column)
-                        copy(shifted(sums, column * lanes), place, channels)
+                    for number in range(rows * job.size_column):
+                        below, column = divmod(number, job.size_column)
+                        place = (row + below) * job.input_gradient_row + column * job.input_gradient_column
+                        copy(shifted(sums, below * sums_row + column * lanes), shifted(target, place), channels)
+                    row += rows
 
     return kernel

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from triarch.kernels.conv.batches import rounded_up, with_unit_axes
-from triarch.kernels.conv.depthwise.job import SUMS, TAPS
+from triarch.kernels.conv.depthwise.job import FEW_TAPS, MANY_TAPS, SUMS, is_in_pairs, taps_held
 from triarch.kernels.conv.depthwise.plan import DepthwiseKernel
 from triarch.kernels.conv.limits import refuse_machine_code
 from triarch.kernels.conv.spec import ConvSpec
@@ -25,20 +25,25 @@ def count(spec: ConvSpec) -> dict[str, float]:
     """What the time depends on."""
     channels = spec.batch * rounded_up(spec.channels, registers.lanes(spec.dtype))
     taps, sizes, outputs = (with_unit_axes(values, 2) for values in (spec.window.sizes, spec.sizes, spec.output_sizes))
+    strides, dilation = (with_unit_axes(values, 2) for values in (spec.window.strides, spec.window.dilation))
     each = channels / spec.threads
+    pairs = is_in_pairs(taps[0], dilation[0])
+    rows = taps[0] + (pairs and strides[0] == 1)  # those of zeros as well
     places = rounded_up(outputs[1], SUMS)
     counts = {
         "calls": 1.0,
-        "products": each * math.prod(taps) * outputs[0] * places,
-        "sums": each * taps[0] * outputs[0] * places / SUMS,
+        "products": each * rows * taps[1] * outputs[0] * places,
+        "sums": each * rows * outputs[0] * places / SUMS,
         "numbers": each * (math.prod(sizes) + math.prod(outputs)),
     }
     if spec.learns:
-        columns, held = rounded_up(sizes[1], SUMS), rounded_up(taps[1], TAPS)
+        columns, held, rows = rounded_up(sizes[1], SUMS), taps_held(taps[1]), taps[0] + pairs
+        at_a_time = FEW_TAPS if held == FEW_TAPS else MANY_TAPS
         counts |= {
             "gradient_calls": 1.0,
-            "gradient_products": each * taps[0] * (taps[1] * sizes[0] * columns + held * math.prod(outputs)),
-            "gradient_sums": each * taps[0] * (sizes[0] * columns / SUMS + outputs[0] * held / TAPS),
+            "gradient_products": each * (rows * taps[1] * sizes[0] * columns + taps[0] * held * math.prod(outputs)),
+            "gradient_sums": each
+            * (rows * sizes[0] * columns / SUMS + taps[0] * outputs[0] * held / at_a_time),
             "gradient_numbers": 2 * each * (math.prod(sizes) + math.prod(outputs)),
         }
     return counts

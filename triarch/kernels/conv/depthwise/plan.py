@@ -10,7 +10,7 @@ from torch import Tensor
 
 from triarch.kernels.conv.batches import Job, filled, name_of, place, rounded_up, with_channels_together, with_unit_axes
 from triarch.kernels.conv.binding import Gradients, Kernel
-from triarch.kernels.conv.depthwise.job import AXES, JOB, SUMS, TAPS
+from triarch.kernels.conv.depthwise.job import AXES, JOB, SUMS, is_in_pairs, taps_held
 from triarch.kernels.conv.methods import direct
 from triarch.kernels.conv.spec import ConvSpec
 from triarch.kernels.native import registers
@@ -39,7 +39,7 @@ class DepthwiseKernel(Kernel):
         self.lanes = registers.lanes(spec.dtype)
         self.channels_held = rounded_up(spec.channels, self.lanes)
         self.taps = with_unit_axes(spec.window.sizes, 2)
-        self.taps_held = rounded_up(self.taps[1], TAPS)
+        self.taps_held = taps_held(self.taps[1])
         self.job = self._job()
         self.step = int(self.job["workspace_step"][0])
 
@@ -64,13 +64,14 @@ class DepthwiseKernel(Kernel):
         values = {
             "images": spec.batch,
             "channels": spec.channels,
+            "in_pairs": is_in_pairs(self.taps[0], dilation[0]),
             "taps_held": self.taps_held,
             "columns_held": columns_held,
             "plane_rows": plane[0],
             "plane_columns": plane[1],
             "gradient_rows": gradient[0],
             "gradient_columns": gradient[1],
-            "workspace_step": (math.prod(plane) + math.prod(gradient) + columns_held + 4) * self.lanes,
+            "workspace_step": (math.prod(plane) + math.prod(gradient) + 2 * columns_held + 4) * self.lanes,
             "slope": slope,
             "cap": cap,
         }
@@ -86,8 +87,12 @@ class DepthwiseKernel(Kernel):
         return filled(JOB, values, of_axes, AXES)
 
     def _by_vectors(self, kernel: Tensor) -> Tensor:
-        """(*sizes, 1, channels) -> (channels / lanes, *sizes, lanes), zeros where there is no channel."""
-        taps = F.pad(kernel.squeeze(-2), (0, self.channels_held - self.spec.channels))
+        """(*sizes, 1, channels) -> (channels / lanes, rows, columns, lanes), zeros where there is no channel.
+
+        A row of zeros stands before the first row and after the last.
+        """
+        taps = kernel.reshape(*self.taps, self.spec.channels)
+        taps = F.pad(taps, (0, self.channels_held - self.spec.channels, 0, 0, 1, 1))
         return taps.unflatten(-1, (-1, self.lanes)).movedim(-2, 0)
 
     def forward(self, inputs: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
@@ -116,8 +121,7 @@ class DepthwiseKernel(Kernel):
         input_gradient = torch.empty_like(inputs, memory_format=torch.contiguous_format) if wants_input else None
         kernel_gradient = torch.empty_like(kernel) if wants_kernel else None
         bias_gradient = None
-        axes = tuple(range(1, 1 + spec.rank))
-        taps = self._by_vectors(kernel).flip(axes).contiguous()
+        taps = self._by_vectors(kernel).flip(1, 2).contiguous()
         job = self.job.copy()
         job["wants_input"], job["wants_kernel"] = wants_input, wants_kernel
         sums = threads * self.channels_held * self.taps[0] * self.taps_held
