@@ -20,6 +20,7 @@ from triarch.kernels.conv.methods import METHODS
 from triarch.kernels.conv.patches import plan as patches_plan
 from triarch.kernels.conv.winograd import plan as winograd_plan
 from triarch.kernels.conv.winograd.matrices import amplification
+from triarch.kernels.conv.winograd_depthwise import plan as winograd_depthwise_plan
 from triarch.kernels.native import team
 from triarch.kernels.native.workspaces import workspace
 
@@ -45,6 +46,10 @@ LAYERS = [  # shape, filters, window, groups, strides, dilation, padding, finish
     ((2, 19, 17, 13), 13, (3, 5), 13, 1, 1, "same", Rectifier()),
     ((2, 19, 17, 8), 8, (3, 5), 8, 2, 1, "valid", LINEAR),
     ((2, 40, 9), 9, (11,), 9, 1, 2, "same", Rectifier()),
+    ((2, 21, 22, 11), 11, (7, 9), 11, 1, 1, "same", Rectifier(0.1)),
+    ((1, 12, 15, 3), 3, (5, 4), 3, 1, 1, "valid", LINEAR),
+    ((2, 10, 70, 8), 8, (3, 33), 8, 1, 1, "same", Rectifier(0.0, 1.0)),
+    ((3, 90, 9), 9, (21,), 9, 1, 1, "causal", Rectifier()),
     ((1, 1, 1, 1), 1, (3, 3), 1, 1, 1, "same", LINEAR),
     ((0, 8, 8, 16), 16, (3, 3), 1, 1, 1, "same", Rectifier()),
 ]
@@ -59,7 +64,7 @@ def _poisoned_memory(monkeypatch):
         with workspace(count, dtype) as memory:
             yield memory.fill_(math.nan)
 
-    for plan in (depthwise_plan, patches_plan, winograd_plan):
+    for plan in (depthwise_plan, patches_plan, winograd_plan, winograd_depthwise_plan):
         monkeypatch.setattr(plan, "workspace", poisoned)
 
 
@@ -67,6 +72,11 @@ def spec_of(shape, filters, sizes, groups, strides, dilation, padding, finish, d
     rank = len(sizes)
     window = Window(sizes, (strides,) * rank, (dilation,) * rank, padding, "channels_last", shape[-1])
     return ConvSpec(shape, window, groups, filters, finish, dtype, threads=torch.get_num_threads(), **rest)
+
+
+def window_for(method: str, channels: int) -> tuple[tuple[int, int], int]:
+    """Taps and groups of a layer with as many filters as channels that the method can do."""
+    return (3, 4 if method == "winograd_depthwise" else 3), channels if "depthwise" in method else 1
 
 
 def operands(spec: ConvSpec, dtype: torch.dtype) -> list[torch.Tensor]:
@@ -99,7 +109,9 @@ def test_outputs_and_gradients(method, layer):
     peer = results(METHODS["direct"].plan(spec), spec, torch.float32)
     ours = results(METHODS[method].plan(spec), spec, torch.float32)
     factor = 1.0
-    if method.startswith("winograd"):  # derived in docs/numerics.md
+    if method == "winograd_depthwise":  # derived in docs/numerics.md
+        factor = amplification(4, 4)
+    elif method.startswith("winograd"):
         factor = math.prod(amplification(int(method[-1]), taps) for taps in spec.window.sizes if taps > 1)
     for name, *values in zip(NAMES, peer, ours, truth, strict=True):
         assert_as_exact_as(*values, name, amplification=factor)
@@ -123,8 +135,9 @@ def test_double_precision(method, layer):
 
 @pytest.mark.parametrize("method", OWN)
 def test_gradients_by_differences(method):
-    shape, filters, groups = ((1, 5, 6, 4), 4, 4) if method == "depthwise" else ((1, 5, 6, 2), 3, 1)
-    spec = spec_of(shape, filters, (3, 3), groups, 1, 1, "same", LINEAR, dtype=torch.float64)
+    shape, filters = ((1, 5, 6, 4), 4) if "depthwise" in method else ((1, 5, 6, 2), 3)
+    sizes, groups = window_for(method, filters)
+    spec = spec_of(shape, filters, sizes, groups, 1, 1, "same", LINEAR, dtype=torch.float64)
     convolve = METHODS[method].plan(spec)
     assert torch.autograd.gradcheck(convolve, operands(spec, torch.float64))
     assert torch.autograd.gradgradcheck(convolve, operands(spec, torch.float64))
@@ -132,8 +145,8 @@ def test_gradients_by_differences(method):
 
 @pytest.mark.parametrize("method", OWN)
 def test_second_gradients_through_a_rectifier(method):
-    groups = 4 if method == "depthwise" else 1
-    spec = spec_of((1, 5, 6, 4), 4, (3, 3), groups, 1, 1, "same", Rectifier(0.1), dtype=torch.float64)
+    sizes, groups = window_for(method, 4)
+    spec = spec_of((1, 5, 6, 4), 4, sizes, groups, 1, 1, "same", Rectifier(0.1), dtype=torch.float64)
     found = []
     for name in ("direct", method):
         parts = operands(spec, torch.float64)
@@ -147,8 +160,8 @@ def test_second_gradients_through_a_rectifier(method):
 @pytest.mark.parametrize("place", ["inputs", "kernel"])
 @pytest.mark.parametrize("method", OWN)
 def test_what_is_not_finite_spreads_as_in_the_direct_sum(method, place, value):
-    groups = 8 if method == "depthwise" else 1
-    spec = spec_of((2, 13, 11, 8), 8, (3, 3), groups, 1, 1, "same", LINEAR)
+    sizes, groups = window_for(method, 8)
+    spec = spec_of((2, 13, 11, 8), 8, sizes, groups, 1, 1, "same", LINEAR)
     found = []
     for name in ("direct", method):
         inputs, kernel, bias = (part.detach().clone() for part in operands(spec, torch.float32))
@@ -159,8 +172,8 @@ def test_what_is_not_finite_spreads_as_in_the_direct_sum(method, place, value):
 
 @pytest.mark.parametrize("method", OWN)
 def test_inputs_that_are_not_contiguous(method):
-    groups = 8 if method == "depthwise" else 1
-    spec = spec_of((2, 9, 10, 8), 8, (3, 3), groups, 1, 1, "same", Rectifier())
+    sizes, groups = window_for(method, 8)
+    spec = spec_of((2, 9, 10, 8), 8, sizes, groups, 1, 1, "same", Rectifier())
     inputs, kernel, bias = operands(spec, torch.float32)
     convolve = METHODS[method].plan(spec)
     expected = convolve(inputs, kernel, bias)
@@ -181,8 +194,8 @@ def test_inputs_that_are_not_contiguous(method):
 @pytest.mark.parametrize("method", OWN)
 @pytest.mark.parametrize("learnt", [(0,), (1,), (2,), (0, 2), (1, 2)])
 def test_only_what_is_wanted_is_computed(method, learnt):
-    groups = 8 if method == "depthwise" else 1
-    spec = spec_of((2, 9, 10, 8), 8, (3, 3), groups, 1, 1, "same", Rectifier())
+    sizes, groups = window_for(method, 8)
+    spec = spec_of((2, 9, 10, 8), 8, sizes, groups, 1, 1, "same", Rectifier())
     whole = results(METHODS[method].plan(spec), spec, torch.float32)
     parts = [part.detach() for part in operands(spec, torch.float32)]
     for place in learnt:
@@ -198,8 +211,8 @@ def test_only_what_is_wanted_is_computed(method, learnt):
 @pytest.mark.parametrize("method", OWN)
 def test_same_numbers_every_time(method):
     """For a given number of threads results are the same to the last bit; in two Python threads at once as well."""
-    groups = 8 if method == "depthwise" else 1
-    spec = spec_of((6, 17, 18, 8), 8, (3, 3), groups, 1, 1, "same", Rectifier())
+    sizes, groups = window_for(method, 8)
+    spec = spec_of((6, 17, 18, 8), 8, sizes, groups, 1, 1, "same", Rectifier())
     first = results(METHODS[method].plan(spec), spec, torch.float32)
     found: list[list[torch.Tensor]] = []
 
@@ -234,8 +247,8 @@ def test_any_number_of_threads(threads):
     torch.set_num_threads(threads)
     try:
         for method in OWN:
-            groups = 8 if method == "depthwise" else 1
-            spec = spec_of((5, 9, 10, 8), 8, (3, 3), groups, 1, 1, "same", Rectifier())
+            sizes, groups = window_for(method, 8)
+            spec = spec_of((5, 9, 10, 8), 8, sizes, groups, 1, 1, "same", Rectifier())
             assert spec.threads == threads
             truth = results(METHODS["direct"].plan(spec), spec, torch.float32)
             for name, ours, direct in zip(

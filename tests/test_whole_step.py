@@ -1,4 +1,4 @@
-"""Whole steps: the same as layer by layer, whatever the layers, targets and optimizers; and where they are not taken."""
+"""Whole steps: the same as layer by layer, whatever layers, targets and optimizers; and where they are not taken."""
 
 from __future__ import annotations
 

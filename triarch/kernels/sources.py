@@ -5,6 +5,7 @@ from __future__ import annotations
 from triarch.kernels.conv.depthwise import plan as depthwise
 from triarch.kernels.conv.patches import plan as patches
 from triarch.kernels.conv.winograd import plan as winograd
+from triarch.kernels.conv.winograd_depthwise import plan as winograd_depthwise
 from triarch.kernels.native.source import Source
 from triarch.kernels.native.team import MEMBER
 from triarch.kernels.perceptron import plan as perceptron
@@ -27,6 +28,7 @@ def kernel_sources(dtype: str = "float32") -> list[Source]:
         MEMBER,
         *(patches.source(function, dtype) for function in patches.FUNCTIONS),
         *(depthwise.source(function, dtype) for function in depthwise.FUNCTIONS),
+        *(winograd_depthwise.source(function, dtype) for function in winograd_depthwise.FUNCTIONS),
         *(winograd.source(function, dtype, *tile) for tile in _TILES for function in winograd.FUNCTIONS),
         perceptron.source(dtype),
     ]

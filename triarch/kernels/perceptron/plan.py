@@ -44,7 +44,7 @@ class Learning(NamedTuple):
 
 
 class Means(NamedTuple):
-    """Running means, as totals and counts of the type of the weights, that the loss and the hits of a batch are added to."""
+    """Running means that the loss and the hits of a batch are added to, as totals and counts of the weights' type."""
 
     loss: tuple[Tensor, Tensor]
     hits: tuple[Tensor, Tensor] | None

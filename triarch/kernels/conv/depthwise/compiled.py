@@ -10,57 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from llvmlite import ir
-from numba import carray, types
+from numba import carray
 
 from triarch.kernels.conv.depthwise.job import FEW_TAPS, MANY_TAPS, SUMS
+from triarch.kernels.conv.depthwise.sums import add_sums
 from triarch.kernels.conv.tiles import finish_output, transform_output_gradient
 from triarch.kernels.native.runs import copy, zero
-from triarch.kernels.native.vectors import INTEGER, Emitter, at, emitting, inlined, lanes_of, shifted
+from triarch.kernels.native.vectors import at, inlined, lanes_of, shifted
 
 _IN_ROW = SUMS // 2
-
-
-@emitting
-def _add_sums(typing_context, number, rows, x, x_place, x_step, w, w_row, w_step, y, y_row, y_place, depth):
-    """`y[r * y_row + p * y_place] += Σ_s x[p * x_place + s * x_step] w[r * w_row + s * w_step]`, vectors all.
-
-    For places p below `number` and rows r below `rows`, constants both: the rows share what they read of x.
-    """
-    integer = types.int64
-    signature = types.void(number, rows, x, integer, integer, x, integer, integer, x, integer, integer, integer)
-
-    def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        _emit_sums(builder, Emitter(builder, x.dtype), number.literal_value, rows.literal_value, *arguments[2:])
-        return context.get_dummy_value()
-
-    return signature, emit
-
-
-def _emit_sums(
-    builder: ir.IRBuilder, emitter: Emitter, number: int, rows: int,
-    x, x_place, x_step, w, w_row, w_step, y, y_row, y_place, depth,
-):  # fmt: skip
-    offsets = [builder.mul(x_place, INTEGER(place)) for place in range(number)]
-    lines = [builder.mul(w_row, INTEGER(row)) for row in range(rows)]
-    targets = [
-        emitter.moved(y, builder.add(builder.mul(y_row, INTEGER(row)), builder.mul(y_place, INTEGER(place))))
-        for row in range(rows)
-        for place in range(number)
-    ]
-
-    def step(x: Any, w: Any, *sums: Any) -> list[Any]:
-        factors = [emitter.load(emitter.moved(w, line)) for line in lines]
-        totals = list(sums)
-        for place, offset in enumerate(offsets):
-            seen = emitter.load(emitter.moved(x, offset))
-            for row, factor in enumerate(factors):
-                totals[row * number + place] = emitter.multiply_add(factor, seen, totals[row * number + place])
-        return [emitter.moved(x, x_step), emitter.moved(w, w_step), *totals]
-
-    _, _, *sums = emitter.loop(depth, [x, w, *(emitter.load(target) for target in targets)], step)
-    for target, total in zip(targets, sums, strict=True):
-        emitter.store(total, target)
 
 
 @inlined
@@ -91,19 +49,19 @@ def _add_windows(
         for tap in range(taps_row + 1):
             start = shifted(plane, (row + tap) * plane_columns * lanes)
             for column in range(0, columns, _IN_ROW):
-                _add_sums(
-                    _IN_ROW, 2, shifted(start, column * stride_column * lanes), stride_column * lanes,
-                    dilation_column * lanes, shifted(taps, (tap + 1) * taps_size), -taps_size, lanes,
-                    shifted(sums, column * lanes), sums_row, lanes, taps_column,
+                add_sums(
+                    _IN_ROW, 2, shifted(start, column * stride_column * lanes), stride_column * lanes, 0,
+                    dilation_column * lanes, shifted(taps, (tap + 1) * taps_size), -taps_size, 0, lanes,
+                    shifted(sums, column * lanes), sums_row, lanes, 1, taps_column,
                 )  # fmt: skip
         return
     for tap in range(taps_row):
         start = shifted(plane, (row * stride_row + tap * dilation_row) * plane_columns * lanes)
         for column in range(0, columns, SUMS):
-            _add_sums(
-                SUMS, 1, shifted(start, column * stride_column * lanes), stride_column * lanes,
-                dilation_column * lanes, shifted(taps, (tap + 1) * taps_size), 0, lanes,
-                shifted(sums, column * lanes), 0, lanes, taps_column,
+            add_sums(
+                SUMS, 1, shifted(start, column * stride_column * lanes), stride_column * lanes, 0,
+                dilation_column * lanes, shifted(taps, (tap + 1) * taps_size), 0, 0, lanes,
+                shifted(sums, column * lanes), 0, lanes, 1, taps_column,
             )  # fmt: skip
 
 
@@ -217,19 +175,19 @@ def backward(dtype: str) -> Callable[..., None]:
                         totals = shifted(kernel_sums, vector * taps_size + tap * job.taps_held * lanes)
                         if job.taps_held % MANY_TAPS == 0:
                             for tap_column in range(0, job.taps_held, MANY_TAPS):
-                                _add_sums(
+                                add_sums(
                                     MANY_TAPS, 1, shifted(plane, (first + tap_column * job.dilation_column) * lanes),
-                                    job.dilation_column * lanes, job.stride_column * lanes, numbers, 0,
+                                    job.dilation_column * lanes, 0, job.stride_column * lanes, numbers, 0, 0,
                                     job.stride_column * lanes,
-                                    shifted(totals, tap_column * lanes), 0, lanes, job.out_column,
+                                    shifted(totals, tap_column * lanes), 0, lanes, 1, job.out_column,
                                 )  # fmt: skip
                         else:
                             for tap_column in range(0, job.taps_held, FEW_TAPS):
-                                _add_sums(
+                                add_sums(
                                     FEW_TAPS, 1, shifted(plane, (first + tap_column * job.dilation_column) * lanes),
-                                    job.dilation_column * lanes, job.stride_column * lanes, numbers, 0,
+                                    job.dilation_column * lanes, 0, job.stride_column * lanes, numbers, 0, 0,
                                     job.stride_column * lanes,
-                                    shifted(totals, tap_column * lanes), 0, lanes, job.out_column,
+                                    shifted(totals, tap_column * lanes), 0, lanes, 1, job.out_column,
                                 )  # fmt: skip
             if job.wants_input:
                 taps = shifted(at(dtype, job.kernel), vector * (job.taps_row + 2) * job.taps_column * lanes)

@@ -42,8 +42,7 @@ def count(spec: ConvSpec) -> dict[str, float]:
         counts |= {
             "gradient_calls": 1.0,
             "gradient_products": each * (rows * taps[1] * sizes[0] * columns + taps[0] * held * math.prod(outputs)),
-            "gradient_sums": each
-            * (rows * sizes[0] * columns / SUMS + taps[0] * outputs[0] * held / at_a_time),
+            "gradient_sums": each * (rows * sizes[0] * columns / SUMS + taps[0] * outputs[0] * held / at_a_time),
             "gradient_numbers": 2 * each * (math.prod(sizes) + math.prod(outputs)),
         }
     return counts

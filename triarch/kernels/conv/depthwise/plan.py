@@ -30,6 +30,16 @@ def source(function: str, dtype: str) -> Source:
     return Source(_MODULE, function, (dtype,), JOB)
 
 
+def by_vectors(kernel: Tensor, taps: tuple[int, ...], lanes: int) -> Tensor:
+    """(*sizes, 1, channels) -> (channels / lanes, rows, columns, lanes), zeros where there is no channel.
+
+    A row of zeros stands before the first row and after the last.
+    """
+    channels = kernel.shape[-1]
+    padded = F.pad(kernel.reshape(*taps, channels), (0, rounded_up(channels, lanes) - channels, 0, 0, 1, 1))
+    return padded.unflatten(-1, (-1, lanes)).movedim(-2, 0)
+
+
 class DepthwiseKernel(Kernel):
     """The convolution of each channel with its own filter."""
 
@@ -86,20 +96,11 @@ class DepthwiseKernel(Kernel):
         }
         return filled(JOB, values, of_axes, AXES)
 
-    def _by_vectors(self, kernel: Tensor) -> Tensor:
-        """(*sizes, 1, channels) -> (channels / lanes, rows, columns, lanes), zeros where there is no channel.
-
-        A row of zeros stands before the first row and after the last.
-        """
-        taps = kernel.reshape(*self.taps, self.spec.channels)
-        taps = F.pad(taps, (0, self.channels_held - self.spec.channels, 0, 0, 1, 1))
-        return taps.unflatten(-1, (-1, self.lanes)).movedim(-2, 0)
-
     def forward(self, inputs: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
         spec, threads = self.spec, self.spec.threads
         inputs = with_channels_together(inputs)
         outputs = inputs.new_empty(spec.batch, *spec.output_sizes, spec.filters)
-        taps = self._by_vectors(kernel).contiguous()
+        taps = by_vectors(kernel, self.taps, self.lanes).contiguous()
         job = self.job.copy()
         with workspace(self.channels_held + threads * self.step, spec.dtype) as memory:
             offsets = memory[: self.channels_held].zero_()
@@ -121,7 +122,7 @@ class DepthwiseKernel(Kernel):
         input_gradient = torch.empty_like(inputs, memory_format=torch.contiguous_format) if wants_input else None
         kernel_gradient = torch.empty_like(kernel) if wants_kernel else None
         bias_gradient = None
-        taps = self._by_vectors(kernel).flip(1, 2).contiguous()
+        taps = by_vectors(kernel, self.taps, self.lanes).flip(1, 2).contiguous()
         job = self.job.copy()
         job["wants_input"], job["wants_kernel"] = wants_input, wants_kernel
         sums = threads * self.channels_held * self.taps[0] * self.taps_held

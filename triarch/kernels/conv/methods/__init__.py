@@ -12,6 +12,7 @@ from triarch.kernels.conv.methods import direct, fourier
 from triarch.kernels.conv.patches import method as patches
 from triarch.kernels.conv.spec import ConvSpec
 from triarch.kernels.conv.winograd import method as winograd
+from triarch.kernels.conv.winograd_depthwise import method as winograd_depthwise
 
 Convolve = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # inputs, kernel, bias -> outputs
 
@@ -38,4 +39,5 @@ METHODS = {
     "fourier": Method(fourier.refuse, fourier.count, fourier.plan),
     "winograd_2": Method(*winograd.with_tiles_of(2)),
     "winograd_4": Method(*winograd.with_tiles_of(4)),
+    "winograd_depthwise": Method(winograd_depthwise.refuse, winograd_depthwise.count, winograd_depthwise.plan),
 }

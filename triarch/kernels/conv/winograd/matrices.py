@@ -13,6 +13,7 @@ _POINTS = {
     3: (0, 1),
     4: (0, 1, Fraction(1, 2)),
     5: (0, Fraction(5, 8), Fraction(3, 2)),
+    6: (0, Fraction(7, 8), 2, Fraction(1, 4)),
     7: (0, 1, 2, Fraction(1, 2)),
 }
 

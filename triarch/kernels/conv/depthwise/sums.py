@@ -1,0 +1,74 @@
+"""Sums of products of vectors that stay in registers while a window passes by: depthwise convolution is made of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+
+from triarch.kernels.native.vectors import INTEGER, Emitter, emitting
+
+
+@emitting
+def add_sums(
+    typing_context,
+    number,
+    lines,
+    x,
+    x_place,
+    x_row,
+    x_step,
+    w,
+    w_line,
+    w_row,
+    w_step,
+    y,
+    y_line,
+    y_place,
+    rows,
+    steps,
+):
+    """`y[l, p] += Σ_r Σ_s x[p, r, s] w[l, r, s]`, vectors all, each axis with its step in memory.
+
+    For places p below `number` and lines l below `lines`, constants both: the lines share what is read of x. Rows r are
+    below `rows`, s below `steps`.
+    """
+    integer = types.int64
+    signature = types.void(number, lines, x, *(integer,) * 3, x, *(integer,) * 3, x, *(integer,) * 4)
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        _emit_sums(builder, Emitter(builder, x.dtype), number.literal_value, lines.literal_value, *arguments[2:])
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+def _emit_sums(
+    builder: ir.IRBuilder, emitter: Emitter, number: int, lines: int,
+    x, x_place, x_row, x_step, w, w_line, w_row, w_step, y, y_line, y_place, rows, steps,
+):  # fmt: skip
+    places = [builder.mul(x_place, INTEGER(place)) for place in range(number)]
+    weights = [builder.mul(w_line, INTEGER(line)) for line in range(lines)]
+    targets = [
+        emitter.moved(y, builder.add(builder.mul(y_line, INTEGER(line)), builder.mul(y_place, INTEGER(place))))
+        for line in range(lines)
+        for place in range(number)
+    ]
+
+    def step(x: Any, w: Any, *sums: Any) -> list[Any]:
+        factors = [emitter.load(emitter.moved(w, weight)) for weight in weights]
+        totals = list(sums)
+        for place, offset in enumerate(places):
+            seen = emitter.load(emitter.moved(x, offset))
+            for line, factor in enumerate(factors):
+                totals[line * number + place] = emitter.multiply_add(factor, seen, totals[line * number + place])
+        return [emitter.moved(x, x_step), emitter.moved(w, w_step), *totals]
+
+    def row(x: Any, w: Any, *sums: Any) -> list[Any]:
+        _, _, *totals = emitter.loop(steps, [x, w, *sums], step)
+        return [emitter.moved(x, x_row), emitter.moved(w, w_row), *totals]
+
+    _, _, *sums = emitter.loop(rows, [x, w, *(emitter.load(target) for target in targets)], row)
+    for target, total in zip(targets, sums, strict=True):
+        emitter.store(total, target)
