@@ -20,7 +20,7 @@ from torch import Tensor
 
 from benchmarks.fit_costs import fit
 from benchmarks.interleaved import processor, record
-from triarch.kernels import ConvSpec, Rectifier, Window
+from triarch.kernels import ConvSpec, Rectifier, Window, keep_memory
 from triarch.kernels.conv import choice
 from triarch.kernels.conv.methods import METHODS
 
@@ -129,6 +129,7 @@ class Pace:
 
 def measure(specs: Iterator[ConvSpec]) -> list[tuple[ConvSpec, dict[str, float]]]:
     """Each layer with the seconds of its methods."""
+    keep_memory()  # as training does
     rows, pace = [], Pace()
     for spec in specs:
         predicted = choice.predictions(spec, _rough_constants())

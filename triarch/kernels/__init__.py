@@ -10,6 +10,7 @@ from triarch.kernels.conv import (
     method_in_use,
     use,
 )
+from triarch.kernels.native.allocator import keep_memory
 from triarch.kernels.pooling import plan_pooling, pool
 from triarch.kernels.rectifier import Rectifier
 from triarch.kernels.windows import Window
@@ -22,6 +23,7 @@ __all__ = [
     "expected_calls",
     "expecting",
     "explain",
+    "keep_memory",
     "kernel_memory_order",
     "method_in_use",
     "plan_pooling",

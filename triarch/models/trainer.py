@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 
 from triarch import config
 from triarch.callbacks import CallbackList, History
-from triarch.kernels import expecting
+from triarch.kernels import expecting, keep_memory
 from triarch.models.compilation import Compilation
 from triarch.optimizers import Optimizer
 from triarch.training import loop, step
@@ -256,7 +256,8 @@ class Trainer(Compilation):
 
     @contextmanager
     def _in_loop(self, steps: int | None, epochs: int = 1) -> Iterator[None]:
-        """Around a loop: the kernels are told how often they are about to be called, where that is known."""
+        """Around a loop: memory is kept, and kernels are told how often they will be called, where that is known."""
+        keep_memory()
         outer, self.whole_step = self.whole_step, WholeStep(self)
         try:
             with nullcontext() if steps is None else expecting(steps * epochs):

@@ -60,6 +60,11 @@ class ConvSpec(NamedTuple):
         return self.window.output_sizes(self.sizes)  # type: ignore[return-value]
 
     @property
+    def images_of_a_thread(self) -> int:
+        """How many images the busiest thread has where each has whole ones."""
+        return -(-self.batch // self.threads)
+
+    @property
     def margins(self) -> tuple[tuple[int, int], ...]:
         """Places of zeros before and after each spatial axis."""
         return self.window.margins(self.sizes)

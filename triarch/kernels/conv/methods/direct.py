@@ -12,9 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from triarch.kernels.conv.batches import rounded_up
 from triarch.kernels.conv.spec import ConvSpec
 from triarch.kernels.layouts import LAYOUTS, with_unit_axis
 
+_BLOCK = 8  # filters that oneDNN computes together
 _OPERATIONS = {2: torch.conv2d, 3: torch.conv3d}
 
 
@@ -25,17 +27,23 @@ def refuse(spec: ConvSpec) -> str | None:
 
 def count(spec: ConvSpec) -> dict[str, float]:
     """What the time depends on."""
-    outputs = spec.batch * math.prod(spec.output_sizes) * spec.filters
-    numbers = spec.batch * math.prod(spec.sizes) * spec.channels + outputs
-    depth = spec.channels // spec.groups
-    kind = "depthwise_" if depth == 1 < spec.groups else "narrow_" if depth < 8 else ""
-    products = outputs * math.prod(spec.window.sizes) * depth
-    counts = {"calls": 1.0, f"{kind}products": products / spec.threads, "numbers": numbers / spec.threads}
+    places = spec.batch * math.prod(spec.output_sizes) / spec.threads
+    numbers = spec.batch * math.prod(spec.sizes) / spec.threads * spec.channels
+    depth, filters = spec.channels // spec.groups, spec.filters // spec.groups
+    if depth == 1 < spec.groups:
+        kind = "depthwise_"
+    else:
+        kind = "narrow_" if depth < 8 else "volume_" if spec.rank > 2 else ""
+        filters = rounded_up(filters, _BLOCK)
+    products = places * spec.groups * filters * math.prod(spec.window.sizes) * depth
+    strided = "strided_" if max(spec.window.strides) > 1 and kind in ("", "narrow_") else ""
+    counts = {"calls": 1.0, f"{kind}products": products, "numbers": numbers, "outputs": places * spec.filters}
     if spec.learns:
         counts |= {
             "gradient_calls": 1.0,
-            f"{kind}gradient_products": 2 * products / spec.threads,
-            "gradient_numbers": 2 * numbers / spec.threads,
+            f"{strided}{kind}gradient_products": 2 * products,
+            "gradient_numbers": 2 * numbers,
+            "gradient_outputs": 2 * places * spec.filters,
         }
     return counts
 

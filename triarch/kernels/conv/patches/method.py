@@ -31,11 +31,12 @@ def count(spec: ConvSpec) -> dict[str, float]:
         "rows": each * places * math.prod(spec.window.sizes[:-1]),
     }
     if spec.learns:
+        own_places = groups * spec.images_of_a_thread * math.prod(spec.output_sizes)
         counts |= {
             "gradient_calls": float(groups),
-            "gradient_products": 2 * each * places * filters * held,
-            "gradient_numbers": 2 * each * places * (held + filters),
-            "gradient_rows": 2 * each * places * math.prod(spec.window.sizes[:-1]),
+            "gradient_products": 2 * own_places * filters * held,
+            "gradient_numbers": 2 * own_places * (held + filters),
+            "gradient_rows": 2 * own_places * math.prod(spec.window.sizes[:-1]),
         }
     return counts
 

@@ -38,7 +38,8 @@ def with_tiles_of(m: int) -> tuple[Callable[..., Any], ...]:
         tile = tile_of(spec)
         taps, sizes = with_unit_axes(spec.window.sizes, 2), with_unit_axes(spec.output_sizes, 2)
         points = math.prod(places + r - 1 for places, r in zip(tile, taps, strict=True))
-        tiles = spec.batch * math.prod(-(-size // places) for size, places in zip(sizes, tile, strict=True))
+        tiles_of_image = math.prod(-(-size // places) for size, places in zip(sizes, tile, strict=True))
+        tiles = spec.batch * tiles_of_image
         panel = registers.columns(spec.dtype)
         channels = rounded_up(spec.channels // spec.groups, panel)
         filters = rounded_up(spec.filters // spec.groups, panel)
@@ -50,10 +51,11 @@ def with_tiles_of(m: int) -> tuple[Callable[..., Any], ...]:
             "kernel": each * points * channels * filters,
         }
         if spec.learns:
+            own_tiles = spec.groups * spec.images_of_a_thread * tiles_of_image
             counts |= {
                 "gradient_calls": float(spec.groups),
-                "gradient_products": 2 * each * points * tiles * channels * filters,
-                "gradient_transformed": 2 * each * points * tiles * (channels + filters),
+                "gradient_products": 2 * points * own_tiles * channels * filters,
+                "gradient_transformed": 2 * points * own_tiles * (channels + filters),
                 "gradient_kernel": each * points * channels * filters,
             }
         return counts
