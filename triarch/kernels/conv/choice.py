@@ -37,6 +37,8 @@ _CALLS_UNTOLD = 100
 def use(method: str) -> Iterator[None]:
     """Convolve by this method in every layer that is called inside the block: one of `METHODS`, or `"auto"`.
 
+    With another one than `"auto"` steps go layer by layer, small models' too.
+
     Raises:
         ValueError: There is no such method; or, when a layer is called, it cannot do that layer's convolution.
     """
