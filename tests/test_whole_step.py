@@ -262,6 +262,27 @@ def test_weights_that_move_and_are_loaded(float64, calls):
     assert calls.count("learn") == 11
 
 
+def test_predictions_within_training(float64, calls):
+    """A callback may predict and evaluate with the model that is being trained."""
+    from triarch.callbacks import LambdaCallback
+
+    results, seen = [], {}
+    for runner in (layer_by_layer, run):
+        model, x, y = make(target="classes from logits")
+        asked = seen.setdefault(runner, [])
+
+        def ask(model=model, x=x, y=y, asked=asked):
+            asked.append((model.predict_on_batch(x), model.predict(x, verbose=0)))
+
+        callback = LambdaCallback(on_train_begin=lambda logs: ask(), on_epoch_end=lambda epoch, logs: ask())
+        results.append(runner(model, x, y, callbacks=[callback]))
+    assert_same(results[1], results[0], 1e-9)
+    for ours, theirs in zip(seen[run], seen[layer_by_layer], strict=True):
+        for found, expected in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+    assert calls.count("learn") == 11
+
+
 def test_hooks_are_called():
     model, x, y = make()
     seen = []

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from triarch.kernels import expected_calls, method_in_use
-from triarch.kernels.perceptron import Learning, Means, Perceptron, Rule, Target
+from triarch.kernels.perceptron import Learning, Means, Pass, Perceptron, Rule, Target
 from triarch.optimizers import SGD, Adam, Optimizer
 from triarch.tensors import dtype_name
 from triarch.training.batches import Batch
@@ -43,11 +43,10 @@ class WholeStep:
 
     def __init__(self, model: Any) -> None:
         self._model = model
-        self._perceptron: Perceptron | None = None
+        self._perceptrons: dict[Pass, Perceptron | None] = {}  # by what they are for; None where it cannot be
         self._modules: list[torch.nn.Module] = []
         self._sample_shape: tuple[int | None, ...] = ()
         self._most_rows = 0
-        self.refusal: str | None = None
 
     def learn(self, batch: Batch) -> bool:
         """Loss, metrics, gradients and update; whether it was done."""
@@ -76,7 +75,7 @@ class WholeStep:
 
     def predict(self, x: Any) -> Tensor | None:
         """The outputs; None where it cannot be done so."""
-        perceptron = self._found(self._for_prediction)
+        perceptron = self._found(Pass.PREDICT, self._for_prediction)
         return perceptron.predict(x) if perceptron is not None and self._fits(x, perceptron) else None
 
     def explain(self) -> str:
@@ -92,7 +91,8 @@ class WholeStep:
     def _ready(self, batch: Batch, learns: bool) -> tuple[Perceptron, Tensor, Tensor] | None:
         """The call and its operands; None where the batch is of another kind."""
         x, y, sample_weight = batch
-        perceptron = self._found(self._for_learning if learns else self._for_evaluation)
+        kind = (Pass.LEARN, self._for_learning) if learns else (Pass.EVALUATE, self._for_evaluation)
+        perceptron = self._found(*kind)
         if perceptron is None or sample_weight is not None or not self._fits(x, perceptron):
             return None
         if learns and not all(weight.requires_grad for weight in perceptron.weights):
@@ -100,16 +100,26 @@ class WholeStep:
         targets = _as_targets(y, perceptron, x.shape[0])
         return None if targets is None else (perceptron, x, targets)
 
-    def _found(self, make: Callable[[], Perceptron | None]) -> Perceptron | None:
-        if self._perceptron is None and self.refusal is None:
+    def _found(self, purpose: Pass, make: Callable[[], Perceptron | None]) -> Perceptron | None:
+        """The call for this purpose; None where it cannot be, or cannot be known yet."""
+        if purpose not in self._perceptrons:
             try:
-                self._perceptron = make()
-            except RefusalError as refusal:
-                self.refusal = str(refusal)
-        for module in self._modules:  # what listens to layers wants them to be called
-            if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
+                made = make()
+            except RefusalError:
+                self._perceptrons[purpose] = None
                 return None
-        return self._perceptron
+            if made is None:
+                return None
+            self._perceptrons[purpose] = made
+        for module in self._modules:  # what listens to layers wants them to be called
+            if (
+                module._forward_hooks
+                or module._forward_pre_hooks
+                or module._backward_hooks
+                or module._backward_pre_hooks
+            ):
+                return None
+        return self._perceptrons[purpose]
 
     def _fits(self, x: Any, perceptron: Perceptron) -> bool:
         return (

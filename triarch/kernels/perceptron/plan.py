@@ -22,7 +22,7 @@ _PARTS = ("kernel", "bias")
 
 
 class Affine(NamedTuple):
-    """A dense layer: `rectifier(inputs @ kernel + bias)`, with what an optimizer keeps for its weights."""
+    """A dense layer: `rectifier(inputs @ kernel + bias)`."""
 
     kernel: Tensor  # (features, units)
     bias: Tensor | None
@@ -77,7 +77,7 @@ class Perceptron:
         self.learning = learning
         self.means = means
         first = self.layers[0].kernel
-        self.dtype, self.features, self.units = first.dtype, first.shape[0], self.layers[-1].kernel.shape[1]
+        self.dtype, self.units = first.dtype, self.layers[-1].kernel.shape[1]
         self.weights = [part for layer in self.layers for part in (layer.kernel, layer.bias) if part is not None]
         self.gradients = [torch.zeros_like(weight, requires_grad=False) for weight in self.weights]
         self._placed: list[int] = []
