@@ -15,12 +15,11 @@ from tolerances import assert_as_exact_as
 from triarch import convolution, kernels, layers
 from triarch.kernels import ConvSpec, Rectifier, Window
 from triarch.kernels.conv import choice
-from triarch.kernels.conv.depthwise import plan as depthwise_plan
+from triarch.kernels.conv.depthwise import planes as depthwise_planes
 from triarch.kernels.conv.methods import METHODS
 from triarch.kernels.conv.patches import plan as patches_plan
 from triarch.kernels.conv.winograd import plan as winograd_plan
 from triarch.kernels.conv.winograd.matrices import amplification
-from triarch.kernels.conv.winograd_depthwise import plan as winograd_depthwise_plan
 from triarch.kernels.native import team
 from triarch.kernels.native.workspaces import workspace
 
@@ -64,7 +63,7 @@ def _poisoned_memory(monkeypatch):
         with workspace(count, dtype) as memory:
             yield memory.fill_(math.nan)
 
-    for plan in (depthwise_plan, patches_plan, winograd_plan, winograd_depthwise_plan):
+    for plan in (depthwise_planes, patches_plan, winograd_plan):
         monkeypatch.setattr(plan, "workspace", poisoned)
 
 

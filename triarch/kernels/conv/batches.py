@@ -9,17 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from triarch.kernels.native import registers
+from triarch.tensors import dtype_name
+
 Job = np.ndarray[Any, Any]  # one record
+
+BATCHES = ("inputs", "outputs", "output_gradient", "input_gradient")
 
 
 def rounded_up(number: int, multiple: int) -> int:
     """The next multiple."""
     return -(-number // multiple) * multiple
-
-
-def name_of(dtype: torch.dtype) -> str:
-    """`torch.float32` -> `"float32"`."""
-    return str(dtype).removeprefix("torch.")
 
 
 def with_unit_axes(values: Sequence[int], rank: int, unit: int = 1) -> tuple[int, ...]:
@@ -30,6 +30,30 @@ def with_unit_axes(values: Sequence[int], rank: int, unit: int = 1) -> tuple[int
 def with_channels_together(batch: Tensor) -> Tensor:
     """The batch, copied where the channels of a place do not lie side by side."""
     return batch if batch.stride(-1) == 1 or batch.shape[-1] == 1 else batch.contiguous()
+
+
+def record(
+    addresses: Sequence[str], sizes: Sequence[str], of_axes: Sequence[str], axes: Sequence[str]
+) -> np.dtype[Any]:
+    """What a kernel of several axes is told; beside what is named, the batches' addresses and steps, and a rectifier.
+
+    The rectifier is `slope` and `cap`: 1 and NaN where there is none.
+    """
+    integers = (
+        *BATCHES,
+        *addresses,
+        *sizes,
+        *(f"{name}_{axis}" for name in of_axes for axis in axes),
+        *(f"{name}_{axis}" for name in BATCHES for axis in ("image", *axes)),
+    )
+    return np.dtype([(name, np.int64) for name in integers] + [(name, np.float64) for name in ("slope", "cap")])
+
+
+def checked(job: Job, threads: int, dtype: torch.dtype) -> tuple[Job, Job]:
+    """A copy of a job, and the numbers, a vector for each thread, in which NaN tells that something was not finite."""
+    job, check = job.copy(), np.zeros(threads * registers.lanes(dtype), dtype_name(dtype))
+    job["check"] = check.ctypes.data
+    return job, check
 
 
 def filled(

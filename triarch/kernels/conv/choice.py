@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from triarch.convolution import Candidate, Explanation
-from triarch.kernels.conv.batches import name_of
 from triarch.kernels.conv.methods import METHODS, Convolve
 from triarch.kernels.conv.spec import ConvSpec
+from triarch.tensors import dtype_name
 
 COSTS = Path(__file__).with_name("costs.json")
 FITTED = (torch.float32, torch.float64)
@@ -134,7 +134,7 @@ def explain(spec: ConvSpec) -> Explanation:
         elif refusal is not None:
             reason = f"cannot: {refusal}"
         elif not seconds:
-            reason = f"has no constants for numbers of type {name_of(spec.dtype)} on {spec.device}"
+            reason = f"has no constants for numbers of type {dtype_name(spec.dtype)} on {spec.device}"
         elif seconds[name] < seconds[chosen]:
             reason = f"gains too little to earn its start in {spec.calls} calls"
         else:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from triarch.kernels.conv.batches import name_of
 from triarch.kernels.conv.spec import ConvSpec
+from triarch.tensors import dtype_name
 
 _FLOATS = (torch.float32, torch.float64)
 
@@ -15,7 +15,7 @@ def refuse_machine_code(spec: ConvSpec) -> str | None:
     if spec.device != "cpu":
         return f"there are no kernels for {spec.device}"
     if spec.dtype not in _FLOATS:
-        return f"there are no kernels for numbers of type {name_of(spec.dtype)}"
+        return f"there are no kernels for numbers of type {dtype_name(spec.dtype)}"
     if spec.window.data_format != "channels_last":
         return "channels do not come last"
     return None

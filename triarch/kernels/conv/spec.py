@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from triarch.kernels.conv.batches import name_of
 from triarch.kernels.rectifier import Rectifier
 from triarch.kernels.windows import Window, split_shape
+from triarch.tensors import dtype_name
 
 
 class ConvSpec(NamedTuple):
@@ -81,5 +81,5 @@ class ConvSpec(NamedTuple):
         outputs = "×".join(map(str, self.window.output_shape(self.shape, self.filters)))
         groups = f" in {self.groups} groups" if self.groups > 1 else ""
         task = "training" if self.learns else "inference"
-        dtype = name_of(self.dtype)
+        dtype = dtype_name(self.dtype)
         return f"{inputs} -> {outputs} by {sizes}{groups}, {task} in {dtype} on {self.device}"

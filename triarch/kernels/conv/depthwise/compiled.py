@@ -12,13 +12,11 @@ from typing import Any
 
 from numba import carray
 
-from triarch.kernels.conv.depthwise.job import FEW_TAPS, MANY_TAPS, SUMS
-from triarch.kernels.conv.depthwise.sums import add_sums
-from triarch.kernels.conv.tiles import finish_output, transform_output_gradient
+from triarch.kernels.conv.depthwise.job import FEW, MANY
+from triarch.kernels.conv.depthwise.sums import add_line, add_sums, rectify_gradient
+from triarch.kernels.conv.tiles import finish_output
 from triarch.kernels.native.runs import copy, zero
 from triarch.kernels.native.vectors import at, inlined, lanes_of, shifted
-
-_IN_ROW = SUMS // 2
 
 
 @inlined
@@ -48,21 +46,31 @@ def _add_windows(
     if is_pair:
         for tap in range(taps_row + 1):
             start = shifted(plane, (row + tap) * plane_columns * lanes)
-            for column in range(0, columns, _IN_ROW):
+            for column in range(0, columns, FEW):
                 add_sums(
-                    _IN_ROW, 2, shifted(start, column * stride_column * lanes), stride_column * lanes, 0,
+                    FEW, 2, shifted(start, column * stride_column * lanes), stride_column * lanes, 0,
                     dilation_column * lanes, shifted(taps, (tap + 1) * taps_size), -taps_size, 0, lanes,
                     shifted(sums, column * lanes), sums_row, lanes, 1, taps_column,
                 )  # fmt: skip
         return
     for tap in range(taps_row):
         start = shifted(plane, (row * stride_row + tap * dilation_row) * plane_columns * lanes)
-        for column in range(0, columns, SUMS):
+        for column in range(0, columns, MANY):
             add_sums(
-                SUMS, 1, shifted(start, column * stride_column * lanes), stride_column * lanes, 0,
+                MANY, 1, shifted(start, column * stride_column * lanes), stride_column * lanes, 0,
                 dilation_column * lanes, shifted(taps, (tap + 1) * taps_size), 0, 0, lanes,
                 shifted(sums, column * lanes), 0, lanes, 1, taps_column,
             )  # fmt: skip
+
+
+@inlined
+def _fill_plane(job, source, channels, plane, lanes):
+    """Copy a channel vector of an image between the plane's margins."""
+    for row in range(job.size_row):
+        target = shifted(plane, ((row + job.margin_row) * job.plane_columns + job.margin_column) * lanes)
+        for column in range(job.size_column):
+            numbers = shifted(source, row * job.inputs_row + column * job.inputs_column)
+            copy(numbers, shifted(target, column * lanes), channels)
 
 
 def forward(dtype: str) -> Callable[..., None]:
@@ -76,19 +84,14 @@ def forward(dtype: str) -> Callable[..., None]:
         plane_size = job.plane_rows * job.plane_columns * lanes
         sums = shifted(plane, plane_size)
         sums_row = job.columns_held * lanes
-        finished, check = shifted(sums, 2 * sums_row), shifted(sums, 2 * sums_row + lanes)
+        finished, check = shifted(sums, 2 * sums_row), shifted(at(dtype, job.check), thread * lanes)
         zero(plane, plane_size)
-        zero(check, lanes)
         items = job.images * vectors
         for item in range(items * thread // threads, items * (thread + 1) // threads):
             image, vector = divmod(item, vectors)
             channels = min(lanes, job.channels - vector * lanes)
             source = shifted(at(dtype, job.inputs), image * job.inputs_image + vector * lanes)
-            for row in range(job.size_row):
-                target = shifted(plane, ((row + job.margin_row) * job.plane_columns + job.margin_column) * lanes)
-                for column in range(job.size_column):
-                    numbers = shifted(source, row * job.inputs_row + column * job.inputs_column)
-                    copy(numbers, shifted(target, column * lanes), channels)
+            _fill_plane(job, source, channels, plane, lanes)
             taps = shifted(at(dtype, job.kernel), vector * (job.taps_row + 2) * job.taps_column * lanes)
             bias = shifted(at(dtype, job.bias), vector * lanes)
             output = shifted(at(dtype, job.outputs), image * job.outputs_image + vector * lanes)
@@ -129,7 +132,6 @@ def backward(dtype: str) -> Callable[..., None]:
         sums = shifted(gradient, gradient_size)
         sums_row = job.columns_held * lanes
         spare = shifted(sums, 2 * sums_row)
-        spare_output = shifted(spare, lanes)
         zero(plane, plane_size)
         zero(gradient, gradient_size)
         taps_size = job.taps_row * job.taps_held * lanes
@@ -142,53 +144,28 @@ def backward(dtype: str) -> Callable[..., None]:
         for item in range(items * thread // threads, items * (thread + 1) // threads):
             image, vector = divmod(item, vectors)
             channels = min(lanes, job.channels - vector * lanes)
-            zero(spare, lanes)
             source = shifted(at(dtype, job.output_gradient), image * job.output_gradient_image + vector * lanes)
             output = shifted(at(dtype, job.outputs), image * job.outputs_image + vector * lanes)
-            for row in range(job.out_row):
-                start = (job.gradient_margin_row + row * job.stride_row) * job.gradient_columns
-                for column in range(job.out_column):
-                    numbers = shifted(source, row * job.output_gradient_row + column * job.output_gradient_column)
-                    result = shifted(output, row * job.outputs_row + column * job.outputs_column)
-                    if channels < lanes:
-                        copy(numbers, spare, channels)
-                        numbers = spare
-                        copy(result, spare_output, channels)
-                        result = spare_output
-                    place = start + job.gradient_margin_column + column * job.stride_column
-                    transform_output_gradient(
-                        1, 1, 1, 1, numbers, 0, 0, shifted(gradient, place * lanes), 0, 0,
-                        result, 0, 0, shifted(bias_gradient, vector * lanes), job.slope, job.cap,
-                    )  # fmt: skip
+            start = job.gradient_margin_row * job.gradient_columns + job.gradient_margin_column
+            rectify_gradient(
+                job, source, output, channels, shifted(gradient, start * lanes),
+                job.stride_row * job.gradient_columns * lanes, job.stride_column * lanes,
+                shifted(bias_gradient, vector * lanes), spare, lanes,
+            )  # fmt: skip
             if job.wants_kernel:
                 source = shifted(at(dtype, job.inputs), image * job.inputs_image + vector * lanes)
-                for row in range(job.size_row):
-                    target = shifted(plane, ((row + job.margin_row) * job.plane_columns + job.margin_column) * lanes)
-                    for column in range(job.size_column):
-                        numbers = shifted(source, row * job.inputs_row + column * job.inputs_column)
-                        copy(numbers, shifted(target, column * lanes), channels)
+                _fill_plane(job, source, channels, plane, lanes)
                 for row in range(job.out_row):
                     start = (job.gradient_margin_row + row * job.stride_row) * job.gradient_columns
                     numbers = shifted(gradient, (start + job.gradient_margin_column) * lanes)
                     for tap in range(job.taps_row):
                         first = (row * job.stride_row + tap * job.dilation_row) * job.plane_columns
                         totals = shifted(kernel_sums, vector * taps_size + tap * job.taps_held * lanes)
-                        if job.taps_held % MANY_TAPS == 0:
-                            for tap_column in range(0, job.taps_held, MANY_TAPS):
-                                add_sums(
-                                    MANY_TAPS, 1, shifted(plane, (first + tap_column * job.dilation_column) * lanes),
-                                    job.dilation_column * lanes, 0, job.stride_column * lanes, numbers, 0, 0,
-                                    job.stride_column * lanes,
-                                    shifted(totals, tap_column * lanes), 0, lanes, 1, job.out_column,
-                                )  # fmt: skip
-                        else:
-                            for tap_column in range(0, job.taps_held, FEW_TAPS):
-                                add_sums(
-                                    FEW_TAPS, 1, shifted(plane, (first + tap_column * job.dilation_column) * lanes),
-                                    job.dilation_column * lanes, 0, job.stride_column * lanes, numbers, 0, 0,
-                                    job.stride_column * lanes,
-                                    shifted(totals, tap_column * lanes), 0, lanes, 1, job.out_column,
-                                )  # fmt: skip
+                        add_line(
+                            job.taps_held, shifted(plane, first * lanes), job.dilation_column * lanes, 0,
+                            job.stride_column * lanes, numbers, 0, job.stride_column * lanes, totals, lanes,
+                            1, job.out_column,
+                        )  # fmt: skip
             if job.wants_input:
                 taps = shifted(at(dtype, job.kernel), vector * (job.taps_row + 2) * job.taps_column * lanes)
                 target = shifted(at(dtype, job.input_gradient), image * job.input_gradient_image + vector * lanes)

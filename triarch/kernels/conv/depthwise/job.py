@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import numpy as np
+from triarch.kernels.conv.batches import record, rounded_up
 
-SUMS = 8  # vectors that are summed at a time, of places; half as many in each of two rows
-FEW_TAPS, MANY_TAPS = 4, 8  # the same of taps, for the kernel's gradient
+MANY, FEW = 8, 4  # vectors that are summed at a time: as many as the processor can have under way, or half of them
 
 AXES = ("row", "column")
-BATCHES = ("inputs", "outputs", "output_gradient", "input_gradient")
 
 _ADDRESSES = (
-    *BATCHES,
     "kernel",  # (channels / lanes, a row of zeros and rows of taps and one of zeros, columns, lanes); backward turned
     "kernel_sums",  # (threads, channels / lanes, rows of taps, taps_held, lanes)
     "bias",
     "bias_gradient",  # (threads, channels / lanes, lanes)
+    "check",  # (threads, lanes), which nobody looks at: the sums are direct
     "workspace",  # (threads, workspace_step)
 )
 _SIZES = (
@@ -29,14 +27,8 @@ _SIZES = (
     "workspace_step",
 )
 _OF_AXES = ("size", "out", "taps", "stride", "dilation", "margin", "gradient_margin")
-_NUMBERS = ("slope", "cap")  # of a rectifier; 1 and NaN where there is none
 
-JOB = np.dtype(
-    [(name, np.int64) for name in (*_ADDRESSES, *_SIZES)]
-    + [(f"{name}_{axis}", np.int64) for name in _OF_AXES for axis in AXES]
-    + [(f"{name}_{axis}", np.int64) for name in BATCHES for axis in ("image", *AXES)]
-    + [(name, np.float64) for name in _NUMBERS]
-)
+JOB = record(_ADDRESSES, _SIZES, _OF_AXES, AXES)
 
 
 def is_in_pairs(taps_row: int, dilation_row: int) -> bool:
@@ -46,5 +38,4 @@ def is_in_pairs(taps_row: int, dilation_row: int) -> bool:
 
 def taps_held(taps_column: int) -> int:
     """The columns of taps as a multiple of those that are summed at a time."""
-    number = FEW_TAPS if taps_column <= FEW_TAPS else MANY_TAPS
-    return -(-taps_column // number) * number
+    return rounded_up(taps_column, FEW if taps_column <= FEW else MANY)

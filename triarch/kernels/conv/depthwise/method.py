@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from triarch.kernels.conv.batches import rounded_up, with_unit_axes
-from triarch.kernels.conv.depthwise.job import FEW_TAPS, MANY_TAPS, SUMS, is_in_pairs, taps_held
+from triarch.kernels.conv.depthwise.job import FEW, MANY, is_in_pairs, taps_held
 from triarch.kernels.conv.depthwise.plan import DepthwiseKernel
 from triarch.kernels.conv.limits import refuse_machine_code
 from triarch.kernels.conv.spec import ConvSpec
@@ -29,20 +29,20 @@ def count(spec: ConvSpec) -> dict[str, float]:
     each = channels / spec.threads
     pairs = is_in_pairs(taps[0], dilation[0])
     rows = taps[0] + (pairs and strides[0] == 1)  # those of zeros as well
-    places = rounded_up(outputs[1], SUMS)
+    places = rounded_up(outputs[1], MANY)
     counts = {
         "calls": 1.0,
         "products": each * rows * taps[1] * outputs[0] * places,
-        "sums": each * rows * outputs[0] * places / SUMS,
+        "sums": each * rows * outputs[0] * places / MANY,
         "numbers": each * (math.prod(sizes) + math.prod(outputs)),
     }
     if spec.learns:
-        columns, held, rows = rounded_up(sizes[1], SUMS), taps_held(taps[1]), taps[0] + pairs
-        at_a_time = FEW_TAPS if held == FEW_TAPS else MANY_TAPS
+        columns, held, rows = rounded_up(sizes[1], MANY), taps_held(taps[1]), taps[0] + pairs
+        at_a_time = FEW if held == FEW else MANY
         counts |= {
             "gradient_calls": 1.0,
             "gradient_products": each * (rows * taps[1] * sizes[0] * columns + taps[0] * held * math.prod(outputs)),
-            "gradient_sums": each * (rows * sizes[0] * columns / SUMS + taps[0] * outputs[0] * held / at_a_time),
+            "gradient_sums": each * (rows * sizes[0] * columns / MANY + taps[0] * outputs[0] * held / at_a_time),
             "gradient_numbers": 2 * each * (math.prod(sizes) + math.prod(outputs)),
         }
     return counts

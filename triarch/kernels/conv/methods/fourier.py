@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from triarch.kernels.conv.batches import name_of
 from triarch.kernels.conv.binding import Gradients, Kernel
 from triarch.kernels.conv.methods import direct
 from triarch.kernels.conv.spec import ConvSpec
+from triarch.tensors import dtype_name
 
 _FLOATS = (torch.float32, torch.float64)
 
@@ -79,7 +79,7 @@ def refuse(spec: ConvSpec) -> str | None:
     """Why this method cannot do it; None where it can."""
     window = spec.window
     if spec.dtype not in _FLOATS:
-        return f"there is no Fourier transform for numbers of type {name_of(spec.dtype)}"
+        return f"there is no Fourier transform for numbers of type {dtype_name(spec.dtype)}"
     if window.data_format != "channels_last":
         return "channels do not come last"
     if spec.batch == 0:

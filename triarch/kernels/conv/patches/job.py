@@ -5,13 +5,11 @@ Every batch is one of volumes: images have one plane, series one row as well.
 
 from __future__ import annotations
 
-import numpy as np
+from triarch.kernels.conv.batches import record
 
 AXES = ("plane", "row", "column")
-BATCHES = ("inputs", "outputs", "output_gradient", "input_gradient")
 
 _ADDRESSES = (
-    *BATCHES,
     "kernel",  # forward (filters / panel, depth, panel), backward (depth / panel, filters, panel)
     "kernel_sums",  # (threads, filters in whole tiles, depth_held)
     "bias",
@@ -26,11 +24,5 @@ _SIZES = (
     *("chunk", "workspace_step"),  # places that a thread works on at a time; numbers of its workspace
 )
 _OF_AXES = ("size", "out", "taps", "stride", "dilation", "margin")
-_NUMBERS = ("slope", "cap")  # of a rectifier; 1 and NaN where there is none
 
-JOB = np.dtype(
-    [(name, np.int64) for name in (*_ADDRESSES, *_SIZES)]
-    + [(f"{name}_{axis}", np.int64) for name in _OF_AXES for axis in AXES]
-    + [(f"{name}_{axis}", np.int64) for name in BATCHES for axis in ("image", *AXES)]
-    + [(name, np.float64) for name in _NUMBERS]
-)
+JOB = record(_ADDRESSES, _SIZES, _OF_AXES, AXES)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from triarch.kernels.conv.batches import Job, filled, name_of, place, rounded_up, with_channels_together, with_unit_axes
+from triarch.kernels.conv.batches import Job, filled, place, rounded_up, with_channels_together, with_unit_axes
 from triarch.kernels.conv.binding import Gradients, Kernel
 from triarch.kernels.conv.methods import direct
 from triarch.kernels.conv.patches.job import AXES, JOB
@@ -22,6 +22,7 @@ from triarch.kernels.native.source import Source
 from triarch.kernels.native.team import run
 from triarch.kernels.native.workspaces import workspace
 from triarch.kernels.rectifier import kernel_numbers
+from triarch.tensors import dtype_name
 
 _MODULE = "triarch.kernels.conv.patches.compiled"
 _CHUNK = 1 << 16  # numbers of patches and outputs that a thread works on at a time
@@ -99,7 +100,7 @@ class PatchesKernel(Kernel):
                 place(job, "inputs", inputs, group * self.channels, AXES)
                 place(job, "outputs", outputs, group * self.filters, AXES)
                 job["kernel"] = panels.data_ptr()
-                run(compiled(source("forward", name_of(spec.dtype))), job, threads)
+                run(compiled(source("forward", dtype_name(spec.dtype))), job, threads)
         return outputs
 
     def backward(
@@ -111,7 +112,7 @@ class PatchesKernel(Kernel):
         input_gradient = torch.empty_like(inputs, memory_format=torch.contiguous_format) if wants_input else None
         kernel_gradient = torch.empty_like(kernel) if wants_kernel else None
         bias_gradient = kernel.new_empty(spec.filters) if wants_bias else None
-        propagate = compiled(source("backward", name_of(spec.dtype)))
+        propagate = compiled(source("backward", dtype_name(spec.dtype)))
         job = self.job.copy()
         job["wants_input"], job["wants_kernel"] = wants_input, wants_kernel
         size = self.kernel_rows * self.depth_held

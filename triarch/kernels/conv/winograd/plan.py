@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from triarch.kernels.conv.batches import Job, filled, name_of, place, rounded_up, with_channels_together, with_unit_axes
+from triarch.kernels.conv.batches import Job, checked, filled, place, rounded_up, with_channels_together, with_unit_axes
 from triarch.kernels.conv.binding import Gradients, Kernel
 from triarch.kernels.conv.methods import direct
 from triarch.kernels.conv.spec import ConvSpec
@@ -24,6 +24,7 @@ from triarch.kernels.native.source import Source
 from triarch.kernels.native.team import run
 from triarch.kernels.native.workspaces import workspace
 from triarch.kernels.rectifier import kernel_numbers
+from triarch.tensors import dtype_name
 
 _MODULE = "triarch.kernels.conv.winograd.compiled"
 
@@ -89,7 +90,7 @@ class WinogradKernel(Kernel):
 
     def _compiled(self, function: str) -> int:
         (m_rows, m_columns), (r_rows, r_columns) = self.m, self.r
-        return compiled(source(function, name_of(self.spec.dtype), m_rows, r_rows, m_columns, r_columns))
+        return compiled(source(function, dtype_name(self.spec.dtype), m_rows, r_rows, m_columns, r_columns))
 
     def _weights(self, kernel: Tensor, group: int) -> Tensor:
         """The kernel of a group as (filters, *sizes, channels), padded to whole panels."""
@@ -99,17 +100,11 @@ class WinogradKernel(Kernel):
             weights = F.pad(weights, (*held[0], *(0, 0) * self.spec.rank, *held[1]))
         return weights.contiguous()
 
-    def _started(self) -> tuple[Job, Job]:
-        """A job, and the numbers in which its threads tell that something was not finite."""
-        job, check = self.job.copy(), np.zeros(self.spec.threads * self.lanes, name_of(self.spec.dtype))
-        job["check"] = check.ctypes.data
-        return job, check
-
     def forward(self, inputs: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor | None:
         spec, threads = self.spec, self.spec.threads
         inputs = with_channels_together(inputs)
         outputs = inputs.new_empty(spec.batch, *spec.output_sizes, spec.filters)
-        job, check = self._started()
+        job, check = checked(self.job, threads, spec.dtype)
         transform, convolve = self._compiled("transform_kernel"), self._compiled("forward")
         products = self.points * self.channels_held * self.filters_held
         with workspace(products + self.filters_held + threads * int(job["workspace_step"][0]), spec.dtype) as memory:
@@ -136,7 +131,7 @@ class WinogradKernel(Kernel):
         input_gradient = torch.empty_like(inputs, memory_format=torch.contiguous_format) if wants_input else None
         kernel_gradient = torch.empty_like(kernel) if wants_kernel else None
         bias_gradient = kernel.new_empty(spec.filters) if wants_bias else None
-        job, check = self._started()
+        job, check = checked(self.job, threads, spec.dtype)
         job["wants_input"], job["wants_kernel"] = wants_input, wants_kernel
         products = self.points * self.channels_held * self.filters_held
         sums = threads * self.points * self.kernel_rows * self.channels_held if wants_kernel else 0

@@ -15,9 +15,9 @@ from typing import Any
 
 from numba import carray
 
-from triarch.kernels.conv.depthwise.job import FEW_TAPS, MANY_TAPS
-from triarch.kernels.conv.depthwise.sums import add_sums
-from triarch.kernels.conv.tiles import finish_output, transform_output_gradient, transform_tile
+from triarch.kernels.conv.depthwise.job import FEW
+from triarch.kernels.conv.depthwise.sums import add_line, add_sums, rectify_gradient
+from triarch.kernels.conv.tiles import finish_output, transform_tile
 from triarch.kernels.conv.winograd_depthwise.job import CHUNK, POINTS, TILE
 from triarch.kernels.native.runs import copy, zero
 from triarch.kernels.native.vectors import at, inlined, lanes_of, shifted
@@ -45,23 +45,15 @@ def _sum_rows(v, v_rows, seen, taps, taps_row, chunks, row, lines, tiles, sums, 
         target = shifted(sums, point * 2 * tiles * lanes)
         zero(target, lines * tiles * lanes)
         if lines == 2:
-            for tile in range(0, tiles, 4):
+            for tile in range(0, tiles, FEW):
                 add_sums(
-                    4, 2, shifted(source, tile * lanes), lanes, step, lanes, weights, -size, size, lanes,
+                    FEW, 2, shifted(source, tile * lanes), lanes, step, lanes, weights, -size, size, lanes,
                     shifted(target, tile * lanes), tiles * lanes, lanes, taps_row + 1, chunks,
                 )  # fmt: skip
-        elif tiles % 8 == 0:
-            for tile in range(0, tiles, 8):
-                add_sums(
-                    8, 1, shifted(source, tile * lanes), lanes, step, lanes, weights, 0, size, lanes,
-                    shifted(target, tile * lanes), 0, lanes, taps_row, chunks,
-                )  # fmt: skip
         else:
-            for tile in range(0, tiles, 4):
-                add_sums(
-                    4, 1, shifted(source, tile * lanes), lanes, step, lanes, weights, 0, size, lanes,
-                    shifted(target, tile * lanes), 0, lanes, taps_row, chunks,
-                )  # fmt: skip
+            add_line(
+                tiles, source, lanes, step, lanes, weights, size, lanes, target, lanes, taps_row, chunks
+            )  # fmt: skip
 
 
 @inlined
@@ -112,18 +104,10 @@ def _add_kernel_sums(job, v, products, sums, lanes):
             for tap in range(job.taps_row):
                 source = shifted(v, (point * rows + first + tap) * step)
                 total = shifted(sums, (point * job.taps_row + tap) * job.chunks_held * lanes)
-                if job.chunks_held % MANY_TAPS == 0:
-                    for chunk in range(0, job.chunks_held, MANY_TAPS):
-                        add_sums(
-                            MANY_TAPS, 1, shifted(source, chunk * lanes), lanes, step, lanes, gradient, 0,
-                            job.tiles * lanes, lanes, shifted(total, chunk * lanes), 0, lanes, lines, job.tiles,
-                        )  # fmt: skip
-                else:
-                    for chunk in range(0, job.chunks_held, FEW_TAPS):
-                        add_sums(
-                            FEW_TAPS, 1, shifted(source, chunk * lanes), lanes, step, lanes, gradient, 0,
-                            job.tiles * lanes, lanes, shifted(total, chunk * lanes), 0, lanes, lines, job.tiles,
-                        )  # fmt: skip
+                add_line(
+                    job.chunks_held, source, lanes, step, lanes, gradient, job.tiles * lanes, lanes, total, lanes,
+                    lines, job.tiles,
+                )  # fmt: skip
 
 
 def forward(dtype: str) -> Callable[..., None]:
@@ -194,19 +178,10 @@ def backward(dtype: str) -> Callable[..., None]:
             source = shifted(at(dtype, job.output_gradient), image * job.output_gradient_image + vector * lanes)
             output = shifted(at(dtype, job.outputs), image * job.outputs_image + vector * lanes)
             zero(gradient, job.out_row * gradient_row)
-            zero(spare, 2 * TILE * lanes)
-            for row in range(job.out_row):
-                for column in range(job.out_column):
-                    numbers = shifted(source, row * job.output_gradient_row + column * job.output_gradient_column)
-                    result = shifted(output, row * job.outputs_row + column * job.outputs_column)
-                    if channels < lanes:
-                        copy(numbers, spare, channels)
-                        copy(result, shifted(spare, lanes), channels)
-                        numbers, result = spare, shifted(spare, lanes)
-                    transform_output_gradient(
-                        1, 1, 1, 1, numbers, 0, 0, shifted(gradient, row * gradient_row + column * lanes), 0, 0,
-                        result, 0, 0, shifted(bias_gradient, vector * lanes), job.slope, job.cap,
-                    )  # fmt: skip
+            rectify_gradient(
+                job, source, output, channels, gradient, gradient_row, lanes, shifted(bias_gradient, vector * lanes),
+                spare, lanes,
+            )  # fmt: skip
             if job.wants_kernel:
                 _see_inputs(
                     job, shifted(at(dtype, job.inputs), image * job.inputs_image + vector * lanes), channels, line, v,

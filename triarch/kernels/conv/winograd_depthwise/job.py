@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
+from triarch.kernels.conv.batches import record
 
 TILE, CHUNK = 4, 4  # outputs of a tile, and taps of a chunk: F(4, 4)
 POINTS = TILE + CHUNK - 1
 
 AXES = ("row", "column")
-BATCHES = ("inputs", "outputs", "output_gradient", "input_gradient")
 
 _ADDRESSES = (
-    *BATCHES,
     "kernel",  # (channels / lanes, points, a row of zeros and rows of taps and one of zeros, chunks, lanes)
     "kernel_sums",  # (threads, channels / lanes, points, rows of taps, chunks_held, lanes)
     "bias",
@@ -30,11 +28,5 @@ _SIZES = (
     "workspace_step",
 )
 _OF_AXES = ("size", "out", "taps", "margin", "gradient_margin")
-_NUMBERS = ("slope", "cap")  # of a rectifier; 1 and NaN where there is none
 
-JOB = np.dtype(
-    [(name, np.int64) for name in (*_ADDRESSES, *_SIZES)]
-    + [(f"{name}_{axis}", np.int64) for name in _OF_AXES for axis in AXES]
-    + [(f"{name}_{axis}", np.int64) for name in BATCHES for axis in ("image", *AXES)]
-    + [(name, np.float64) for name in _NUMBERS]
-)
+JOB = record(_ADDRESSES, _SIZES, _OF_AXES, AXES)

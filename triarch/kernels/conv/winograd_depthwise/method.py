@@ -27,27 +27,25 @@ def count(spec: ConvSpec) -> dict[str, float]:
     """What the time depends on."""
     each = spec.batch * rounded_up(spec.channels, registers.lanes(spec.dtype)) / spec.threads
     taps, sizes, outputs = (with_unit_axes(values, 2) for values in (spec.window.sizes, spec.sizes, spec.output_sizes))
-    chunks, pairs = -(-taps[1] // CHUNK), is_in_pairs(taps[0], 1)
+    chunks, rows = -(-taps[1] // CHUNK), taps[0] + is_in_pairs(taps[0], 1)  # rows with that of zeros
     tiles, gradient_tiles = tiles_of(outputs[1], taps[0]), tiles_of(sizes[1], taps[0])
-    rows = taps[0] + pairs  # that of zeros as well
+    seen = (outputs[0] + taps[0] - 1) * (tiles + chunks - 1)
+    made = outputs[0] * tiles
+    points, numbers = each * POINTS, each * (math.prod(sizes) + math.prod(outputs))
     counts = {
         "calls": 1.0,
-        "products": each * POINTS * rows * chunks * outputs[0] * tiles,
-        "transformed": each * POINTS * ((outputs[0] + taps[0] - 1) * (tiles + chunks - 1) + outputs[0] * tiles),
-        "numbers": each * (math.prod(sizes) + math.prod(outputs)),
+        "products": points * chunks * rows * made,
+        "transformed": points * (seen + made),
+        "numbers": numbers,
     }
     if spec.learns:
-        seen = (sizes[0] + taps[0] - 1) * (gradient_tiles + chunks - 1) + (outputs[0] + taps[0] - 1) * (
-            tiles + chunks - 1
-        )
+        gradient_seen = (sizes[0] + taps[0] - 1) * (gradient_tiles + chunks - 1)
+        gradient_made = sizes[0] * gradient_tiles
         counts |= {
             "gradient_calls": 1.0,
-            "gradient_products": each
-            * POINTS
-            * chunks
-            * (rows * sizes[0] * gradient_tiles + taps[0] * outputs[0] * tiles),
-            "gradient_transformed": each * POINTS * (seen + outputs[0] * tiles + sizes[0] * gradient_tiles),
-            "gradient_numbers": 2 * each * (math.prod(sizes) + math.prod(outputs)),
+            "gradient_products": points * chunks * (rows * gradient_made + taps[0] * made),
+            "gradient_transformed": points * (seen + made + gradient_seen + gradient_made),
+            "gradient_numbers": 2 * numbers,
         }
     return counts
 

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from triarch.kernels.conv.batches import Job, filled, name_of, place, rounded_up, with_channels_together, with_unit_axes
-from triarch.kernels.conv.binding import Gradients, Kernel
-from triarch.kernels.conv.depthwise.job import is_in_pairs, taps_held
-from triarch.kernels.conv.depthwise.plan import by_vectors
-from triarch.kernels.conv.methods import direct
+from triarch.kernels.conv.batches import Job, filled, rounded_up, with_unit_axes
+from triarch.kernels.conv.depthwise.job import FEW, MANY, is_in_pairs, taps_held
+from triarch.kernels.conv.depthwise.planes import PlanesKernel
 from triarch.kernels.conv.spec import ConvSpec
 from triarch.kernels.conv.winograd.matrices import matrix_of
 from triarch.kernels.conv.winograd_depthwise.job import AXES, CHUNK, JOB, POINTS, TILE
-from triarch.kernels.native import registers
-from triarch.kernels.native.machine_code import compiled
 from triarch.kernels.native.source import Source
-from triarch.kernels.native.team import run
-from triarch.kernels.native.workspaces import workspace
 from triarch.kernels.rectifier import kernel_numbers
 
 _MODULE = "triarch.kernels.conv.winograd_depthwise.compiled"
@@ -34,22 +27,19 @@ def source(function: str, dtype: str) -> Source:
 
 def tiles_of(places: int, taps_row: int) -> int:
     """The tiles of a row of outputs, as a multiple of those that are summed at a time."""
-    return rounded_up(-(-places // TILE), 4 if is_in_pairs(taps_row, 1) else 8)
+    return rounded_up(-(-places // TILE), FEW if is_in_pairs(taps_row, 1) else MANY)
 
 
-class WinogradDepthwiseKernel(Kernel):
-    """The convolution of each channel with its own filter, by F(4, 4) along rows."""
+class WinogradDepthwiseKernel(PlanesKernel):
+    """The sum by F(4, 4) along rows."""
+
+    rearranges = True
 
     def __init__(self, spec: ConvSpec) -> None:
-        super().__init__(direct.plan(spec), keeps_outputs=spec.rectifier is not None)
-        self.spec = spec
-        self.lanes = registers.lanes(spec.dtype)
-        self.channels_held = rounded_up(spec.channels, self.lanes)
-        self.taps = with_unit_axes(spec.window.sizes, 2)
-        self.chunks = -(-self.taps[1] // CHUNK)
+        rows, columns = with_unit_axes(spec.window.sizes, 2)
+        self.chunks = -(-columns // CHUNK)
         self.chunks_held = taps_held(self.chunks)
-        self.job = self._job()
-        self.step = int(self.job["workspace_step"][0])
+        super().__init__(spec, source, (POINTS, rows, self.chunks_held))
 
     def _job(self) -> Job:
         """All of the job but addresses and steps."""
@@ -88,68 +78,13 @@ class WinogradDepthwiseKernel(Kernel):
         }
         return filled(JOB, values, of_axes, AXES)
 
-    def _transformed(self, taps: Tensor) -> Tensor:
+    def _arranged(self, taps: Tensor) -> Tensor:
         """Taps (channels / lanes, rows, columns, lanes) -> U (channels / lanes, points, rows, chunks, lanes)."""
         taps = F.pad(taps, (0, 0, 0, self.chunks * CHUNK - self.taps[1])).unflatten(2, (self.chunks, CHUNK))
-        matrix = taps.new_tensor(matrix_of("kernel", TILE, CHUNK))
-        return torch.einsum("pi,vrcil->vprcl", matrix, taps).contiguous()
-
-    def _started(self) -> tuple[Job, np.ndarray]:
-        """A job, and the numbers in which its threads tell that something was not finite."""
-        job, check = self.job.copy(), np.zeros(self.spec.threads * self.lanes, name_of(self.spec.dtype))
-        job["check"] = check.ctypes.data
-        return job, check
-
-    def forward(self, inputs: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor | None:
-        spec, threads = self.spec, self.spec.threads
-        inputs = with_channels_together(inputs)
-        outputs = inputs.new_empty(spec.batch, *spec.output_sizes, spec.filters)
-        taps = self._transformed(by_vectors(kernel, self.taps, self.lanes))
-        job, check = self._started()
-        with workspace(self.channels_held + threads * self.step, spec.dtype) as memory:
-            offsets = memory[: self.channels_held].zero_()
-            if bias is not None:
-                offsets[: spec.channels].copy_(bias)
-            job["bias"], job["workspace"] = offsets.data_ptr(), memory[self.channels_held :].data_ptr()
-            place(job, "inputs", inputs, 0, AXES)
-            place(job, "outputs", outputs, 0, AXES)
-            job["kernel"] = taps.data_ptr()
-            run(compiled(source("forward", name_of(spec.dtype))), job, threads)
-        return None if np.isnan(check).any() else outputs
-
-    def backward(
-        self, output_gradient: Tensor, inputs: Tensor, kernel: Tensor, outputs: Tensor | None, wanted: tuple[bool, ...]
-    ) -> Gradients | None:
-        wants_input, wants_kernel, wants_bias = wanted
-        spec, threads = self.spec, self.spec.threads
-        inputs, output_gradient = with_channels_together(inputs), with_channels_together(output_gradient)
-        input_gradient = torch.empty_like(inputs, memory_format=torch.contiguous_format) if wants_input else None
-        kernel_gradient = bias_gradient = None
-        taps = self._transformed(by_vectors(kernel, self.taps, self.lanes).flip(1, 2))
-        job, check = self._started()
-        job["wants_input"], job["wants_kernel"] = wants_input, wants_kernel
-        sums = threads * self.channels_held * POINTS * self.taps[0] * self.chunks_held
-        with workspace(sums + threads * (self.channels_held + self.step), spec.dtype) as memory:
-            parts = memory[sums : sums + threads * self.channels_held]
-            job["kernel_sums"], job["bias_gradient"] = memory.data_ptr(), parts.data_ptr()
-            job["workspace"] = memory[sums + threads * self.channels_held :].data_ptr()
-            job["kernel"] = taps.data_ptr()
-            place(job, "inputs", inputs, 0, AXES)
-            place(job, "output_gradient", output_gradient, 0, AXES)
-            place(job, "outputs", output_gradient if outputs is None else outputs, 0, AXES)
-            if input_gradient is not None:
-                place(job, "input_gradient", input_gradient, 0, AXES)
-            run(compiled(source("backward", name_of(spec.dtype))), job, threads)
-            if wants_kernel:
-                found = memory[:sums].view(threads, -1, POINTS, self.taps[0], self.chunks_held, self.lanes).sum(0)
-                kernel_gradient = self._kernel_gradient(found[..., : self.chunks, :]).reshape(kernel.shape)
-            if wants_bias:
-                bias_gradient = parts.view(threads, -1)[:, : spec.channels].sum(0)
-        is_finite = not np.isnan(check).any() and (kernel_gradient is None or bool(kernel_gradient.isfinite().all()))
-        return (input_gradient, kernel_gradient, bias_gradient) if is_finite else None
+        return torch.einsum("pi,vrcil->vprcl", taps.new_tensor(matrix_of("kernel", TILE, CHUNK)), taps)
 
     def _kernel_gradient(self, sums: Tensor) -> Tensor:
         """U′ (channels / lanes, points, rows, chunks, lanes) -> the gradient of the taps (rows, columns, channels)."""
         matrix = sums.new_tensor(matrix_of("kernel_gradient", TILE, CHUNK))
-        gradient = torch.einsum("ip,vprcl->rcivl", matrix, sums)
-        return gradient.flatten(3).flatten(1, 2)[:, : self.taps[1], : self.spec.channels]
+        gradient = torch.einsum("ip,vprcl->rcivl", matrix, sums[..., : self.chunks, :])
+        return gradient.flatten(3).flatten(1, 2)[:, : self.taps[1]]
