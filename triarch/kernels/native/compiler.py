@@ -16,16 +16,14 @@ from numba.core.compiler_lock import global_compiler_lock
 from triarch.kernels.native.source import Source
 
 
-def object_code(source: Source) -> bytes:
-    """The object file of a kernel, whose entry is `kernel`."""
+def object_code(source: Source) -> tuple[bytes, str]:
+    """The object file of a kernel, and the name of its entry."""
     function = getattr(importlib.import_module(source.module), source.function)(*source.constants)
     arguments = (types.CPointer(from_dtype(source.job)), types.int64, types.int64)
     options = {"error_model": "numpy", "no_cpython_wrapper": True}
     with global_compiler_lock:
-        # What `numba.cfunc` does, but for loading the code into this process.
+        # What `numba.cfunc` does, but for its call from Python.
         callback: Any = CFunc(function, (arguments, types.void), {}, options)
         result = callback._compile_uncached()
         result.library._ensure_finalized()
-    module = result.library._final_module.clone()
-    module.get_function(result.fndesc.llvm_cfunc_wrapper_name).name = "kernel"
-    return result.library._codegen._tm.emit_object(module)
+    return result.library._get_compiled_object(), result.fndesc.llvm_cfunc_wrapper_name
