@@ -16,8 +16,8 @@ from numba.core.compiler_lock import global_compiler_lock
 from triarch.kernels.native.source import Source
 
 
-def object_code(source: Source) -> tuple[bytes, str]:
-    """The object file of a kernel, and the name of its entry."""
+def object_code(source: Source) -> tuple[bytes, bytes]:
+    """The name of the entry of a kernel, and its object file."""
     function = getattr(importlib.import_module(source.module), source.function)(*source.constants)
     arguments = (types.CPointer(from_dtype(source.job)), types.int64, types.int64)
     options = {"error_model": "numpy", "no_cpython_wrapper": True}
@@ -26,4 +26,4 @@ def object_code(source: Source) -> tuple[bytes, str]:
         callback: Any = CFunc(function, (arguments, types.void), {}, options)
         result = callback._compile_uncached()
         result.library._ensure_finalized()
-    return result.library._get_compiled_object(), result.fndesc.llvm_cfunc_wrapper_name
+    return result.fndesc.llvm_cfunc_wrapper_name.encode(), result.library._get_compiled_object()

@@ -32,18 +32,19 @@ _engines: list[Any] = []  # that own the code which runs
 def load(source: Source) -> int:
     """The address of a kernel's code, compiled now where it is not kept."""
     path = folder() / f"{_key(source)}.o"
-    code = _read(path)
-    if code is None:
+    content = _read(path)
+    if content is None:
         from triarch.kernels.native.compiler import object_code
 
         _announce_start()
-        code = object_code(source)
-        _keep(path, code)
+        content = b"\0".join(object_code(source))
+        _keep(path, content)
+    entry, _, code = content.partition(b"\0")
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target_machine())
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     _engines.append(engine)
-    return engine.get_function_address("kernel")
+    return engine.get_function_address(entry.decode())
 
 
 def is_kept(source: Source) -> bool:
@@ -83,15 +84,15 @@ def _read(path: Path) -> bytes | None:
         content = path.read_bytes()
     except OSError:
         return None
-    digest, code = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
-    return code if hashlib.sha256(code).digest() == digest else None
+    digest, rest = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+    return rest if hashlib.sha256(rest).digest() == digest else None
 
 
-def _keep(path: Path, code: bytes) -> None:
+def _keep(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as temporary:
-            temporary.write_bytes(hashlib.sha256(code).digest() + code)
+            temporary.write_bytes(hashlib.sha256(content).digest() + content)
     except OSError as error:
         announce(
             f"compiled kernels cannot be kept in {path.parent} ({error.strerror}), so every process compiles them anew"
