@@ -30,7 +30,7 @@ TIERS = (
     ("convolution", "serialization", "variable"),
     ("graph", "mixed_precision", "random"),
     ("activations", "constraints", "initializers", "kernels", "losses", "regularizers"),
-    ("callbacks", "layers", "metrics", "optimizers", "saving"),
+    ("callbacks", "layers", "metrics", "ops", "optimizers", "saving"),
     ("training",),
     ("models",),
     ("datasets", "utils"),
@@ -50,6 +50,7 @@ LAZY_IMPORTS = {
     ("triarch.initializers.constant", "scipy.signal"),
     ("triarch.kernels.native.loader", "triarch.kernels.native.compiler"),
     ("triarch.kernels.native.machine_code", "triarch.kernels.native"),
+    ("triarch.layers.normalization", "torch.distributed.nn.functional"),
     ("triarch.models.model", "triarch.models.summary"),
     ("triarch.saving.hdf5", "h5py"),
 }

@@ -12,6 +12,8 @@ from triarch.layers.base import Layer
 class Elementwise(Layer):
     """A layer whose output has the shape of its input."""
 
+    supports_masking = True
+
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
 

@@ -6,7 +6,7 @@ import functools
 import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,9 +14,10 @@ import torch
 from torch.utils import _pytree as pytree
 
 from triarch import config, mixed_precision, registry, regularizers
-from triarch.graph import Node, SymbolicTensor, standardize_shape
+from triarch.graph import Node, SymbolicTensor, infer_outputs, map_structure, record, standardize_shape
+from triarch.graph import leaves as graph_leaves
 from triarch.layers.precision import PolicyHolder, cast
-from triarch.layers.shapes import infer_output_shape, map_shapes, shape_of
+from triarch.layers.shapes import infer_output_shape, map_shapes, on_trial, shape_of
 from triarch.layers.tracking import adopt_containers, assign_container
 from triarch.layers.weights import WeightHolder
 from triarch.serialization import Configurable, config_names, deserialize_keras_object
@@ -36,6 +37,20 @@ def _completing(build: Callable[..., None]) -> Callable[..., None]:
         adopt_containers(self)
 
     return build_and_complete
+
+
+def mask_of(value: Any) -> torch.Tensor | None:
+    """Which steps of a tensor count, `(batch, length)`; None where all do."""
+    return getattr(value, "_keras_mask", None)
+
+
+def with_mask(outputs: Any, mask: Any) -> Any:
+    """The outputs, which carry this mask from now on."""
+    masks = mask if isinstance(mask, (list, tuple)) else [mask]
+    for output, own in zip(graph_leaves(outputs), masks, strict=False):
+        if own is not None:
+            output._keras_mask = own
+    return outputs
 
 
 class _Calls(threading.local):
@@ -90,11 +105,11 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
         self._trainable = bool(trainable)
         self._losses: list[torch.Tensor] = []
         self._build_config: dict[str, Any] | None = None
+        self._inbound_nodes: list[Node] = []  # its calls on symbolic tensors
         self.activity_regularizer = regularizers.get(activity_regularizer)
         self.autocast = autocast
         self.dtype_policy = mixed_precision.get(dtype)
-        self.supports_masking = False  # Keras's attributes, for layers that set or read them
-        self.input_spec: Any = None
+        self.input_spec: Any = None  # Keras's attribute, for layers that set or read it
         self.name = name or registry.unique_name(registry.to_snake_case(type(self).__name__))
         self.declared_input_shape = _declared_input_shape(kwargs)
         if kwargs:
@@ -115,8 +130,17 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
         if "call" in vars(cls):
             cls._call_parameters = tuple(inspect.signature(vars(cls)["call"]).parameters)[1:]
 
+    supports_masking = False  # whether masks of the inputs go on to the outputs, as `compute_mask` says
+    makes_mask = False  # whether the outputs get a mask though the inputs have none
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """Which steps of the outputs count, where `mask` says it of the inputs'; the same ones unless overridden."""
+        return mask
+
     _call_parameters: tuple[str, ...] = ()
-    untracked: ClassVar[frozenset[str]] = frozenset({"_losses", "_build_config"})  # containers that hold no layers
+    untracked: ClassVar[frozenset[str]] = frozenset(
+        {"_losses", "_build_config", "_inbound_nodes"}
+    )  # containers that hold no layers
 
     @_completing
     def build(self, input_shape: Any) -> None:
@@ -152,8 +176,10 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
     def __call__(self, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
         if not _calls.running:
             return self._call_outermost(args, kwargs, training)
-        is_usual = self.built and not kwargs and len(args) == 1 and type(args[0]) is torch.Tensor
-        if is_usual and (training is None or training is self.training):
+        is_usual = (
+            self.built and not kwargs and len(args) == 1 and type(args[0]) is torch.Tensor and not self.makes_mask
+        )
+        if is_usual and (training is None or training is self.training) and mask_of(args[0]) is None:
             return super().__call__(args[0])
         return self._prepare_and_call(args, kwargs, training)
 
@@ -171,13 +197,18 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
         if not any(isinstance(leaf, (torch.Tensor, SymbolicTensor)) for leaf in leaves):
             raise ValueError(f"Layer {self.name!r} takes tensors or arrays. Received: {args[0] if args else kwargs!r}")
         if any(isinstance(leaf, SymbolicTensor) for leaf in leaves):
-            return self._call_symbolically(args, kwargs)
+            return self._call_symbolically(args, kwargs if training is None else {**kwargs, "training": training})
         if not self.built:
             self._build_from_inputs(args, kwargs)
-        if training is None or bool(training) == self.training:
-            return super().__call__(*args, **kwargs)
-        with self.mode(bool(training)):
-            return super().__call__(*args, **kwargs)
+        masks = None if not args else map_structure(mask_of, args[0])
+        is_masked = any(mask is not None for mask in graph_leaves(masks))
+        if is_masked and "mask" in self._call_parameters and len(args) == 1:
+            kwargs.setdefault("mask", masks)
+        with nullcontext() if training is None or bool(training) == self.training else self.mode(bool(training)):
+            outputs = super().__call__(*args, **kwargs)
+        if (is_masked or self.makes_mask) and self.supports_masking:
+            return with_mask(outputs, self.compute_mask(args[0], masks))
+        return outputs
 
     def _as_tensor(self, value: Any) -> Any:
         if isinstance(value, np.ndarray):
@@ -208,11 +239,37 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
 
     def _call_symbolically(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not self.built:
-            self._build_from_inputs(args, kwargs)
+            self._build_from_inputs(args, {name: value for name, value in kwargs.items() if name != "training"})
+        return record(self, args, kwargs, self.compute_output_spec(*args, **kwargs))
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        """Symbolic outputs for arguments with symbolic tensors."""
+        if type(self).compute_output_shape is Layer.compute_output_shape:
+            with on_trial(self):
+                return infer_outputs(self, args, kwargs, f"{type(self).__name__} {self.name!r}", self.device)
         shapes = self._shapes_for_build(args, kwargs)
-        symbols = tuple(leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, SymbolicTensor))
-        output_shape = self.compute_output_shape(*shapes)
-        return SymbolicTensor(output_shape, self.compute_dtype, name=self.name, node=Node(self, symbols))
+        return map_shapes(lambda shape: SymbolicTensor(shape, self.compute_dtype), self.compute_output_shape(*shapes))
+
+    @property
+    def input(self) -> Any:
+        """The symbolic tensor, or the list of them, that the layer was first called on."""
+        if "input" in self._modules:  # a subclass calls a layer so
+            return self._modules["input"]
+        inputs = self._first_node("input").inputs
+        return inputs[0] if len(inputs) == 1 else inputs
+
+    @property
+    def output(self) -> Any:
+        """The symbolic tensor, or the nested ones, that the layer's first call gave."""
+        return self._modules["output"] if "output" in self._modules else self._first_node("output").outputs
+
+    def _first_node(self, wanted: str) -> Node:
+        if not self._inbound_nodes:
+            raise AttributeError(
+                f"The layer {self.name!r} has no `{wanted}`: it was not called on a symbolic tensor. Begin the model "
+                "with an `Input`."
+            )
+        return self._inbound_nodes[0]
 
     def _build_from_inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.build(*self._shapes_for_build(args, kwargs))

@@ -20,6 +20,7 @@ from triarch.registry import register
 class Dense(KernelLayer):
     """`activation(inputs @ kernel + bias)` along the last axis, with a kernel of shape `(features, units)`."""
 
+    supports_masking = True
     _optional_config = ("activity_regularizer",)
 
     def __init__(

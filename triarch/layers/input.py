@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from triarch import config
-from triarch.graph import Node, SymbolicTensor, standardize_shape
+from triarch.graph import SymbolicTensor, record, standardize_shape
 from triarch.layers.base import Layer
 from triarch.registry import register
 from triarch.tensors import as_tensor
@@ -50,11 +50,14 @@ class InputLayer(Layer):
         self.batch_shape = standardize_shape(batch_shape) if shape is None else (batch_size, *standardize_shape(shape))
         self.built = True
         self._fitting: set[torch.Size] = set()  # shapes without the batch axis that have been found to fit
+        self._record_entrance()
 
-    @property
-    def output(self) -> SymbolicTensor:
-        """The symbolic tensor of the input."""
-        return SymbolicTensor(self.batch_shape, self.dtype, name=self.name, node=Node(self, ()))
+    def _record_entrance(self) -> None:
+        record(self, (), {}, SymbolicTensor(self.batch_shape, self.dtype, name=self.name))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._record_entrance()
 
     def call(self, inputs: Any) -> Any:
         """The inputs, checked and cast."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -102,6 +103,79 @@ class SpatialDropout3D(_ImageSpatialDropout):
     """Drops whole channels of volumes `(batch, depth, height, width, channels)` in training."""
 
     rank = 3
+
+
+@register("keras.layers")
+class GaussianNoise(Elementwise):
+    """Adds normal numbers of mean 0 and standard deviation `stddev`, from 0 to 1, in training."""
+
+    def __init__(self, stddev: float, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not 0 <= stddev <= 1:
+            raise ValueError(f"`stddev` is a number from 0 to 1. Received: stddev={stddev!r}")
+        self.stddev = stddev
+        self.seed = seed
+        self.seed_generator = SeedGenerator(seed)
+
+    def call(self, inputs: torch.Tensor, training: bool = False) -> torch.Tensor:
+        if not training or self.stddev == 0:
+            return inputs
+        return inputs + self.stddev * _normal_like(inputs, self.seed_generator)
+
+
+@register("keras.layers")
+class GaussianDropout(Elementwise):
+    """Multiplies by normal numbers of mean 1 and variance `rate / (1 - rate)` in training."""
+
+    def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not 0 <= rate < 1:
+            raise ValueError(f"`rate` is a number from 0 to below 1. Received: rate={rate!r}")
+        self.rate = rate
+        self.seed = seed
+        self.seed_generator = SeedGenerator(seed)
+
+    def call(self, inputs: torch.Tensor, training: bool = False) -> torch.Tensor:
+        if not training or self.rate == 0:
+            return inputs
+        deviation = math.sqrt(self.rate / (1 - self.rate))
+        return inputs * (1 + deviation * _normal_like(inputs, self.seed_generator))
+
+
+_SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
+
+
+@register("keras.layers")
+class AlphaDropout(Elementwise):
+    """Dropout that keeps the mean and variance of what `selu` gives (https://arxiv.org/abs/1706.02515), in training.
+
+    Args:
+        noise_shape: The shape in which elements are dropped together; None entries take the input's size.
+    """
+
+    def __init__(self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not 0 <= rate < 1:
+            raise ValueError(f"`rate` is a number from 0 to below 1. Received: rate={rate!r}")
+        self.rate = rate
+        self.noise_shape = _checked_noise_shape(noise_shape)
+        self.seed = seed
+        self.seed_generator = SeedGenerator(seed)
+
+    def call(self, inputs: torch.Tensor, training: bool = False) -> torch.Tensor:
+        if not training or self.rate == 0:
+            return inputs
+        shape = inputs.shape if self.noise_shape is None else self.noise_shape
+        sizes = [size if given is None else given for given, size in zip(shape, inputs.shape, strict=True)]
+        draws = torch.rand(sizes, generator=self.seed_generator.on(inputs.device), device=inputs.device)
+        dropped = -_SELU_ALPHA * _SELU_SCALE
+        scale = ((1 - self.rate) * (1 + self.rate * dropped**2)) ** -0.5
+        return scale * torch.where(draws >= self.rate, inputs, dropped).to(inputs.dtype) - scale * dropped * self.rate
+
+
+def _normal_like(inputs: torch.Tensor, seed: SeedGenerator) -> torch.Tensor:
+    generator = seed.on(inputs.device)
+    return torch.randn(inputs.shape, generator=generator, dtype=inputs.dtype, device=inputs.device)
 
 
 @register("keras.layers")

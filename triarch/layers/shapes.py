@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
 
-from triarch.graph import Shape, SymbolicTensor
+from triarch.graph import TRIALS, Shape, SymbolicTensor, trial_sizes
 from triarch.layers.weights import WeightHolder, device_of
-
-_TRIAL_SIZES = (48, 64)  # stand in for unknown sizes; what differs between the two runs is unknown in the output too
 
 
 def shape_of(value: Any) -> Shape | None:
@@ -41,30 +41,36 @@ def infer_output_shape(module: torch.nn.Module, input_shape: Any, dtype: torch.d
     """
     device = device_of(module)
     runs = []
-    modes = [(part, part.training) for part in module.modules()]
-    losses = [(part._losses, list(part._losses)) for part in module.modules() if isinstance(part, WeightHolder)]
-    module.eval()
     try:
-        for trial, size in enumerate(_TRIAL_SIZES):
-            make_zeros = functools.partial(_zeros, batch=trial + 1, size=size, dtype=dtype, device=device)
-            with torch.no_grad():
+        with on_trial(module), torch.no_grad():
+            for trial in TRIALS:
+                make_zeros = functools.partial(_zeros, trial=trial, dtype=dtype, device=device)
                 runs.append(module(map_shapes(make_zeros, input_shape)))
     except (RuntimeError, ValueError, IndexError) as error:
         raise ValueError(
             f"{type(module).__name__} cannot take inputs of shape {input_shape}: {error}. Where unknown sizes are the "
             f"reason, give them, or define `compute_output_shape`. Received: input_shape={input_shape}"
         ) from error
+    return pytree.tree_map(_common_shape, *runs)
+
+
+@contextmanager
+def on_trial(module: torch.nn.Module) -> Iterator[None]:
+    """Inside this context the module infers; what it collects there is forgotten."""
+    modes = [(part, part.training) for part in module.modules()]
+    losses = [(part._losses, list(part._losses)) for part in module.modules() if isinstance(part, WeightHolder)]
+    module.eval()
+    try:
+        yield
     finally:
         for part, was_training in modes:
             part.training = was_training
         for collected, earlier in losses:
             collected[:] = earlier
-    return pytree.tree_map(_common_shape, *runs)
 
 
-def _zeros(shape: Shape, batch: int, size: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    sizes = [(batch if axis == 0 else size) if entry is None else entry for axis, entry in enumerate(shape)]
-    return torch.zeros(sizes, dtype=dtype, device=device)
+def _zeros(shape: Shape, trial: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    return torch.zeros(trial_sizes(shape, trial), dtype=dtype, device=device)
 
 
 def _common_shape(first: torch.Tensor, second: torch.Tensor) -> Shape:

@@ -26,7 +26,8 @@ class WeightHolder(torch.nn.Module):
     _losses: list[torch.Tensor]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_losses": []}  # tensors within a graph can be neither copied nor pickled
+        # Tensors within a graph can be neither copied nor pickled, and nodes lead to whole other models.
+        return {**self.__dict__, "_losses": [], "_inbound_nodes": []}
 
     def add_weight(
         self,

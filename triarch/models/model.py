@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from os import PathLike
 from typing import Any
@@ -12,6 +13,7 @@ from triarch import registry, saving
 from triarch.layers import Layer
 from triarch.layers.shapes import infer_output_shape
 from triarch.models.trainer import Trainer
+from triarch.serialization import serialize_keras_object
 from triarch.tensors import torch_dtype
 
 Path = str | PathLike[str]
@@ -20,14 +22,22 @@ Path = str | PathLike[str]
 @registry.register("keras")
 @registry.register("keras.models")
 class Model(Trainer):
-    """A network of one's own: make the layers in `__init__`, use them in `call(inputs, training=None)`."""
+    """A network: `Model(inputs, outputs)` from symbolic tensors, or a subclass.
+
+    A subclass makes its layers in `__init__` and uses them in `call(inputs, training=None)`; or its `__init__` makes a
+    graph and gives it to `super().__init__(inputs, outputs)`.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        return super().__new__(_functional() if cls is Model and _is_graph(args, kwargs) else cls)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        if args or "inputs" in kwargs or "outputs" in kwargs:
-            raise TypeError(
-                f"{type(self).__name__} takes no input and output tensors: use `Sequential` for a stack of layers, or "
-                "write a subclass of `Model` with a `call` method."
-            )
+        if _is_graph(args, kwargs):
+            _functional().adopt(type(self))
+            _functional().__init__(self, *args, **kwargs)
+            return
+        if args:
+            raise TypeError(f"{type(self).__name__} takes symbolic inputs and outputs, or neither. Received: {args!r}")
         super().__init__(**kwargs)
 
     def build(self, input_shape: Any) -> None:
@@ -85,6 +95,10 @@ class Model(Trainer):
 
         print_summary(self, line_length, positions, print_fn, expand_nested, show_trainable, layer_range)
 
+    def to_json(self, **kwargs: Any) -> str:
+        """The architecture as JSON, from which `models.model_from_json` makes it; `kwargs` go to `json.dumps`."""
+        return json.dumps(serialize_keras_object(self), **kwargs)
+
     def save(self, filepath: Path, overwrite: bool = True, zipped: bool = True) -> None:
         """Write architecture, weights, compile settings and the optimizer's state to a `.keras` file."""
         saving.save_model(self, filepath, overwrite=overwrite, zipped=zipped)
@@ -102,3 +116,11 @@ class Model(Trainer):
         """Make the model that `get_config` described."""
         with registry.custom_object_scope(custom_objects or {}):
             return super().from_config(config)
+
+
+def _is_graph(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    return len(args) >= 2 or (len(args) == 1 and "outputs" in kwargs) or {"inputs", "outputs"} <= kwargs.keys()
+
+
+def _functional() -> Any:
+    return registry.find("keras.src.models.functional", "Functional")  # a subclass of `Model`

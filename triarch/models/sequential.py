@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from triarch import registry
-from triarch.graph import Shape, SymbolicTensor
-from triarch.layers import InputLayer, Layer
+from triarch.graph import Shape, SymbolicTensor, leaves, map_structure
+from triarch.layers import InputLayer, Layer, TorchModuleWrapper
 from triarch.layers.shapes import infer_output_shape
 from triarch.models.model import Model
 from triarch.serialization import deserialize_keras_object, serialize_keras_object
@@ -25,13 +25,13 @@ class Sequential(Model):
     batch. Any `torch.nn.Module` can stand where a layer stands. In `state_dict`, layers are called `0`, `1`, ...
     """
 
-    untracked = Model.untracked | {"_stack"}  # its layers are children under their numbers
+    untracked = Model.untracked | {"_stack", "_symbols"}  # its layers are children under their numbers
 
     def __init__(self, layers: Iterable[Any] | None = None, trainable: bool = True, name: str | None = None) -> None:
         super().__init__(trainable=trainable, name=name)
         self._stack: list[torch.nn.Module] = []
         self.input_layer: InputLayer | None = None
-        self._shapes: list[Any] = []  # of the input and of every layer's output, once the input's is known
+        self._symbols: list[Any] = []  # the input and every layer's output, once the input's shape is known
         if isinstance(layers, torch.nn.Module):
             raise ValueError(f"A Sequential model takes a list of layers. Received: one layer, {layers!r}")
         for layer in layers or ():
@@ -40,7 +40,7 @@ class Sequential(Model):
     def add(self, layer: Any, rebuild: bool = True) -> None:
         """Put a layer on top of the stack; `rebuild` is without effect, as the weights are made as needed."""
         if isinstance(layer, SymbolicTensor) and layer.node is not None:
-            layer = layer.node.layer
+            layer = layer.node.operation
         if isinstance(layer, InputLayer):
             self._set_input(layer)
             return
@@ -63,8 +63,8 @@ class Sequential(Model):
             self._set_input(InputLayer(batch_shape=declared))
         self.add_module(str(len(self._stack)), layer)
         self._stack.append(layer)
-        if self._shapes:
-            self._shapes.append(_build_layer(layer, self._shapes[-1], self.dtype))
+        if self._symbols:
+            self._symbols.append(_called(layer, self._symbols[-1]))
         self.forget_functions()
 
     def pop(self, rebuild: bool = True) -> torch.nn.Module:
@@ -73,7 +73,7 @@ class Sequential(Model):
             raise ValueError("There is no layer to take off.")
         layer = self._stack.pop()
         del self._modules[str(len(self._stack))]
-        del self._shapes[len(self._stack) + 1 :]
+        del self._symbols[len(self._stack) + 1 :]
         self.forget_functions()
         return layer
 
@@ -83,8 +83,7 @@ class Sequential(Model):
                 "The `Input` comes first in a Sequential model, and only once. "
                 f"Received: {layer!r} after {len(self._stack)} layers"
             )
-        self.build(layer.batch_shape)
-        self.input_layer = layer
+        self._symbols, self.input_layer, self.built = [layer.output], layer, True
 
     def build(self, input_shape: Any = None) -> None:
         """Make the weights of every layer for inputs of this shape, the batch axis included."""
@@ -92,11 +91,15 @@ class Sequential(Model):
             return
         if input_shape is None:
             raise ValueError("A Sequential model without an `Input` needs the input's shape. Received: None")
-        shapes = [tuple(input_shape)]
+        entrance = InputLayer(batch_shape=tuple(input_shape), dtype=self.compute_dtype)
+        self._symbols = self._called_on(entrance.output)
+        self.input_layer = entrance
+
+    def _called_on(self, symbol: SymbolicTensor) -> list[Any]:
+        symbols: list[Any] = [symbol]
         for layer in self._stack:
-            shapes.append(_build_layer(layer, shapes[-1], self.dtype))
-        self._shapes = shapes
-        self.input_layer = InputLayer(batch_shape=shapes[0], dtype=self.compute_dtype)
+            symbols.append(_called(layer, symbols[-1]))
+        return symbols
 
     def call(self, inputs: Any) -> Any:
         """Layer after layer."""
@@ -128,34 +131,49 @@ class Sequential(Model):
     @property
     def input_shape(self) -> Shape:
         """The shape of the inputs, the batch axis included."""
-        return self._known_shapes()[0]
+        return self.input.shape
 
     @property
     def output_shape(self) -> Shape:
         """The shape of the outputs, the batch axis included."""
-        return self._known_shapes()[-1]
+        return map_structure(lambda symbol: symbol.shape, self.output)
 
     def output_shape_of(self, layer: torch.nn.Module) -> Any:
         """The shape that one of the layers gives."""
-        return self._known_shapes()[self._stack.index(layer) + 1]
+        return map_structure(lambda symbol: symbol.shape, self._known_symbols()[self._stack.index(layer) + 1])
 
-    def _known_shapes(self) -> list[Any]:
-        if not self._shapes:
+    def _known_symbols(self) -> list[Any]:
+        if self.input_layer is None:
             raise ValueError(
                 f"Sequential model {self.name!r} does not know its shapes yet: start it with an `Input`, call it on "
                 "data, or call `build(input_shape)`."
             )
-        return self._shapes
+        if not self._symbols:  # a copy
+            self._symbols = self._called_on(self.input_layer.output)
+        return self._symbols
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_symbols": []}
+
+    @property
+    def input(self) -> SymbolicTensor:
+        """The symbolic input."""
+        return self._known_symbols()[0]
+
+    @property
+    def output(self) -> Any:
+        """The symbolic output."""
+        return self._known_symbols()[-1]
 
     @property
     def inputs(self) -> list[SymbolicTensor]:
         """The symbolic input, in a list."""
-        return [SymbolicTensor(self.input_shape, self.input_dtype, name="input")]
+        return leaves(self.input)
 
     @property
     def outputs(self) -> list[SymbolicTensor]:
         """The symbolic output, in a list."""
-        return [SymbolicTensor(self.output_shape, self.compute_dtype, name="output")]
+        return leaves(self.output)
 
     def _telling_arguments(self) -> Iterator[str]:
         yield f"name={self.name!r}"  # the layers are shown below
@@ -201,11 +219,9 @@ class Sequential(Model):
         return model
 
 
-def _build_layer(layer: torch.nn.Module, input_shape: Any, dtype: str) -> Any:
-    """Build `layer` for inputs of this shape, where it is not built; returns the shape of its outputs."""
-    if isinstance(layer, Layer) and not layer.built:
-        layer.build(input_shape)
-    return _output_shape_of(layer, input_shape, dtype)
+def _called(layer: torch.nn.Module, symbol: Any) -> Any:
+    """The symbolic outputs of a layer, which is built if it is not."""
+    return layer(symbol) if isinstance(layer, Layer) else TorchModuleWrapper(layer)(symbol)
 
 
 def _output_shape_of(layer: torch.nn.Module, input_shape: Any, dtype: str) -> Any:

@@ -42,10 +42,13 @@ def print_summary(
         layer_range: Patterns for the names of the first and the last layer to show.
     """
     console = Console(width=line_length, record=print_fn is not None, file=io.StringIO() if print_fn else None)
-    columns = ["Layer (type)", "Output Shape", "Param #", *(["Trainable"] if show_trainable else [])]
-    table = Table(width=line_length or min(console.width, 80 + 10 * show_trainable))
+    is_graph = hasattr(model, "inputs_of") and not _is_line(model)
+    columns = ["Layer (type)", "Output Shape", "Param #"]
+    columns += (["Connected to"] if is_graph else []) + (["Trainable"] if show_trainable else [])
+    table = Table(width=line_length or min(console.width, 80 + 18 * is_graph + 10 * show_trainable))
     widths = _widths(positions, table.width or 80, len(columns))
-    for column, width, ratio in zip(columns, widths, (9, 7, 4, 3), strict=False):
+    ratios = (9, 7, 4, *((7,) if is_graph else ()), 3)
+    for column, width, ratio in zip(columns, widths, ratios, strict=False):
         justify: Any = "right" if column == "Param #" else "left"
         table.add_column(column, justify=justify, width=width, ratio=None if width else ratio)
     for depth, parent, layer in _rows(model, expand_nested, layer_range):
@@ -53,6 +56,8 @@ def print_summary(
         name = getattr(layer, "name", to_snake_case(kind))
         label = f"{'    ' * max(depth - 1, 0)}{'  └ ' * min(depth, 1)}{name} ([bold]{kind}[/bold])"
         cells = [label, _output_shape(parent, layer), _count(layer)]
+        if is_graph:
+            cells.append(escape(", ".join(parent.inputs_of(layer)) or "-") if hasattr(parent, "inputs_of") else "")
         if show_trainable:
             weights = _weights(layer)
             cells.append("-" if not weights else "Y" if any(weight.requires_grad for weight in weights) else "N")
@@ -70,9 +75,20 @@ def _rows(model: Any, expand_nested: bool, layer_range: Sequence[str] | None) ->
         for layer in members:
             yield depth, parent, layer
             if expand_nested and hasattr(layer, "layers"):
-                yield from walk(depth + 1, layer, layer.layers)
+                yield from walk(depth + 1, layer, _members(layer))
 
-    yield from walk(0, model, _between(model.layers, layer_range))
+    yield from walk(0, model, _between(_members(model), layer_range))
+
+
+def _members(model: Any) -> Sequence[Any]:
+    """The layers, and of a graph the functions among them."""
+    return model.operations if hasattr(model, "operations") else model.layers
+
+
+def _is_line(model: Any) -> bool:
+    """Whether each operation of a graph is called once, on what the one before gives."""
+    steps = model.network.steps
+    return len(steps) == len(model.operations) - 1 and all(step.is_plain for step in steps)
 
 
 def _between(layers: Sequence[Any], layer_range: Sequence[str] | None) -> Sequence[Any]:
@@ -114,7 +130,9 @@ def _count(layer: torch.nn.Module) -> str:
 
 
 def _weights(layer: torch.nn.Module) -> list[torch.Tensor]:
-    return layer.weights if isinstance(layer, Layer) else [*layer.parameters(), *layer.buffers()]
+    if isinstance(layer, Layer):
+        return layer.weights
+    return [*layer.parameters(), *layer.buffers()] if isinstance(layer, torch.nn.Module) else []
 
 
 def _totals(model: Any) -> Iterator[str]:

@@ -72,14 +72,23 @@ def plan(spec: ConvSpec) -> DirectPlan:
     if any(before != after for before, after in margins):
         innermost_first = tuple(count for pair in reversed(margins) for count in pair)
         arrange, padding = partial(_arrange_with_margins, layout.to_torch, innermost_first), (0,) * spec.rank
+    strides = with_unit_axis(window.strides, 1)
+    if set(window.sizes) == {1} and max(strides) > 1:
+        # Fewer places before the product, not in it: oneDNN's gradient of that case writes outside its memory.
+        every = (slice(None), slice(None), *(slice(None, None, stride) for stride in strides))
+        arrange, strides = partial(_arrange_every, layout.to_torch, every), (1,) * len(strides)
     operation: Any = partial(
         _OPERATIONS[max(spec.rank, 2)],
-        stride=with_unit_axis(window.strides, 1),
+        stride=strides,
         padding=with_unit_axis(padding, 0),
         dilation=with_unit_axis(window.dilation, 1),
         groups=spec.groups,
     )
     return DirectPlan(arrange, layout.weight, operation, spec.finish, layout.from_torch)
+
+
+def _arrange_every(to_torch: Callable[[Tensor], Tensor], every: tuple[slice, ...], inputs: Tensor) -> Tensor:
+    return to_torch(inputs)[every]
 
 
 def _arrange_with_margins(to_torch: Callable[[Tensor], Tensor], margins: tuple[int, ...], inputs: Tensor) -> Tensor:

@@ -1,0 +1,94 @@
+"""Vectors for numbers, and masks of the steps that count."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from triarch import constraints, initializers, regularizers
+from triarch.layers.abstract import Elementwise
+from triarch.layers.arguments import describe, standardize_tuple
+from triarch.layers.base import Layer
+from triarch.registry import register
+
+
+@register("keras.layers")
+class Embedding(Layer):
+    """The vector of each number: integers of any shape become `(*shape, output_dim)`.
+
+    Args:
+        input_dim: How many numbers there are: 0 to `input_dim - 1`.
+        mask_zero: Whether 0 stands for steps that do not count.
+        weights: The vectors to begin with, `(input_dim, output_dim)`.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        embeddings_initializer: Any = "uniform",
+        embeddings_regularizer: Any = None,
+        embeddings_constraint: Any = None,
+        mask_zero: bool = False,
+        weights: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(autocast=False, **kwargs)
+        self.input_dim = standardize_tuple(input_dim, 1, "input_dim")[0]
+        self.output_dim = standardize_tuple(output_dim, 1, "output_dim")[0]
+        self.embeddings_initializer = initializers.get(embeddings_initializer)
+        self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
+        self.embeddings_constraint = constraints.get(embeddings_constraint)
+        self.mask_zero = mask_zero
+        self.supports_masking = self.makes_mask = bool(mask_zero)
+        if weights is not None:
+            self.build()
+            self.set_weights(weights if isinstance(weights, list) and len(weights) == 1 else [weights])
+
+    def build(self, input_shape: Any = None) -> None:
+        if not self.built:
+            self.embeddings = self.add_weight(
+                (self.input_dim, self.output_dim),
+                self.embeddings_initializer,
+                regularizer=self.embeddings_regularizer,
+                constraint=self.embeddings_constraint,
+                name="embeddings",
+            )
+
+    def call(self, inputs: torch.Tensor) -> torch.Tensor:
+        numbers = inputs if inputs.dtype in (torch.int32, torch.int64) else inputs.to(torch.int32)
+        try:
+            return F.embedding(numbers, self.embeddings).to(self._compute_torch_dtype)
+        except IndexError:
+            raise ValueError(
+                f"{describe(self)} has vectors for the numbers 0 to {self.input_dim - 1}. Received: numbers from "
+                f"{int(numbers.min())} to {int(numbers.max())}"
+            ) from None
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """Where the number is not 0; None unless `mask_zero`."""
+        return inputs != 0 if self.mask_zero else None
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The shape with an axis for the vectors."""
+        return (*input_shape, self.output_dim)
+
+
+@register("keras.layers")
+class Masking(Elementwise):
+    """Lets steps of series `(batch, length, features)` not count whose features are all `mask_value`; they become 0."""
+
+    makes_mask = True
+
+    def __init__(self, mask_value: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.mask_value = mask_value
+
+    def call(self, inputs: torch.Tensor) -> torch.Tensor:
+        return torch.where(self.compute_mask(inputs).unsqueeze(-1), inputs, 0.0).to(inputs.dtype)
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """Where a feature differs from `mask_value`."""
+        return (inputs != self.mask_value).any(-1)
