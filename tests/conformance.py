@@ -37,6 +37,8 @@ class Row:
         """Data of the row's shape."""
         if self.dtype == "uint8":
             return rng.integers(0, 256, size=(batch, *self.shape), dtype=np.uint8)
+        if self.dtype == "int32":
+            return rng.integers(0, 7, size=(batch, *self.shape), dtype=np.int32)
         return rng.normal(size=(batch, *self.shape)).astype(self.dtype)
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""A graph between symbolic inputs and outputs as a list of steps, without symbols: this is computed, copied and saved."""
+"""A graph between symbolic inputs and outputs as a list of steps, without symbols: this is computed and saved."""
 
 from __future__ import annotations
 
