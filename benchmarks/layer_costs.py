@@ -1,8 +1,8 @@
 """How well the method of a layer's convolution is chosen: random layers, each by every method that can do it.
 
 `scripts/bench layer-costs` reports how often the chosen method is within 1.1 times the best one's time, forward with
-gradients and forward alone; `--fit` first fits the constants of the cost model, on other layers, and writes
-`costs.json`.
+gradients and forward alone; `--fit 900` first fits the constants of the cost model and its corrections on that many
+other layers, and a quarter as many depthwise ones, and writes `costs.json`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,11 +23,15 @@ from torch import Tensor
 from benchmarks.fit_costs import fit
 from benchmarks.interleaved import processor, record
 from triarch.kernels import ConvSpec, Rectifier, Window, keep_memory
-from triarch.kernels.conv import choice
-from triarch.kernels.conv.methods import METHODS
+from triarch.kernels.conv import choice, cost
+from triarch.kernels.conv.methods import METHODS, Convolve
 
 LARGEST = 4e9  # multiplications of a forward pass
 HOPELESS = 8.0  # times the direct method's prediction: not measured
+SPENT = 0.15  # seconds for the rounds of a layer
+BEHIND = 1.6  # times the best: out of the further rounds
+LARGEST_CORRECTION = 1.5  # of a logarithm: larger ones are sudden, and say little of other layers
+NOISE = 0.2  # of one measurement's correction, as a part of the corrections' variance
 
 
 def layers(count: int, seed: int, depthwise: float = 0.2) -> Iterator[ConvSpec]:
@@ -78,33 +83,38 @@ def operands(spec: ConvSpec) -> tuple[Tensor, Tensor, Tensor]:
     return tuple(part.requires_grad_(spec.learns) for part in (inputs, kernel, bias))  # type: ignore[return-value]
 
 
-def seconds_of(spec: ConvSpec, method: str) -> float:
-    """The least time of several calls, each with its gradients where the layer learns."""
-    convolve = METHODS[method].plan(spec)
+def seconds_of(spec: ConvSpec, methods: list[str]) -> dict[str, float]:
+    """The least time of several calls by each method in turn, each with its gradients where the layer learns.
+
+    In turn, because the machine's pace changes; those that are far behind take part in the first rounds only.
+    """
     inputs, kernel, bias = operands(spec)
 
-    def call() -> None:
+    def once(convolve: Convolve) -> float:
         for part in (inputs, kernel, bias):
             part.grad = None
+        start = time.perf_counter()
         outputs = convolve(inputs, kernel, bias)
         if spec.learns:
             outputs.backward(outputs.detach())
+        return time.perf_counter() - start
 
-    call()
-    best, began, rounds = math.inf, time.perf_counter(), 0
-    while rounds < 3 or (time.perf_counter() - began < 0.03 and rounds < 30):
-        start = time.perf_counter()
-        call()
-        best = min(best, time.perf_counter() - start)
+    plans = {name: METHODS[name].plan(spec) for name in methods}
+    for convolve in plans.values():
+        once(convolve)
+    best, began, rounds = dict.fromkeys(methods, math.inf), time.perf_counter(), 0
+    while rounds < 3 or (time.perf_counter() - began < SPENT and rounds < 30):
+        first = min(best.values())
+        for name, convolve in plans.items():
+            if rounds < 2 or best[name] < BEHIND * first:
+                best[name] = min(best[name], once(convolve))
         rounds += 1
-        if best > 0.3:
-            break
     return best
 
 
-def _rough_constants() -> choice.Constants:
+def _rough_constants() -> cost.Constants:
     """The shipped ones, and small ones for counts that are new."""
-    known = choice.shipped()["constants"]
+    known = cost.shipped().constants
     return {method: defaultdict(lambda: 1e-11, known.get(method, {})) for method in METHODS}
 
 
@@ -133,23 +143,43 @@ def measure(specs: Iterator[ConvSpec]) -> list[tuple[ConvSpec, dict[str, float]]
     keep_memory()  # as training does
     rows, pace = [], Pace()
     for spec in specs:
-        predicted = choice.predictions(spec, _rough_constants())
-        able = [name for name in predicted if predicted[name] < HOPELESS * predicted["direct"]]
+        able = [name for name, method in METHODS.items() if method.refuse(spec) is None]
+        predicted = {name: cost.counted_seconds(name, spec, _rough_constants()) for name in able}
+        able = [name for name in able if predicted[name] < HOPELESS * predicted["direct"]]
         before = pace.now()
         with torch.set_grad_enabled(spec.learns):
-            seconds = {name: seconds_of(spec, name) for name in able}
+            seconds = seconds_of(spec, able)
         rows.append((spec, {name: taken / math.sqrt(before * pace.now()) for name, taken in seconds.items()}))
     return rows
 
 
-def fitted(rows: list[tuple[ConvSpec, dict[str, float]]]) -> dict[str, dict[str, float]]:
-    """The constants of every method."""
-    constants = {}
+def fitted(rows: list[tuple[ConvSpec, dict[str, float]]]) -> dict[str, Any]:
+    """The constants of every method, and what each layer says of the methods that it was measured by."""
+    constants: cost.Constants = {}
+    layers: list[dict[str, Any]] = [{"at": cost.likeness(spec), "weights": {}} for spec, _ in rows]
+    points = np.array([layer["at"] for layer in layers])
     for method in METHODS:
-        pairs = [(METHODS[method].count(spec), seconds[method]) for spec, seconds in rows if method in seconds]
-        constants[method], factor = fit([counts for counts, _ in pairs], [time for _, time in pairs])
-        print(f"  {method:<12} {len(pairs):>4} layers, within a factor of {factor:.2f} at the median")
-    return constants
+        measured = [number for number, (_, seconds) in enumerate(rows) if method in seconds]
+        specs, seconds = [rows[number][0] for number in measured], [rows[number][1][method] for number in measured]
+        constants[method], _ = fit([METHODS[method].count(spec) for spec in specs], seconds)
+        counted = np.array([cost.counted_seconds(method, spec, constants) for spec in specs])
+        beyond = np.clip(np.log(np.array(seconds) / np.maximum(counted, 1e-7)), -LARGEST_CORRECTION, LARGEST_CORRECTION)
+        close = cost.closeness(points[measured], points[measured])
+        weights = np.linalg.solve(close + NOISE * np.eye(len(measured)), beyond)
+        for number, weight in zip(measured, weights, strict=True):
+            layers[number]["weights"][method] = round(float(weight), 3)
+        factors = [float(np.median(np.exp(np.abs(error)))) for error in (beyond, beyond - close @ weights)]
+        print(
+            f"  {method:<18} {len(seconds):>4} layers, at the median off by {factors[0]:.2f} and {factors[1]:.2f} times"
+        )
+    return {"constants": constants, "layers": layers}
+
+
+def written(content: dict[str, Any]) -> str:
+    """As JSON, with a line for each layer."""
+    layers = ",\n".join(f"  {json.dumps(layer)}" for layer in content["layers"])
+    rest = json.dumps(content | {"layers": []}, indent=1)
+    return rest.replace('"layers": []', f'"layers": [\n{layers}\n ]') + "\n"
 
 
 def described(spec: ConvSpec) -> str:
@@ -162,18 +192,16 @@ def described(spec: ConvSpec) -> str:
 def main() -> None:
     """Fit where asked, and report how good the choices are."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--fit", action="store_true")
+    parser.add_argument("--fit", type=int, default=0, metavar="LAYERS", help="first, on so many others")
     parser.add_argument("--layers", type=int, default=200)
     arguments = parser.parse_args()
     if arguments.fit:
         # Two methods do depthwise layers alone, of which there would be too few for their constants.
-        few_of_a_kind = layers(arguments.layers // 3, seed=3, depthwise=1.0)
-        content = {
-            "machine": f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
-            "constants": fitted(measure(chain(layers(arguments.layers, seed=1), few_of_a_kind))),
-        }
-        choice.COSTS.write_text(json.dumps(content, indent=1) + "\n")
-        choice.shipped.cache_clear()
+        few_of_a_kind = layers(arguments.fit // 4, seed=3, depthwise=1.0)
+        machine = f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+        content = fitted(measure(chain(layers(arguments.fit, seed=1), few_of_a_kind)))
+        cost.PATH.write_text(written({"machine": machine} | content))
+        cost.shipped.cache_clear()
     cases = []
     for spec, seconds in measure(layers(arguments.layers, seed=2)):
         chosen, best = choice.choose(spec), min(seconds, key=seconds.__getitem__)

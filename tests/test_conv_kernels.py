@@ -286,6 +286,33 @@ def test_in_child_processes(start):
     assert child.exitcode == 0
 
 
+class _Features(torch.utils.data.Dataset):
+    """What a layer sees in inputs, computed where the inputs are made."""
+
+    def __init__(self, layer: layers.Conv2D) -> None:
+        self.layer = layer
+
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, number: int) -> torch.Tensor:
+        inputs = torch.randn(1, 12, 12, 8, generator=torch.Generator().manual_seed(number))
+        with torch.no_grad(), kernels.use("winograd_4"):
+            return self.layer(inputs)[0]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_in_the_workers_of_a_data_loader(start):
+    layer = layers.Conv2D(8, 3, activation="relu")
+    layer(torch.zeros(1, 12, 12, 8))
+    features = _Features(layer)
+    expected = torch.stack([features[number] for number in range(len(features))])
+    loader = torch.utils.data.DataLoader(features, batch_size=2, num_workers=2, multiprocessing_context=start)
+    torch.testing.assert_close(torch.cat(list(loader)), expected, rtol=1e-6, atol=1e-6)
+
+
 def test_a_method_can_be_asked_for():
     layer = layers.Conv2D(8, 3, activation="relu")
     inputs = torch.randn(2, 12, 12, 8)

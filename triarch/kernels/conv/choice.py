@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache, lru_cache
-from pathlib import Path
-from typing import Any
-
-import torch
+from functools import lru_cache
 
 from triarch.convolution import Candidate, Explanation
+from triarch.kernels.conv import cost
 from triarch.kernels.conv.methods import METHODS, Convolve
 from triarch.kernels.conv.spec import ConvSpec
 from triarch.tensors import dtype_name
-
-COSTS = Path(__file__).with_name("costs.json")
-FITTED = (torch.float32, torch.float64)
-Constants = dict[str, dict[str, float]]  # method -> count -> seconds for one of it, in float32
 
 # Compiled code has to save this much in all the calls that are expected before the vendor's, which is there already, is
 # left: a job of seconds should not begin with a compilation of seconds. Whether the code is kept already is not asked:
 # what is chosen should be the same the next time.
 _START_SECONDS = 10.0
-_LEAST_GAIN = 1.1  # predictions are not exact, and the vendor's is the method that surprises least
+_LEAST_GAIN = 1.03  # predictions are not exact, and the vendor's is the method that surprises least
 
 _method: ContextVar[str] = ContextVar("method", default="auto")
 _calls: ContextVar[int] = ContextVar("calls", default=0)
@@ -74,32 +66,9 @@ def expected_calls() -> int:
     return 1 << (_calls.get() or _CALLS_UNTOLD).bit_length()
 
 
-@cache
-def shipped() -> dict[str, Any]:
-    """The file of constants as it is."""
-    return json.loads(COSTS.read_text())
-
-
-def predict_seconds(method: str, spec: ConvSpec, constants: Constants | None = None) -> float:
-    """The predicted time of one call, with its gradients where the layer learns."""
-    of_method = (constants or shipped()["constants"])[method]
-    counts = METHODS[method].count(spec).items()
-    # A vector holds half as many numbers of twice the size.
-    return spec.dtype.itemsize / 4 * sum(number * of_method[name] for name, number in counts if number)
-
-
-def predictions(spec: ConvSpec, constants: Constants | None = None) -> dict[str, float]:
-    """The predicted seconds of every method that can do it; none where no constants were fitted."""
-    if spec.device != "cpu" or spec.dtype not in FITTED:
-        return {}
-    return {
-        name: predict_seconds(name, spec, constants) for name, method in METHODS.items() if method.refuse(spec) is None
-    }
-
-
 def choose(spec: ConvSpec) -> str:
     """The method with the smallest prediction, if it saves enough to earn its start."""
-    seconds = predictions(spec)
+    seconds = cost.shipped().predict_seconds(spec)
     if len(seconds) < 2:
         return "direct"
     best = min(seconds, key=seconds.__getitem__)
@@ -125,7 +94,7 @@ def find_plan(spec: ConvSpec, method: str) -> Convolve:
 
 def explain(spec: ConvSpec) -> Explanation:
     """All methods, the one that is chosen first, with predictions and reasons; printed, a table."""
-    chosen, seconds = choose(spec), predictions(spec)
+    chosen, seconds = choose(spec), cost.shipped().predict_seconds(spec)
     rows = []
     for name, method in METHODS.items():
         refusal = method.refuse(spec)
