@@ -58,7 +58,10 @@ def file_form(layer: layers.Layer) -> Any:
 
 def random_weights(layer: Any, rng: np.random.Generator) -> list[np.ndarray]:
     """Values for all weights of the layer."""
-    return [rng.normal(scale=0.5, size=tuple(weight.shape)).astype(np.float32) for weight in layer.weights]
+    values = [rng.normal(scale=0.5, size=tuple(weight.shape)).astype(np.float32) for weight in layer.weights]
+    names = [getattr(weight, "name", "") for weight in layer.weights]
+    spreads = ("variance", "stddev")  # which are not negative
+    return [np.abs(v) + 0.1 if name.endswith(spreads) else v for v, name in zip(values, names, strict=True)]
 
 
 def outputs_and_gradients(layer: Any, inputs: np.ndarray, dtype: str, training: bool = False) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from triarch.kernels.layouts import LAYOUTS, with_unit_axis
-from triarch.kernels.windows import PartialSizes, Window, joined_shape, split_shape
+from triarch.kernels.windows import PartialSizes, Window, example_shape, joined_shape, split_shape
 
 _OPERATIONS = {2: torch.conv_transpose2d, 3: torch.conv_transpose3d}
 
@@ -25,7 +25,12 @@ def transposed_output_shape(
     Without `output_padding`, an axis becomes `stride` times as long (`"same"`), or as long as all windows reach
     (`"valid"`).
     """
-    sizes, _ = split_shape(shape, window.rank, window.data_format)
+    sizes, channels = split_shape(shape, window.rank, window.data_format)
+    if None not in (window.channels, channels) and channels != window.channels:
+        raise ValueError(
+            f"expects {window.channels} channels: shape "
+            f"{example_shape(window.rank, window.data_format, window.channels)}. Received: shape {tuple(shape)}"
+        )
     cuts = _cuts(window, output_padding)
     spatial = [
         None if size is None else (size - 1) * stride + span - before - after
@@ -76,7 +81,12 @@ def _plan(window: Window, output_padding: tuple[int, ...] | None) -> _Plan:
 def convolve_transposed(
     inputs: Tensor, kernel: Tensor, bias: Tensor | None, window: Window, output_padding: tuple[int, ...] | None = None
 ) -> Tensor:
-    """Transposed convolution with a kernel of shape `(*sizes, filters, channels)`, with the bias added."""
+    """Transposed convolution with a kernel of shape `(*sizes, filters, channels)`, with the bias added.
+
+    Raises:
+        ValueError: The inputs do not fit.
+    """
+    transposed_output_shape(inputs.shape, window, output_padding, kernel.shape[-2])
     plan = _plan(window, output_padding)
     added = None if any(margin > 0 for margin in plan.margins) else bias  # zeros that are added get the bias, too
     outputs = plan.operation(plan.arrange(inputs), plan.weight(kernel), added)

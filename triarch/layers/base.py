@@ -293,6 +293,8 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
             for module, was_training in before:
                 module.training = was_training
 
+    # Arguments of this class that the config names only where they differ from these.
+    _silent_config: ClassVar[dict[str, Any]] = {"autocast": True, "activity_regularizer": None}
     _optional_config: ClassVar[tuple[str, ...]] = ()  # arguments that the config names only where they are not None
 
     def _arguments(self) -> Iterator[tuple[str, Any]]:
@@ -303,7 +305,7 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
         for name, value in self._stored(own):
             if value is not None or name not in self._optional_config:
                 yield name, value
-        for name, default in (("autocast", True), ("activity_regularizer", None)):
+        for name, default in self._silent_config.items():
             if name not in own and getattr(self, name) != default:
                 yield name, getattr(self, name)
 

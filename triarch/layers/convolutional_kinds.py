@@ -311,6 +311,7 @@ class _TransposedConvolution(KernelLayer, _Sliding):
     def build(self, input_shape: Any) -> None:
         self.compute_output_shape(input_shape)
         channels = self._channels(input_shape)
+        self._window = self._window._replace(channels=channels)
         self.kernel = self.add_weight(
             (*self.kernel_size, self.filters, channels),
             self.kernel_initializer,

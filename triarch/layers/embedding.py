@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +36,8 @@ class Embedding(Layer):
         weights: Any = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**kwargs)
+        self.autocast = False  # numbers stay numbers
         self.input_dim = standardize_tuple(input_dim, 1, "input_dim")[0]
         self.output_dim = standardize_tuple(output_dim, 1, "output_dim")[0]
         self.embeddings_initializer = initializers.get(embeddings_initializer)
@@ -46,6 +48,12 @@ class Embedding(Layer):
         if weights is not None:
             self.build()
             self.set_weights(weights if isinstance(weights, list) and len(weights) == 1 else [weights])
+
+    _silent_config: ClassVar[dict[str, Any]] = {"autocast": False}
+
+    def _arguments(self) -> Iterator[tuple[str, Any]]:
+        yield from (pair for pair in super()._arguments() if pair[0] != "weights")  # a file has them elsewhere
+        yield "activity_regularizer", self.activity_regularizer
 
     def build(self, input_shape: Any = None) -> None:
         if not self.built:

@@ -169,8 +169,10 @@ class BatchNormalization(_Normalization):
         """As torch's kernels want it: (images, channels, height, width), in memory with channels last or first."""
         axis = self.axis % numbers.ndim
         if axis == numbers.ndim - 1:
-            return numbers.reshape(1, -1, 1, numbers.shape[-1]).permute(0, 3, 1, 2)
-        return numbers.reshape(math.prod(numbers.shape[:axis]), numbers.shape[axis], -1, 1)
+            return numbers.reshape(1, math.prod(numbers.shape[:-1]), 1, numbers.shape[-1]).permute(0, 3, 1, 2)
+        return numbers.reshape(
+            math.prod(numbers.shape[:axis]), numbers.shape[axis], math.prod(numbers.shape[axis + 1 :]), 1
+        )
 
     def _restored(self, images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
         is_last = self.axis % numbers.ndim == numbers.ndim - 1
@@ -273,7 +275,11 @@ def _checked_clipping(clipping: Mapping[str, float] | None) -> dict[str, float]:
 
 @register("keras.layers")
 class LayerNormalization(_Normalization):
-    """Each sample to mean 0 and variance 1 over the axes, then scaled and shifted (https://arxiv.org/abs/1607.06450)."""
+    """Each sample to mean 0 and variance 1 over the axes, then scaled and shifted (https://arxiv.org/abs/1607.06450).
+
+    Args:
+        rms_scaling: Only False.
+    """
 
     def __init__(
         self,
@@ -287,6 +293,7 @@ class LayerNormalization(_Normalization):
         gamma_regularizer: Any = None,
         beta_constraint: Any = None,
         gamma_constraint: Any = None,
+        rms_scaling: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -301,7 +308,10 @@ class LayerNormalization(_Normalization):
             gamma_constraint,
             **kwargs,
         )
+        if rms_scaling:
+            raise ValueError("`rms_scaling` is False; use `RMSNormalization` instead. Received: rms_scaling=True")
         self.axis = _checked_axis(axis)
+        self.rms_scaling = False
 
     def build(self, input_shape: Any) -> None:
         self._add_scale_and_shift([self._size_of(axis, input_shape) for axis in _in_order(self.axis, len(input_shape))])
@@ -313,8 +323,8 @@ class LayerNormalization(_Normalization):
             shape = [inputs.shape[axis] for axis in axes]
             outputs = F.layer_norm(numbers, shape, self.gamma, self.beta, self.epsilon)
             return outputs.to(self._compute_torch_dtype)
-        variance, mean = torch.var_mean(numbers, axes, correction=0, keepdim=True)
-        outputs = (numbers - mean) * torch.rsqrt(variance + self.epsilon)
+        centred = numbers - numbers.mean(axes, keepdim=True)
+        outputs = centred * torch.rsqrt(centred.square().mean(axes, keepdim=True) + self.epsilon)
         shape = [inputs.shape[axis] if axis in axes else 1 for axis in range(inputs.ndim)]
         if self.scale:
             outputs = outputs * self.gamma.reshape(shape)
@@ -374,9 +384,20 @@ class GroupNormalization(_Normalization):
         self._add_scale_and_shift((channels,))
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
-        numbers = _widened(inputs).movedim(self.axis, 1)
-        outputs = F.group_norm(numbers, self.groups, self.gamma, self.beta, self.epsilon)
-        return outputs.movedim(1, self.axis).to(self._compute_torch_dtype)
+        # torch's own group norm loses its memory in the gradient of inputs whose channels are not the second axis.
+        numbers, axis = _widened(inputs), self.axis % inputs.ndim
+        grouped = numbers.unflatten(axis, (self.groups, inputs.shape[axis] // self.groups))
+        axes = [place for place in range(1, grouped.ndim) if place != axis]
+        centred = grouped - grouped.mean(axes, keepdim=True)
+        normal = centred * torch.rsqrt(centred.square().mean(axes, keepdim=True) + self.epsilon)
+        outputs = normal.flatten(axis, axis + 1)
+        shape = [1] * inputs.ndim
+        shape[axis] = -1
+        if self.scale:
+            outputs = outputs * self.gamma.reshape(shape)
+        if self.center:
+            outputs = outputs + self.beta.reshape(shape)
+        return outputs.to(self._compute_torch_dtype)
 
 
 @register("keras.layers")
