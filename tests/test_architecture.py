@@ -33,7 +33,8 @@ TIERS = (
     ("callbacks", "layers", "metrics", "ops", "optimizers", "saving"),
     ("training",),
     ("models",),
-    ("datasets", "utils"),
+    ("utils",),
+    ("applications", "datasets"),
     ("cli",),
     ("__init__",),
 )

@@ -34,11 +34,11 @@ from triarch.models import Model, Sequential
 from triarch.variable import Variable
 
 if TYPE_CHECKING:
-    from triarch import datasets, utils
+    from triarch import applications, datasets, utils
 
 KerasTensor = SymbolicTensor
 
-_LAZY = ("datasets", "utils")
+_LAZY = ("applications", "datasets", "utils")
 
 __all__ = [
     "DTypePolicy",
@@ -50,6 +50,7 @@ __all__ = [
     "Variable",
     "__version__",
     "activations",
+    "applications",
     "backend",
     "callbacks",
     "config",

@@ -123,7 +123,9 @@ class _Builder:
         self.axis = _DATA_AXIS[config.image_data_format()]
         self.initializer = "glorot_uniform" if row.is_in_keras else "he_normal"
 
-    def convolved(self, x: Any, filters: int, size: int, name: str, stride: int = 1, use_bias: bool | None = None) -> Any:
+    def convolved(
+        self, x: Any, filters: int, size: int, name: str, stride: int = 1, use_bias: bool | None = None
+    ) -> Any:
         """A convolution; where it has strides, its margins are the same on both sides."""
         use_bias = self.row.use_bias if use_bias is None else use_bias
         padding = "same"

@@ -61,4 +61,6 @@ def decode_predictions(preds: Any, top: int = 5) -> list[list[tuple[str, str, fl
     with open(path) as file:
         names = json.load(file)
     best = np.argsort(-rows, axis=1)[:, :top]
-    return [[(*names[str(place)], float(row[place])) for place in places] for row, places in zip(rows, best, strict=True)]
+    return [
+        [(*names[str(place)], float(row[place])) for place in places] for row, places in zip(rows, best, strict=True)
+    ]

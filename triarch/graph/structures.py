@@ -31,5 +31,7 @@ def map_structure(function: Callable[[Any], Any], structure: Any) -> Any:
         entries = [map_structure(function, entry) for entry in structure]
         if isinstance(structure, list):
             return entries
+        if hasattr(structure, "n_sequence_fields"):  # what torch's functions of several results return
+            return type(structure)(entries)
         return type(structure)(*entries) if hasattr(structure, "_fields") else tuple(entries)
     return function(structure)

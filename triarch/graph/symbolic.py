@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from triarch import config, registry
@@ -183,6 +184,8 @@ def infer_outputs(
             def stand_in(leaf: Any, trial: int = trial) -> Any:
                 if isinstance(leaf, SymbolicTensor):
                     return torch.zeros(trial_sizes(leaf.shape, trial), dtype=torch_dtype(leaf.dtype), device=device)
+                if isinstance(leaf, np.ndarray):
+                    return torch.as_tensor(leaf, device=device)
                 return leaf.to(device) if isinstance(leaf, torch.Tensor) else leaf
 
             trial_args, trial_kwargs = map_structure(stand_in, args), map_structure(stand_in, kwargs)

@@ -265,10 +265,7 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
 
     def _first_node(self, wanted: str) -> Node:
         if not self._inbound_nodes:
-            raise AttributeError(
-                f"The layer {self.name!r} has no `{wanted}`: it was not called on a symbolic tensor. Begin the model "
-                "with an `Input`."
-            )
+            raise AttributeError(f"The layer {self.name!r} has no `{wanted}`: it was not called on a symbolic tensor.")
         return self._inbound_nodes[0]
 
     def _build_from_inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -147,7 +147,8 @@ def _arguments(call: Any, symbol: Callable[[list[Any]], Any]) -> tuple[list[Any]
             return tuple(revived(entry) for entry in part["config"]["value"])
         return deserialize_keras_object(part)
 
-    return revived(call["args"]), revived(call["kwargs"])
+    kwargs = {name: part for name, part in call["kwargs"].items() if name != "mask" or part is not None}
+    return revived(call["args"]), revived(kwargs)
 
 
 def _nested(structure: Any, symbol: Callable[[list[Any]], Any]) -> Any:

@@ -302,7 +302,7 @@ def _folded(places: torch.Tensor, size: int, mode: str) -> torch.Tensor:
         return places % size
     period = max(2 * size - 2, 1) if mode == "reflect" else 2 * size
     places = places % period
-    return torch.where(places < size, places, period - places - (mode == "symmetric"))
+    return torch.where(places < size, places, period - places - int(mode == "symmetric"))
 
 
 @op("numpy", config=("axis",))
@@ -372,7 +372,7 @@ def sort(x: Any, axis: int = -1) -> Any:
 def argsort(x: Any, axis: int | None = -1) -> Any:
     """The indices that sort `x`, the first of equals first."""
     x = tensor(x)
-    return (torch.argsort(x.ravel(), stable=True) if axis is None else torch.argsort(x, axis, stable=True)).int()
+    return (torch.argsort(x.ravel(), stable=True) if axis is None else torch.argsort(x, dim=axis, stable=True)).int()
 
 
 @op("numpy", config=("side",), class_name="SearchSorted")
@@ -383,8 +383,8 @@ def searchsorted(sorted_sequence: Any, values: Any, side: str = "left") -> Any:
 
 @op("numpy")
 def nonzero(x: Any) -> Any:
-    """The indices of all that is not 0, a tensor for each axis."""
-    return tuple(indices.int() for indices in torch.nonzero(tensor(x), as_tuple=True))
+    """The indices of all that is not 0: a row for each axis."""
+    return torch.nonzero(tensor(x)).T.int()
 
 
 def ndim(x: Any) -> int:

@@ -124,8 +124,9 @@ def scatter_update(inputs: Any, indices: Any, updates: Any, reduction: str | Non
         lambda whole, pair: whole * pair[1] + pair[0], zip(places, sizes, strict=True), 0 * places[0]
     )
     rows = inputs.reshape(-1, *inputs.shape[len(places) :])
-    rows = rows.index_reduce(0, flat.ravel(), updates.reshape(-1, *rows.shape[1:]), _REDUCTIONS[reduction])
-    return rows.reshape(inputs.shape)
+    changes = updates.reshape(-1, *rows.shape[1:])
+    targets = flat.reshape(-1, *(1,) * (rows.ndim - 1)).expand_as(changes)
+    return rows.scatter_reduce(0, targets, changes, _REDUCTIONS[reduction]).reshape(inputs.shape)
 
 
 # Control. The functions given are called on tensors as Python would: torch records what they compute for the gradients.

@@ -223,7 +223,7 @@ def _inside(place: torch.Tensor, size: int, fill_mode: str) -> torch.Tensor:
         return place % size
     period = max(2 * size - 2, 1) if fill_mode == "mirror" else 2 * size
     place = place % period
-    return torch.where(place < size, place, period - place - (fill_mode == "reflect"))
+    return torch.where(place < size, place, period - place - int(fill_mode == "reflect"))
 
 
 def _margins(

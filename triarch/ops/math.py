@@ -45,7 +45,10 @@ def _by_segment(data: Any, segment_ids: Any, num_segments: int | None, reduce: s
         neutral = extremes.min if reduce == "amax" else extremes.max
         neutral = (-float("inf") if reduce == "amax" else float("inf")) if data.is_floating_point() else neutral
     made = torch.full((num_segments, *data.shape[1:]), neutral, dtype=data.dtype, device=data.device)
-    return made.index_add(0, segment_ids, data) if reduce == "sum" else made.index_reduce(0, segment_ids, data, reduce)
+    if reduce == "sum":
+        return made.index_add(0, segment_ids, data)
+    places = segment_ids.reshape(-1, *(1,) * (data.ndim - 1)).expand_as(data)
+    return made.scatter_reduce(0, places, data, reduce)
 
 
 @op("math")

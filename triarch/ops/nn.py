@@ -275,12 +275,14 @@ def batch_normalization(
 
 
 @op("nn", config=("axis", "epsilon"), class_name="LayerNorm")
-def layer_normalization(x: Any, gamma: Any = None, beta: Any = None, axis: Any = -1, epsilon: float = 1e-3) -> Any:
+def layer_normalization(
+    x: Any, gamma: Any = None, beta: Any = None, axis: Any = -1, epsilon: float | None = None
+) -> Any:
     """Each sample to mean 0 and variance 1 over the axes, then scaled and shifted."""
     x = as_float(x)
     axes = axes_of(axis, x.ndim)
     variance, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
-    outputs = (x - mean) * torch.rsqrt(variance + epsilon)
+    outputs = (x - mean) * torch.rsqrt(variance + (config.epsilon() if epsilon is None else epsilon))
     shape = [size if each in {place % x.ndim for place in axes} else 1 for each, size in enumerate(x.shape)]
     if gamma is not None:
         outputs = outputs * tensor(gamma).reshape(shape)

@@ -18,7 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Entry(NamedTuple):
-    """How Keras's files describe a call of an operation: some arguments are the node's config, the others its inputs."""
+    """How Keras's files describe a call: some arguments are the operation's config, the others its inputs."""
 
     function: Callable[..., Any]
     name: str
@@ -98,3 +98,8 @@ def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
     if axis is None:
         return tuple(range(ndim))
     return (axis,) if hasattr(axis, "__index__") else tuple(axis)
+
+
+def entries() -> list[Entry]:
+    """All entries."""
+    return list(_entries.values())

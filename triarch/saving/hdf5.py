@@ -144,3 +144,37 @@ def open_reader(file: File) -> Iterator[WeightsReader]:
                 "`.weights.h5` file."
             )
         yield WeightsReader(h5)
+
+
+@contextmanager
+def open_legacy_reader(file: File) -> Iterator[Iterator[tuple[str, list[np.ndarray]]]]:
+    """The layers with their arrays in an HDF5 file of the format before Keras 3.
+
+    Raises:
+        ValueError: the file is damaged, or of another format.
+    """
+    with _naming_damage():
+        h5 = _h5py().File(file, "r")
+    with h5:
+        root = _member(h5, "model_weights", _h5py().Group) if h5.id.links.exists(b"model_weights") else h5
+        if "layer_names" not in root.attrs:
+            raise ValueError("The file is not of the format before Keras 3: it does not say which layers it holds.")
+        yield _legacy_layers(root)
+
+
+def _legacy_layers(root: Any) -> Iterator[tuple[str, list[np.ndarray]]]:
+    with _naming_damage():
+        for name in _texts(root.attrs["layer_names"]):
+            group = _member(root, name, _h5py().Group)
+            arrays = []
+            for path in _texts(group.attrs["weight_names"]):
+                holder = group
+                *folders, key = path.split("/")
+                for folder in folders:
+                    holder = _member(holder, folder, _h5py().Group)
+                arrays.append(read_array(_checked(_member(holder, key, _h5py().Dataset))))
+            yield name, arrays
+
+
+def _texts(values: Any) -> list[str]:
+    return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
