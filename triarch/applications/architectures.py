@@ -135,7 +135,7 @@ class _Builder:
             padding = "valid"
         elif size == 1:
             padding = "valid"
-        options = {"use_bias": use_bias, "kernel_initializer": self.initializer}
+        options: dict[str, Any] = {"use_bias": use_bias, "kernel_initializer": self.initializer}
         return layers.Conv2D(filters, size, strides=stride, padding=padding, name=name, **options)(x)
 
     def normalized(self, x: Any, name: str) -> Any:

@@ -178,7 +178,7 @@ def infer_outputs(
             f"(`layers.TorchModuleWrapper(module)`). Received: {label} of a symbolic tensor and a parameter"
         )
     try:
-        runs = []
+        runs: list[Any] = []
         for trial in TRIALS:
 
             def stand_in(leaf: Any, trial: int = trial) -> Any:
@@ -191,7 +191,7 @@ def infer_outputs(
             trial_args, trial_kwargs = map_structure(stand_in, args), map_structure(stand_in, kwargs)
             with torch.no_grad():
                 runs.append(function(*trial_args, **trial_kwargs))
-        return in_common(*runs, lambda shape, dtype: SymbolicTensor(shape, dtype_name(dtype)))
+        return in_common(runs[0], runs[1], lambda shape, dtype: SymbolicTensor(shape, dtype_name(dtype)))
     except (RuntimeError, ValueError, IndexError, TypeError, NotImplementedError) as error:
         shapes = [symbol.shape for symbol in symbols_in((args, kwargs))]
         raise ValueError(

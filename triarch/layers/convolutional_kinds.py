@@ -119,7 +119,7 @@ class _DepthwiseConvolution(_Sliding):
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The shape of the outputs: `channels * depth_multiplier` channels."""
         with named_in_errors(self):
-            shape = self._window.output_shape(input_shape)
+            shape: Any = self._window.output_shape(input_shape)
         axis = len(shape) - 1 if self.data_format == "channels_last" else 1
         channels = None if shape[axis] is None else shape[axis] * self.depth_multiplier
         return (*shape[:axis], channels, *shape[axis + 1 :])

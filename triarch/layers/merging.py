@@ -198,7 +198,7 @@ class Concatenate(_Merge):
         for place, sizes in enumerate(zip(*shapes, strict=True)):
             known = {size for size in sizes if size is not None}
             if place == axis:
-                common.append(None if None in sizes else sum(sizes))  # type: ignore[arg-type]
+                common.append(None if None in sizes else sum(sizes))
                 continue
             if len(known) > 1:
                 raise ValueError(

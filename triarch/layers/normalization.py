@@ -495,7 +495,7 @@ class SpectralNormalization(Layer):
 
     def _normalize(self) -> None:
         rows = self._kernel.reshape(-1, self._kernel.shape[-1]).to(self.vector_u.dtype)
-        u = self.vector_u
+        u: torch.Tensor = self.vector_u
         for _ in range(self.power_iterations):
             v = F.normalize(u @ rows.T, dim=-1)
             u = F.normalize(v @ rows, dim=-1)

@@ -99,7 +99,7 @@ class Residual(Layer):
                 shape = infer_output_shape(member, shape, self._compute_torch_dtype)
         return shape
 
-    def _lay_shortcut(self, given: tuple[int | None, ...], made: tuple[int | None, ...]) -> None:
+    def _lay_shortcut(self, given: tuple[Any, ...], made: tuple[Any, ...]) -> None:
         if len(given) != len(made) or len(given) < 2 or given[-1] is None:
             raise ValueError(
                 f"{describe(self)} adds what has the axes of its input, the last of known size. "
@@ -126,7 +126,7 @@ class Residual(Layer):
             self.projection = Dense(filters, **options) if rank == 0 else _PROJECTIONS[rank](filters, 1, **options)
             self.projection.build(given)
         elif kind == "zero_pad":
-            self._channels_added = made[-1] - given[-1]  # type: ignore[operator]
+            self._channels_added = made[-1] - given[-1]
             if self._channels_added < 0:
                 raise ValueError(
                     f"{describe(self)}: zeros can be added to {given[-1]} channels, not taken away. "

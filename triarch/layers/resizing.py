@@ -50,7 +50,7 @@ def _pairs(value: Any, rank: int, name: str) -> Pairs:
             f"`{name}` is a number, one for each of {rank} axes, or a pair (before, after) for each. "
             f"Received: {name}={value!r}"
         )
-    return pairs  # type: ignore[return-value]
+    return pairs
 
 
 class _ZeroPadding(_Resizing):

@@ -43,7 +43,7 @@ class Functional(Model):
                     f"Received: {wrong[0] if wrong else structure!r}"
                 )
         self._network = Network(inputs, outputs)
-        if not all(isinstance(symbol.node.operation, InputLayer) for symbol in leaves(inputs)):  # type: ignore[union-attr]
+        if not all(isinstance(symbol.node.operation, InputLayer) for symbol in leaves(inputs)):
             entrances = [
                 InputLayer(batch_shape=symbol.shape, dtype=symbol.dtype, name=_name_of_entrance(symbol)).output
                 for symbol in leaves(inputs)
@@ -56,7 +56,7 @@ class Functional(Model):
         self._entrances = [symbol.node.operation for symbol in leaves(inputs)]
         self._operations = self._network.operations
         for layer in self.layers:
-            self._modules[layer.name.replace(".", "_")] = layer
+            self._modules[str(layer.name).replace(".", "_")] = layer
         self.output_names = [symbol.node.operation.name for symbol in leaves(outputs)]
         self.built = True
         if trainable is not None and not trainable:

@@ -24,13 +24,13 @@ def det(x: Any) -> Any:
 @op("linalg")
 def eig(x: Any) -> tuple[Any, Any]:
     """Eigenvalues and, in columns, eigenvectors."""
-    return tuple(torch.linalg.eig(as_float(x)))  # type: ignore[return-value]
+    return tuple(torch.linalg.eig(as_float(x)))
 
 
 @op("linalg")
 def eigh(x: Any) -> tuple[Any, Any]:
     """Eigenvalues, ascending, and eigenvectors of a symmetric or Hermitian matrix."""
-    return tuple(torch.linalg.eigh(as_float(x)))  # type: ignore[return-value]
+    return tuple(torch.linalg.eigh(as_float(x)))
 
 
 @op("linalg")
@@ -52,7 +52,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
 @op("linalg")
 def qr(x: Any, mode: str = "reduced") -> tuple[Any, Any]:
     """An orthogonal matrix and an upper triangular one, of which `x` is the product."""
-    return tuple(torch.linalg.qr(as_float(x), mode))  # type: ignore[return-value]
+    return tuple(torch.linalg.qr(as_float(x), mode))
 
 
 @op("linalg")

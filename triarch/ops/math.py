@@ -39,16 +39,20 @@ def _by_segment(data: Any, segment_ids: Any, num_segments: int | None, reduce: s
         )
     if num_segments is None:
         num_segments = int(segment_ids.max()) + 1 if len(segment_ids) else 0
-    neutral = {"sum": 0, "prod": 1}.get(reduce)
-    if neutral is None:
-        extremes = torch.finfo(data.dtype) if data.is_floating_point() else torch.iinfo(data.dtype)
-        neutral = extremes.min if reduce == "amax" else extremes.max
-        neutral = (-float("inf") if reduce == "amax" else float("inf")) if data.is_floating_point() else neutral
-    made = torch.full((num_segments, *data.shape[1:]), neutral, dtype=data.dtype, device=data.device)
+    shape = (num_segments, *data.shape[1:])
+    made = torch.full(shape, _neutral(data.dtype, reduce), dtype=data.dtype, device=data.device)
     if reduce == "sum":
         return made.index_add(0, segment_ids, data)
     places = segment_ids.reshape(-1, *(1,) * (data.ndim - 1)).expand_as(data)
     return made.scatter_reduce(0, places, data, reduce)
+
+
+def _neutral(dtype: torch.dtype, reduce: str) -> float:
+    if reduce in ("sum", "prod"):
+        return float(reduce == "prod")
+    if dtype.is_floating_point:
+        return -float("inf") if reduce == "amax" else float("inf")
+    return torch.iinfo(dtype).min if reduce == "amax" else torch.iinfo(dtype).max
 
 
 @op("math")

@@ -338,12 +338,12 @@ def dot_product_attention(
     is_causal: bool = False,
 ) -> Any:
     """Attention between `(batch, length, heads, features)`: values averaged by the softmax of the queries' products."""
-    parts = [as_float(part).transpose(1, 2) for part in (query, key, value)]
+    q, k, v = (as_float(part).transpose(1, 2) for part in (query, key, value))
     allowed: Any = None if mask is None else tensor(mask).to(torch.bool)
     if bias is not None:
         bias = as_float(bias)
         allowed = bias if allowed is None else bias.masked_fill(~allowed, float("-inf"))
-    outputs = F.scaled_dot_product_attention(*parts, attn_mask=allowed, is_causal=is_causal, scale=scale)
+    outputs = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, is_causal=is_causal, scale=scale)
     return outputs.transpose(1, 2)
 
 
