@@ -91,52 +91,85 @@ _RESNET_BLOCKS = tuple(
 )
 
 
-def _resnet(keras: Any) -> Any:
-    """ResNet-20 without normalisation: residual blocks of two convolutions, 1×1 projections where sizes change."""
-    layers = keras.layers
+def _resnet20(keras: Any) -> Any:
+    """ResNet-20 of the paper, as `applications.ResNet20` builds it: shortcuts add zeros."""
+    layers, ops = keras.layers, keras.ops
 
-    class ResNet(keras.Model):
-        def __init__(self) -> None:
-            super().__init__()
-            self.first = layers.Conv2D(16, 3, padding="same", activation="relu")
-            self.a = [layers.Conv2D(n, 3, strides=s, padding="same", activation="relu") for n, s in _RESNET_BLOCKS]
-            self.b = [layers.Conv2D(n, 3, padding="same") for n, _ in _RESNET_BLOCKS]
-            self.shortcuts = [layers.Conv2D(n, 1, strides=s) for n, s in _RESNET_BLOCKS if s > 1]
-            self.relu = layers.ReLU()
-            self.pool = layers.GlobalAveragePooling2D()
-            self.last = layers.Dense(10, activation="softmax")
+    def convolved(x: Any, filters: int, stride: int = 1) -> Any:
+        if stride > 1:
+            x = layers.ZeroPadding2D(1)(x)
+        padding = "valid" if stride > 1 else "same"
+        x = layers.Conv2D(filters, 3, strides=stride, padding=padding, use_bias=False)(x)
+        return layers.BatchNormalization(epsilon=1e-5)(x)
 
-        def call(self, inputs: Any) -> Any:
-            x = self.first(inputs)
-            shortcuts = iter(self.shortcuts)
-            for (_, stride), a, b in zip(_RESNET_BLOCKS, self.a, self.b, strict=True):
-                x = self.relu(b(a(x)) + (next(shortcuts)(x) if stride > 1 else x))
-            return self.last(self.pool(x))
-
-    return ResNet()
+    inputs = keras.Input((32, 32, 3))
+    x, channels = layers.Activation("relu")(convolved(inputs, 16)), 16
+    for filters, stride in _RESNET_BLOCKS:
+        shortcut = x
+        if stride > 1:
+            shortcut = ops.pad(x[:, ::stride, ::stride], ((0, 0), (0, 0), (0, 0), (0, filters - channels)))
+        x = convolved(layers.Activation("relu")(convolved(x, filters, stride)), filters)
+        x, channels = layers.Activation("relu")(layers.Add()([shortcut, x])), filters
+    return keras.Model(inputs, layers.Dense(10, activation="softmax")(layers.GlobalAveragePooling2D()(x)))
 
 
-def _torch_resnet() -> Any:
+def _torch_resnet20() -> Any:
     import torch
     from torch import nn
 
     class Block(nn.Module):
         def __init__(self, channels: int, filters: int, stride: int) -> None:
             super().__init__()
-            self.a = nn.Conv2d(channels, filters, 3, stride, 1)
-            self.b = nn.Conv2d(filters, filters, 3, 1, 1)
-            self.shortcut = nn.Conv2d(channels, filters, 1, stride) if stride > 1 else nn.Identity()
+            self.a = nn.Conv2d(channels, filters, 3, stride, 1, bias=False)
+            self.b = nn.Conv2d(filters, filters, 3, 1, 1, bias=False)
+            self.norm_a, self.norm_b = nn.BatchNorm2d(filters), nn.BatchNorm2d(filters)
+            self.stride, self.added = stride, filters - channels
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return torch.relu(self.b(torch.relu(self.a(x))) + self.shortcut(x))
+            y = self.norm_b(self.b(torch.relu(self.norm_a(self.a(x)))))
+            if self.added:
+                x = nn.functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.added))
+            return torch.relu(x + y)
 
     blocks, channels = [], 16
     for filters, stride in _RESNET_BLOCKS:
         blocks.append(Block(channels, filters, stride))
         channels = filters
-    return nn.Sequential(
-        nn.Conv2d(3, 16, 3, 1, 1), nn.ReLU(), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10)
-    )
+    first = [nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
+    return nn.Sequential(*first, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+
+
+def _resnet50(keras: Any) -> Any:
+    return keras.applications.ResNet50(weights=None, classes=10)
+
+
+def _torch_resnet50() -> Any:
+    """ResNet-50 as Keras has it: strides in the first convolutions of blocks, and biases."""
+    import torch
+    from torch import nn
+
+    class Block(nn.Module):
+        def __init__(self, channels: int, width: int, stride: int) -> None:
+            super().__init__()
+            self.main = nn.Sequential(
+                *(nn.Conv2d(channels, width, 1, stride), nn.BatchNorm2d(width), nn.ReLU(inplace=True)),
+                *(nn.Conv2d(width, width, 3, 1, 1), nn.BatchNorm2d(width), nn.ReLU(inplace=True)),
+                *(nn.Conv2d(width, 4 * width, 1), nn.BatchNorm2d(4 * width)),
+            )
+            self.shortcut = nn.Identity()
+            if stride > 1 or channels != 4 * width:
+                self.shortcut = nn.Sequential(nn.Conv2d(channels, 4 * width, 1, stride), nn.BatchNorm2d(4 * width))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.relu(self.main(x) + self.shortcut(x))
+
+    blocks, channels = [], 64
+    for width, depth, first_stride in ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)):
+        for number in range(depth):
+            blocks.append(Block(channels, width, 1 if number else first_stride))
+            channels = 4 * width
+    first = [nn.Conv2d(3, 64, 7, 2, 3), nn.BatchNorm2d(64), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)]
+    return nn.Sequential(*first, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2048, 10))
 
 
 def _depthwise(keras: Any) -> Any:
@@ -171,7 +204,8 @@ def _torch_series() -> Any:
 CASES = {
     "cnn": Case((28, 28, 1), 128, 4, _sequential((28, 28, 1), _cnn), _torch_cnn),
     "vgg": Case((32, 32, 3), 64, 3, _sequential((32, 32, 3), _vgg), _torch_vgg),
-    "resnet20": Case((32, 32, 3), 128, 3, _resnet, _torch_resnet),
+    "resnet20": Case((32, 32, 3), 128, 3, _resnet20, _torch_resnet20),
+    "resnet50": Case((224, 224, 3), 8, 1, _resnet50, _torch_resnet50),
     "depthwise": Case((64, 64, 32), 16, 2, _depthwise, _torch_depthwise),
     "series": Case((16_000, 64), 2, 1, _sequential((16_000, 64), _series), _torch_series),
     "mlp": Case((64,), 32, 1000, _sequential((64,), _mlp), _torch_mlp),
