@@ -147,10 +147,8 @@ def table(runs: list[dict[str, Any]]) -> str:
     """The runs in rows."""
     lines = ["kind       depth  seed  training loss  training error  test error  seconds"]
     for run in runs:
-        errors = f"{run['training_error']:>14.2f}% {run['test_error']:>10.2f}%"
-        lines.append(
-            f"{run['kind']:<9} {run['depth']:>6} {run['seed']:>5} {run['training_loss']:>14.4f} {errors} {run['seconds']:>8.0f}"
-        )
+        numbers = f"{run['training_loss']:>14.4f} {run['training_error']:>14.2f}% {run['test_error']:>10.2f}%"
+        lines.append(f"{run['kind']:<9} {run['depth']:>6} {run['seed']:>5} {numbers} {run['seconds']:>8.0f}")
     return "\n".join(lines)
 
 

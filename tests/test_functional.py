@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import io
+import shutil
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from triarch import Input, Model, Sequential, layers, models, ops, optimizers, registry
+from triarch import Input, Model, Sequential, layers, models, ops, optimizers, registry, utils
 from triarch.graph import SymbolicTensor
 
 
@@ -265,6 +266,34 @@ def test_unknown_sizes_stay_unknown():
     assert F.interpolate(x.permute(0, 3, 1, 2), scale_factor=2).shape == (None, 3, None, None)
     assert torch.stack(torch.unbind(x, -1)).shape == (3, None, None, None)
     assert x.max(dim=1).values.shape == (None, None, 3)
+
+
+def test_drawings_show_layers_functions_and_arrows(tmp_path):
+    pytest.importorskip("pydot")
+    model = mixed()
+    utils.plot_model(
+        model, tmp_path / "model.dot", show_shapes=True, show_layer_names=True, show_layer_activations=True
+    )
+    text = (tmp_path / "model.dot").read_text()
+    assert all(operation.name in text for operation in model.operations)
+    assert text.count("->") == sum(len(set(model.inputs_of(operation))) for operation in model.operations)
+    assert "output: (None, 2)" in text
+    left, right = Input((4,)), Input((4,))
+    outer = Model([left, right], two_inputs()([left, right]))
+    utils.plot_model(outer, tmp_path / "outer.dot", expand_nested=True, show_layer_names=True)
+    assert "encoder" in (tmp_path / "outer.dot").read_text()
+    stack = Sequential([Input((5,)), layers.Dense(4), layers.Dense(2)])
+    assert utils.model_to_dot(stack).to_string().count("->") == 2
+    if shutil.which("dot") is None:
+        with pytest.raises(FileNotFoundError, match="install Graphviz"):
+            utils.plot_model(model, tmp_path / "model.png")
+    else:
+        utils.plot_model(model, tmp_path / "model.png")
+        assert (tmp_path / "model.png").stat().st_size > 1000
+    with pytest.raises(ValueError, match="not built"):
+        utils.plot_model(Sequential([layers.Dense(3)]), tmp_path / "model.dot")
+    with pytest.raises(ValueError, match="`rankdir` is one of"):
+        utils.plot_model(model, tmp_path / "model.dot", rankdir="UP")
 
 
 class TestRefused:

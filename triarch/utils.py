@@ -14,6 +14,8 @@ from triarch import config, files
 from triarch.backend import clear_session
 from triarch.callbacks import Progbar
 from triarch.config import disable_interactive_logging, enable_interactive_logging, is_interactive_logging_enabled
+from triarch.models.cloning import clone_model
+from triarch.models.drawing import model_to_dot, plot_model
 from triarch.random import set_random_seed
 from triarch.registry import (
     custom_object_scope,
@@ -33,6 +35,7 @@ __all__ = [
     "PyDataset",
     "Sequence",
     "clear_session",
+    "clone_model",
     "custom_object_scope",
     "deserialize_keras_object",
     "disable_interactive_logging",
@@ -42,8 +45,10 @@ __all__ = [
     "get_registered_name",
     "get_registered_object",
     "is_interactive_logging_enabled",
+    "model_to_dot",
     "normalize",
     "pack_x_y_sample_weight",
+    "plot_model",
     "register_keras_serializable",
     "serialize_keras_object",
     "set_random_seed",
