@@ -14,7 +14,6 @@ from triarch import config, files
 from triarch.backend import clear_session
 from triarch.callbacks import Progbar
 from triarch.config import disable_interactive_logging, enable_interactive_logging, is_interactive_logging_enabled
-from triarch.models.cloning import clone_model
 from triarch.models.drawing import model_to_dot, plot_model
 from triarch.random import set_random_seed
 from triarch.registry import (
@@ -35,7 +34,6 @@ __all__ = [
     "PyDataset",
     "Sequence",
     "clear_session",
-    "clone_model",
     "custom_object_scope",
     "deserialize_keras_object",
     "disable_interactive_logging",

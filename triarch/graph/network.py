@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -26,6 +26,11 @@ class Step(NamedTuple):
     kwargs: dict[str, Any]
     outputs: tuple[int, ...]  # their slots
     done_with: tuple[int, ...]  # slots that nobody reads afterwards
+
+    @property
+    def reads(self) -> list[int]:
+        """The slots that it takes."""
+        return [leaf.number for leaf in leaves((self.args, self.kwargs)) if isinstance(leaf, Slot)]
 
     @property
     def is_plain(self) -> bool:
@@ -62,31 +67,39 @@ class Network:
         self.outputs = map_structure(slotted, outputs)
         given = {id(symbol) for symbol in entrances}
         spare = len(slot_of)  # for outputs of a call whose value is given
-        last_reader = {slot_of[id(symbol)]: node.number for node in nodes for symbol in node.inputs}
-        for slot in leaves(self.outputs):
-            last_reader.pop(slot.number, None)
-        done: defaultdict[int, list[int]] = defaultdict(list)
-        for number, reader in last_reader.items():
-            done[reader].append(number)
-        self.steps = [
+        self.steps = self.freeing(
             Step(
                 node.operation,
                 map_structure(slotted, node.args),
                 map_structure(slotted, node.kwargs),
                 tuple(spare if id(symbol) in given else slot_of[id(symbol)] for symbol in leaves(node.outputs)),
-                tuple(done[node.number]),
+                (),
             )
             for node in nodes
-        ]
+        )
 
-    def run(self, inputs: list[Any], call: Callable[..., Any] | None = None) -> Any:
+    def freeing(self, steps: Iterable[Step]) -> list[Step]:
+        """The steps, each with the slots that nobody reads after it."""
+        ordered = list(steps)
+        last = {slot: place for place, step in enumerate(ordered) for slot in step.reads}
+        for slot in leaves(self.outputs):
+            last.pop(slot.number, None)
+        done: defaultdict[int, list[int]] = defaultdict(list)
+        for slot, place in last.items():
+            done[place].append(slot)
+        return [step._replace(done_with=tuple(done[place])) for place, step in enumerate(ordered)]
+
+    def run(
+        self, inputs: list[Any], call: Callable[..., Any] | None = None, steps: Sequence[Step] | None = None
+    ) -> Any:
         """The nested outputs for tensors, or symbolic tensors, in the order of the leaves of the inputs.
 
         Args:
             call: Called as `call(operation, *args, **kwargs)` in the place of the operation.
+            steps: Others that compute the same.
         """
         values: list[Any] = [*inputs, *(None,) * (len(self.tensors) + 1 - len(inputs))]
-        for step in self.steps:
+        for step in self.steps if steps is None else steps:
             if step.is_plain and call is None:
                 values[step.outputs[0]] = step.operation(values[step.args[0].number])
             else:

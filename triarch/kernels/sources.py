@@ -8,6 +8,7 @@ from triarch.kernels.conv.winograd import plan as winograd
 from triarch.kernels.conv.winograd_depthwise import plan as winograd_depthwise
 from triarch.kernels.native.source import Source
 from triarch.kernels.native.team import MEMBER
+from triarch.kernels.normalization import operation as normalization
 from triarch.kernels.perceptron import plan as perceptron
 
 _TILES = (
@@ -30,5 +31,6 @@ def kernel_sources(dtype: str = "float32") -> list[Source]:
         *(depthwise.source(function, dtype) for function in depthwise.FUNCTIONS),
         *(winograd_depthwise.source(function, dtype) for function in winograd_depthwise.FUNCTIONS),
         *(winograd.source(function, dtype, *tile) for tile in _TILES for function in winograd.FUNCTIONS),
+        *(normalization.source(function, dtype) for function in normalization.FUNCTIONS),
         perceptron.source(dtype),
     ]

@@ -11,6 +11,7 @@ import torch.distributed
 import torch.nn.functional as F
 
 from triarch import constraints, initializers, regularizers
+from triarch.kernels.normalization import infer, is_worth_while, normalize
 from triarch.layers.abstract import Elementwise
 from triarch.layers.arguments import describe, is_integer
 from triarch.layers.base import Layer
@@ -156,6 +157,10 @@ class BatchNormalization(_Normalization):
         return self.add_weight(shape, initializer, trainable=False, autocast=False, name=name)
 
     def call(self, inputs: torch.Tensor, training: bool = False, mask: torch.Tensor | None = None) -> torch.Tensor:
+        if mask is None:
+            fast = self.normalize(inputs, None, rectifies=False, training=training)
+            if fast is not None:
+                return fast
         numbers = _widened(inputs)
         if not (training and self.trainable):
             outputs = self._inferred(numbers)
@@ -164,6 +169,24 @@ class BatchNormalization(_Normalization):
         else:
             outputs = self._learnt_in_parts(numbers, mask)
         return outputs.to(self._compute_torch_dtype)
+
+    def normalize(
+        self, inputs: torch.Tensor, residual: torch.Tensor | None, rectifies: bool, training: bool
+    ) -> torch.Tensor | None:
+        """The outputs by compiled code, with a residual added and rectified; None where torch's is to be taken."""
+        is_usual = self.axis % inputs.ndim == inputs.ndim - 1 and inputs.dtype is self._compute_torch_dtype
+        if not is_usual or self.renorm or self._is_shared() or not is_worth_while(inputs):
+            return None
+        if training and self.trainable:
+            outputs, mean, variance = normalize(inputs, self.gamma, self.beta, residual, self.epsilon, rectifies)
+            with torch.no_grad():
+                self._average(self.moving_mean, mean, self.momentum)
+                self._average(self.moving_variance, variance, self.momentum)
+            return outputs
+        if torch.is_grad_enabled():
+            return None
+        averages = (self.moving_mean, self.moving_variance)
+        return infer(inputs, self.gamma, self.beta, *averages, residual, self.epsilon, rectifies)
 
     def _images(self, numbers: torch.Tensor) -> torch.Tensor:
         """As torch's kernels want it: (images, channels, height, width), in memory with channels last or first."""

@@ -13,6 +13,7 @@ from triarch.graph import Network, Shape, Slot, SymbolicTensor, leaves, map_stru
 from triarch.layers import InputLayer
 from triarch.layers.shapes import is_shape
 from triarch.models import graph_config
+from triarch.models.fusion import fused
 from triarch.models.model import Model
 
 
@@ -29,7 +30,7 @@ class Functional(Model):
         ValueError: Something is not symbolic, an output needs more than the inputs, or two layers share a name.
     """
 
-    untracked = Model.untracked | {"_operations"}
+    untracked = Model.untracked | {"_operations", "_fast_steps"}
 
     def __init__(
         self, inputs: Any, outputs: Any, name: str | None = None, trainable: bool | None = None, **kwargs: Any
@@ -52,6 +53,7 @@ class Functional(Model):
             inputs = map_structure(lambda _: next(remaining), inputs)
             outputs = self._network.run(entrances)
             self._network = Network(inputs, outputs)
+        self._fast_steps = fused(self._network)
         self._symbols: tuple[Any, Any] | None = (inputs, outputs)
         self._entrances = [symbol.node.operation for symbol in leaves(inputs)]
         self._operations = self._network.operations
@@ -83,7 +85,7 @@ class Functional(Model):
         """The outputs, in the structure that the model was given."""
         parts = self._parted(inputs)
         tensors = [entrance.standardize(part, self) for entrance, part in zip(self._entrances, parts, strict=True)]
-        return self._network.run(tensors)
+        return self._network.run(tensors, steps=self._fast_steps)
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
         """Symbolic outputs for symbolic inputs."""

@@ -11,6 +11,7 @@ from triarch import registry
 from triarch.graph import Shape, SymbolicTensor, leaves, map_structure
 from triarch.layers import InputLayer, Layer, TorchModuleWrapper
 from triarch.layers.shapes import infer_output_shape
+from triarch.models.fusion import fused_stack
 from triarch.models.model import Model
 from triarch.serialization import deserialize_keras_object, serialize_keras_object
 from triarch.tensors import torch_dtype
@@ -25,11 +26,12 @@ class Sequential(Model):
     batch. Any `torch.nn.Module` can stand where a layer stands. In `state_dict`, layers are called `0`, `1`, ...
     """
 
-    untracked = Model.untracked | {"_stack", "_symbols"}  # its layers are children under their numbers
+    untracked = Model.untracked | {"_stack", "_symbols", "_operations"}  # its layers are children under their numbers
 
     def __init__(self, layers: Iterable[Any] | None = None, trainable: bool = True, name: str | None = None) -> None:
         super().__init__(trainable=trainable, name=name)
         self._stack: list[torch.nn.Module] = []
+        self._operations: list[Any] = []  # the layers, some of them put together
         self.input_layer: InputLayer | None = None
         self._symbols: list[Any] = []  # the input and every layer's output, once the input's shape is known
         if isinstance(layers, torch.nn.Module):
@@ -63,6 +65,7 @@ class Sequential(Model):
             self._set_input(InputLayer(batch_shape=declared))
         self.add_module(str(len(self._stack)), layer)
         self._stack.append(layer)
+        self._operations = fused_stack(self._stack)
         if self._symbols:
             self._symbols.append(_called(layer, self._symbols[-1]))
         self.forget_functions()
@@ -73,6 +76,7 @@ class Sequential(Model):
             raise ValueError("There is no layer to take off.")
         layer = self._stack.pop()
         del self._modules[str(len(self._stack))]
+        self._operations = fused_stack(self._stack)
         del self._symbols[len(self._stack) + 1 :]
         self.forget_functions()
         return layer
@@ -107,8 +111,8 @@ class Sequential(Model):
             if isinstance(inputs, (list, tuple)) and len(inputs) == 1:
                 inputs = inputs[0]
             inputs = self.input_layer.standardize(inputs, self)
-        for layer in self._stack:
-            inputs = layer(inputs)
+        for operation in self._operations:
+            inputs = operation(inputs)
         return inputs
 
     def compute_output_shape(self, input_shape: Any) -> Any:

@@ -1,0 +1,162 @@
+"""Batch normalisation in one pass: exact as torch's, with gradients; and layers that are put together for it."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from tolerances import assert_as_exact_as
+
+from triarch import Input, Model, Sequential, applications, kernels, layers
+from triarch.kernels.normalization import infer, normalize
+from triarch.kernels.normalization.operation import _by_torch
+from triarch.models.fusion import FusedNormalization
+
+MANY = 10**9  # calls, for which compiled code is worth while
+
+
+def operands(shape, dtype, has_residual, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    sizes = (shape, shape[-1:], shape[-1:], *((shape,) if has_residual else ()))
+    parts = [torch.randn(size, generator=generator, dtype=torch.float64) for size in sizes]
+    parts[0] = parts[0] * 3 + 20
+    made = [part.to(dtype).requires_grad_() for part in parts]
+    return made if has_residual else [*made, None]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("rectifies", [False, True])
+@pytest.mark.parametrize("has_residual", [False, True])
+@pytest.mark.parametrize("shape", [(4, 5, 7, 3), (3, 17), (2, 8, 8, 64), (5, 3, 1000), (2, 1, 1, 1)], ids=str)
+def test_outputs_and_gradients_are_as_exact_as_torchs(shape, has_residual, rectifies, dtype):
+    parts = operands(shape, dtype, has_residual)
+    weights = torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+    def results(function, inputs, dtype):
+        made = [None if part is None else part.detach().to(dtype).requires_grad_() for part in inputs]
+        found = function(*made, 1e-3, rectifies)
+        outputs = found[0] if isinstance(found, tuple) else found
+        learnt = [part for part in made if part is not None]
+        return [outputs, *torch.autograd.grad(outputs, learnt, weights.to(dtype))]
+
+    ours, plain = results(normalize, parts, dtype), results(_by_torch, parts, dtype)
+    truth = results(_by_torch, parts, torch.float64)
+    names = ["outputs", *(f"gradient of {name}" for name in ("inputs", "gamma", "beta", "residual"))]
+    for name, one, other, true in zip(names, ours, plain, truth, strict=False):
+        assert_as_exact_as(other, one, true, name)
+
+
+def test_statistics_are_the_batchs():
+    inputs, gamma, beta, _ = operands((6, 4, 4, 8), torch.float32, False)
+    _, mean, variance = normalize(inputs, gamma, beta, None, 1e-3, False)
+    torch.testing.assert_close(mean, inputs.mean((0, 1, 2)))
+    torch.testing.assert_close(variance, inputs.var((0, 1, 2), correction=0), rtol=1e-4, atol=1e-5)
+    assert not mean.requires_grad
+
+
+def test_second_gradients():
+    parts = operands((3, 2, 4), torch.float64, True)
+    function = lambda *parts: normalize(*parts, 1e-3, False)[0]  # noqa: E731 - a short name for both checks
+    assert torch.autograd.gradcheck(function, parts)
+    assert torch.autograd.gradgradcheck(function, parts)
+
+
+def test_numbers_that_are_not_finite_stay():
+    inputs, gamma, beta, residual = operands((4, 3, 2), torch.float32, True)
+    with torch.no_grad():
+        inputs[0, 0, 0] = float("nan")
+        residual[1, 1, 1] = float("nan")
+        outputs = normalize(inputs, gamma, beta, residual, 1e-3, True)[0]
+    assert outputs[..., 0].isnan().all()
+    assert outputs[1, 1, 1].isnan()
+    assert outputs[..., 1].isnan().sum() == 1
+
+
+def test_inference_is_torchs():
+    inputs, gamma, beta, residual = operands((4, 5, 5, 6), torch.float32, True)
+    mean, variance = inputs.detach().mean((0, 1, 2)), inputs.detach().var((0, 1, 2))
+    expected = torch.nn.functional.batch_norm(inputs.movedim(-1, 1), mean, variance, gamma, beta, eps=1e-3).movedim(
+        1, -1
+    )
+    outputs = infer(inputs.detach(), gamma, beta, mean, variance, residual.detach(), 1e-3, True)
+    torch.testing.assert_close(outputs, torch.relu(expected + residual), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_same_bits_every_time(threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        parts = operands((8, 9, 9, 16), torch.float32, True)
+        runs = []
+        for _ in range(3):
+            outputs = normalize(*parts, 1e-3, True)[0]
+            runs.append([outputs, *torch.autograd.grad(outputs.square().sum(), parts)])
+        for run in runs[1:]:
+            assert all(torch.equal(one, other) for one, other in zip(run, runs[0], strict=True))
+    finally:
+        torch.set_num_threads(before)
+
+
+def small_network() -> Model:
+    inputs = Input((8, 8, 3))
+    x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(8, 3, padding="same")(inputs)))
+    y = layers.BatchNormalization()(layers.Conv2D(8, 3, padding="same")(x))
+    x = layers.Activation("relu")(layers.Add()([x, y]))
+    return Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
+
+
+def learnt(model, x, expected_calls):
+    """Outputs, gradients and moving averages of a training step, then of inference."""
+    with kernels.expecting(expected_calls):
+        outputs = model(x, training=True)
+        gradients = torch.autograd.grad(outputs.square().sum(), model.trainable_weights)
+        with torch.no_grad():
+            return [outputs, *gradients, *(w.clone() for w in model.non_trainable_weights), model(x)]
+
+
+@pytest.mark.parametrize("make", [small_network, applications.ResNet20], ids=["small", "resnet20"])
+def test_layers_put_together_compute_the_same(make, rng):
+    model = make()
+    twin = copy.deepcopy(model)
+    count = sum(isinstance(step.operation, FusedNormalization) for step in model._fast_steps)
+    assert count == sum(type(layer) is layers.BatchNormalization for layer in model.layers)
+    size = model.input_shape[1]
+    x = torch.from_numpy(rng.normal(size=(4, size, size, 3)).astype(np.float32))
+    for one, other in zip(learnt(model, x, MANY), learnt(twin, x, 1), strict=True):
+        torch.testing.assert_close(one, other, rtol=2e-3, atol=2e-3)
+
+
+def test_stacks_are_put_together(rng):
+    stack = Sequential(
+        [Input((6, 6, 4)), layers.Conv2D(5, 3), layers.BatchNormalization(), layers.ReLU(), layers.Flatten()]
+    )
+    twin = copy.deepcopy(stack)
+    assert [type(operation) for operation in stack._operations][1] is FusedNormalization
+    x = torch.from_numpy(rng.normal(size=(4, 6, 6, 4)).astype(np.float32))
+    for one, other in zip(learnt(stack, x, MANY), learnt(twin, x, 1), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+    stack.pop()
+    stack.pop()
+    assert type(stack._operations[-1]) is layers.BatchNormalization
+
+
+def test_who_listens_to_a_layer_hears_it(rng):
+    model = small_network()
+    normalization = next(layer for layer in model.layers if type(layer) is layers.BatchNormalization)
+    heard = []
+    normalization.register_forward_hook(lambda layer, inputs, outputs: heard.append(outputs.shape))
+    with kernels.expecting(MANY):
+        model(rng.normal(size=(2, 8, 8, 3)).astype(np.float32))
+    assert heard == [(2, 8, 8, 8)]
+
+
+def test_what_others_read_is_not_put_together():
+    inputs = Input((8, 8, 3))
+    normal = layers.BatchNormalization()(inputs)
+    model = Model(inputs, [layers.ReLU()(normal), normal])
+    capped = Model(inputs, layers.ReLU(max_value=6.0)(layers.BatchNormalization()(inputs)))
+    for each in (model, capped):
+        assert not any(isinstance(step.operation, FusedNormalization) for step in each._fast_steps)
