@@ -30,6 +30,7 @@ class Variable(torch.nn.Parameter):
     learnable: bool  # as made; `trainable` says whether it is being learnt at present
     autocast: bool
     regularizer: Callable[[torch.Tensor], torch.Tensor] | None
+    learning_rate_factor: float
     constraint: Callable[[torch.Tensor], torch.Tensor] | None
 
     def __new__(
@@ -58,6 +59,7 @@ class Variable(torch.nn.Parameter):
         self.learnable = trainable
         self.autocast = autocast and tensor.is_floating_point()
         self.regularizer = None
+        self.learning_rate_factor = 1.0
         self.constraint = None
         return self
 

@@ -12,8 +12,8 @@ from triarch.config import standardize_data_format
 from triarch.tensors import as_tensor
 from triarch.utils import get_file
 
-_MEANS = {"caffe": (103.939, 116.779, 123.68), "torch": (0.485, 0.456, 0.406)}  # caffe's: blue, green, red
-_DEVIATIONS = (0.229, 0.224, 0.225)
+MEANS = {"caffe": (103.939, 116.779, 123.68), "torch": (0.485, 0.456, 0.406)}  # caffe's: blue, green, red
+DEVIATIONS = (0.229, 0.224, 0.225)
 _CLASSES = "https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json"
 _CLASSES_HASH = "c2c37ea517e94d9795004a39431a14cb"
 
@@ -36,11 +36,11 @@ def preprocess_input(x: Any, data_format: str | None = None, mode: str = "caffe"
         made = images / 127.5 - 1
     else:
         shape = (3,) if axis == -1 else (3, 1, 1)
-        means = torch.tensor(_MEANS[mode], dtype=images.dtype, device=images.device).reshape(shape)
+        means = torch.tensor(MEANS[mode], dtype=images.dtype, device=images.device).reshape(shape)
         if mode == "caffe":
             made = images.flip(axis) - means
         else:
-            deviations = torch.tensor(_DEVIATIONS, dtype=images.dtype, device=images.device).reshape(shape)
+            deviations = torch.tensor(DEVIATIONS, dtype=images.dtype, device=images.device).reshape(shape)
             made = (images / 255 - means) / deviations
     return made.numpy() if isinstance(x, np.ndarray) else made
 

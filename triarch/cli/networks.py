@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
-from triarch import layers
-from triarch.models import Sequential
+import torch
+
+from triarch import applications, layers
+from triarch.applications.imagenet import DEVIATIONS, MEANS
+from triarch.applications.weights import TORCHVISION, origin_of
+from triarch.models import Functional, Model, Sequential
 
 _FIRST_FILTERS = 32
 _MOST_FILTERS = 128
 
 
-_Network = Callable[[tuple[int, int, int], int, tuple[float, float]], Sequential]
+_Network = Callable[..., Model]
 
 
 def cnn(shape: tuple[int, int, int], classes: int, value_range: tuple[float, float]) -> Sequential:
@@ -36,4 +41,45 @@ def cnn(shape: tuple[int, int, int], classes: int, value_range: tuple[float, flo
     return Sequential(stack, name="cnn")
 
 
-NETWORKS: dict[str, _Network] = {"cnn": cnn}
+_SLOWER = 0.1  # the learning rate of what has learnt before, times that of the new top
+
+
+def residual(
+    name: str, shape: tuple[int, int, int], classes: int, value_range: tuple[float, float], weights: str | None = None
+) -> Model:
+    """A network of the residual family, which takes pixels as they are in the data.
+
+    With `weights` (a file, or `"imagenet"`), what is read learns at a tenth of the learning rate below a new top.
+
+    Raises:
+        ValueError: The images are too small or have not the three channels of the weights, or the file does not fit.
+    """
+    lowest, highest = value_range
+    inputs = layers.Input(shape)
+    if weights is None:
+        scale = 2 / (highest - lowest)
+        scaled = layers.Rescaling(scale, offset=-lowest * scale - 1)(inputs)
+        return Functional(inputs, _NAMED[name](weights=None, input_shape=shape, classes=classes)(scaled), name=name)
+    if shape[2] != 3:
+        raise ValueError(f"{name} has learnt from images of three colours. Received: images of shape {shape}")
+    base = _NAMED[name](weights=weights, include_top=False, pooling="avg", input_shape=shape)
+    base.learning_rate_factor = _SLOWER
+    scale = 255 / (highest - lowest)
+    prepared = layers.Rescaling(scale, offset=-lowest * scale)(inputs)  # from 0 to 255
+    is_torchs = name in ("resnet18", "resnet34") if weights == "imagenet" else origin_of(weights) == TORCHVISION
+    if is_torchs:
+        factors = [1 / (255 * deviation) for deviation in DEVIATIONS]
+        offsets = [-mean / deviation for mean, deviation in zip(MEANS["torch"], DEVIATIONS, strict=True)]
+        prepared = layers.Rescaling(factors, offset=offsets)(prepared)
+    else:
+        prepared = layers.Rescaling(1.0, offset=[-mean for mean in MEANS["caffe"]])(torch.flip(prepared, (-1,)))
+    features = layers.Dropout(0.2)(base(prepared))
+    return Functional(inputs, layers.Dense(classes, activation="softmax", name="top")(features), name=name)
+
+
+_NAMED = {
+    name.lower(): getattr(applications, name)
+    for name in ("ResNet18", "ResNet34", "ResNet50", "ResNet101", "ResNet20", "ResNet32", "ResNet44", "ResNet56")
+}
+
+NETWORKS: dict[str, _Network] = {"cnn": cnn, **{name: partial(residual, name) for name in _NAMED}}

@@ -32,7 +32,7 @@ from triarch.cli.results import (
     write_history,
     write_report,
 )
-from triarch.models import Sequential
+from triarch.models import Model
 from triarch.random import set_random_seed
 
 CURVES, CONFUSION, MISTAKES = "curves.png", "confusion.png", "mistakes.png"
@@ -45,7 +45,7 @@ class _Run:
     data_set: DataSet
     learning: Part
     validation: Part
-    network: Sequential
+    network: Model
     epochs: int
     batch_size: int
     steps: int  # in an epoch
@@ -70,6 +70,10 @@ def train(
         str, typer.Option(help="digits, mnist, fashion_mnist, cifar10, a folder of class folders, or an .npz file.")
     ] = "digits",
     model: Annotated[str, typer.Option(help=f"The network: {', '.join(NETWORKS)}.")] = "cnn",
+    weights: Annotated[
+        str | None,
+        typer.Option(help="Begin from a file of weights (Keras's or torchvision's), or `imagenet`: residual networks."),
+    ] = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Passes over the training images; default: 30, down to 8 for large sets.")
     ] = None,
@@ -84,10 +88,12 @@ def train(
     """Train a network on images: model, pictures and a report."""
     if model not in NETWORKS:
         raise CommandError(f"--model must be one of {', '.join(NETWORKS)}. Received: {model!r}")
+    if weights is not None and model == "cnn":
+        raise CommandError("--weights is for residual networks, such as --model resnet18.")
     if not 0 < lr < math.inf:
         raise CommandError(f"--lr must be a positive number. Received: {lr}")
     with Interruption() as interruption:
-        run = _prepare(data, model, epochs, batch_size, lr, seed, out, interruption)
+        run = _prepare(data, model, weights, epochs, batch_size, lr, seed, out, interruption)
         if threads or run.data_set.train.images[0].size <= _SMALL_IMAGE:
             torch.set_num_threads(threads or 1)
         learning_started = time.perf_counter()
@@ -118,6 +124,7 @@ def train(
 def _prepare(
     data: str,
     model: str,
+    weights: str | None,
     epochs: int | None,
     batch_size: int,
     lr: float,
@@ -133,11 +140,24 @@ def _prepare(
     learning, validation = data_set.train.where(~validating), data_set.train.where(validating)
     epochs = epochs or min(30, max(8, _IMAGES_IN_ALL // len(learning)))
     set_random_seed(seed)
-    network = NETWORKS[model](InputFormat.of(data_set).shape, len(data_set.class_names), data_set.value_range)
+    try:
+        options = {} if weights is None else {"weights": weights}
+        shape = InputFormat.of(data_set).shape
+        network = NETWORKS[model](shape, len(data_set.class_names), data_set.value_range, **options)
+    except (ValueError, OSError) as error:
+        raise CommandError(f"--model {model} cannot be made: {error}") from error
     counts = {"training": len(learning), "validation": len(validation), "test": len(data_set.test)}
     facts = {
         "started": now.isoformat(timespec="seconds"),
-        "arguments": {"data": data, "model": model, "batch_size": batch_size, "lr": lr, "seed": seed, "epochs": epochs},
+        "arguments": {
+            "data": data,
+            "model": model,
+            "weights": weights,
+            "batch_size": batch_size,
+            "lr": lr,
+            "seed": seed,
+            "epochs": epochs,
+        },
         "data": {"name": data_set.name, "images": counts},
         "weights": network.count_params(),
     }

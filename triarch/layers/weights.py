@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -74,6 +75,7 @@ class WeightHolder(torch.nn.Module):
         variable.regularizer = regularizers.get(regularizer)
         variable.constraint = constraints.get(constraint)
         variable.requires_grad_(variable.learnable and self._trainable)
+        variable.learning_rate_factor = self._learning_rate_factor
         return variable
 
     @property
@@ -96,6 +98,30 @@ class WeightHolder(torch.nn.Module):
                 child.trainable = value
             else:
                 child.requires_grad_(self._trainable)
+
+    @property
+    def learning_rate_factor(self) -> float:
+        """What the learning rate of the weights is multiplied with, 1 unless set; for the layers inside too.
+
+        It holds from the next `compile` on: so early layers of a network that has learnt before may learn slowly.
+        """
+        return self._learning_rate_factor
+
+    @learning_rate_factor.setter
+    def learning_rate_factor(self, value: float) -> None:
+        if not 0 <= value < math.inf:
+            raise ValueError(f"`learning_rate_factor` is a number of at least 0. Received: {value!r}")
+        self._learning_rate_factor = float(value)
+        for tensor in self._own_tensors():
+            tensor.learning_rate_factor = float(value)  # type: ignore[attr-defined]
+        for child in self._children():
+            if isinstance(child, WeightHolder):
+                child.learning_rate_factor = value
+            else:
+                for tensor in child.parameters():
+                    tensor.learning_rate_factor = float(value)  # type: ignore[attr-defined]
+
+    _learning_rate_factor = 1.0
 
     def _own_tensors(self) -> list[torch.Tensor]:
         """Weights of this layer itself: the learnable ones first, then the state that training does not learn."""

@@ -250,11 +250,12 @@ class Optimizer(State, Configurable):
         if self.clip is not None:
             grads = self.clip(grads)
         lr, t = self.next_update()
-        if self.weight_decay is not None and plan.decayed:
-            torch._foreach_mul_(plan.decayed, 1 - self.weight_decay * lr)
         self.advance(t)
         for group in plan.groups:
-            group.step(self, group, group.own(grads), lr, t)
+            rate = lr * group.factor
+            if self.weight_decay is not None and group.decayed:
+                torch._foreach_mul_(group.decayed, 1 - self.weight_decay * rate)
+            group.step(self, group, group.own(grads), rate, t)
 
     def finalize_variable_values(self, var_list: Iterable[torch.Tensor]) -> None:
         """Where `use_ema` is set, give the variables their moving averages as values, unless they have them."""

@@ -29,6 +29,8 @@ class Group:
     slots: dict[str, Tensors]
     step: Step
     clocks: Tensors  # for kernels that want the number of the update on the device: one tensor, repeated
+    factor: float  # of the learning rate
+    decayed: Tensors
 
     def own(self, grads: Tensors) -> Tensors:
         """The gradients of this group's variables."""
@@ -43,7 +45,6 @@ class Plan:
     strides: list[tuple[int, ...]]
     layouts: list[tuple[Any, ...]]
     groups: list[Group]
-    decayed: Tensors
     constrained: Tensors
     accumulators: Tensors
 
@@ -181,15 +182,14 @@ class Planner:
     def _make_plan(self, key: tuple[int, ...], step_for: Callable[[bool], Step]) -> Plan:
         weights = [self._weights[place] for place in key]
         slots = {name: [made[place] for place in key] for name, made in self._slots.items()}
-        kinds: dict[tuple[torch.dtype, torch.device], list[int]] = {}
+        kinds: dict[tuple[torch.dtype, torch.device, float], list[int]] = {}
         for position, weight in enumerate(weights):
-            kinds.setdefault((weight.dtype, weight.device), []).append(position)
+            kinds.setdefault((weight.dtype, weight.device, rate_factor(weight)), []).append(position)
         return Plan(
             weights=weights,
             strides=[weight.stride() for weight in weights],
             layouts=list(map(layout, weights)),
-            groups=[_make_group(positions, weights, slots, step_for) for positions in kinds.values()],
-            decayed=[weight for weight in weights if self._is_decayed(weight)],
+            groups=[self._make_group(positions, weights, slots, step_for) for positions in kinds.values()],
             constrained=[weight for weight in weights if getattr(weight, "constraint", None) is not None],
             accumulators=[self._accumulators[place] for place in key] if self._accumulators else [],
         )
@@ -198,23 +198,29 @@ class Planner:
         names, name = self._not_decayed_names, getattr(variable, "name", None) or ""
         return not any(variable is other for other in self._not_decayed) and not (names and names.search(name))
 
+    def _make_group(
+        self, positions: list[int], weights: Tensors, slots: dict[str, Tensors], step_for: Callable[[bool], Step]
+    ) -> Group:
+        members = [weights[position] for position in positions]
+        chosen = {name: [made[position] for position in positions] for name, made in slots.items()}
+        first = members[0]
+        is_fusible = (
+            first.is_floating_point()
+            and first.device.type in ("cpu", "cuda")
+            and all(list(map(layout, made)) == list(map(layout, members)) for made in chosen.values())
+        )
+        clock = torch.zeros((), dtype=torch.float32, device=first.device)
+        return Group(
+            positions=positions if len(members) < len(weights) else None,
+            weights=members,
+            slots=chosen,
+            step=step_for(is_fusible),
+            clocks=[clock] * len(members),
+            factor=rate_factor(first),
+            decayed=[weight for weight in members if self._is_decayed(weight)],
+        )
 
-def _make_group(
-    positions: list[int], weights: Tensors, slots: dict[str, Tensors], step_for: Callable[[bool], Step]
-) -> Group:
-    members = [weights[position] for position in positions]
-    chosen = {name: [made[position] for position in positions] for name, made in slots.items()}
-    first = members[0]
-    is_fusible = (
-        first.is_floating_point()
-        and first.device.type in ("cpu", "cuda")
-        and all(list(map(layout, made)) == list(map(layout, members)) for made in chosen.values())
-    )
-    clock = torch.zeros((), dtype=torch.float32, device=first.device)
-    return Group(
-        positions=positions if len(members) < len(weights) else None,
-        weights=members,
-        slots=chosen,
-        step=step_for(is_fusible),
-        clocks=[clock] * len(members),
-    )
+
+def rate_factor(variable: torch.Tensor) -> float:
+    """What the learning rate of a variable is multiplied with; layers set it."""
+    return getattr(variable, "learning_rate_factor", 1.0)

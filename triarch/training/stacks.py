@@ -99,6 +99,8 @@ def _check_weights(layer: Dense, name: str) -> None:
     for weight in (layer.kernel, layer.bias):
         if getattr(weight, "regularizer", None) or getattr(weight, "constraint", None):
             raise RefusalError(f"layer {name!r} has a regularizer or a constraint")
+        if getattr(weight, "learning_rate_factor", 1.0) != 1.0:
+            raise RefusalError(f"layer {name!r} has a learning rate of its own")
 
 
 def _activation_of(layer: Any) -> Any:
