@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 
 import torch
 
-from triarch import config
+from triarch import activations, config
 from triarch.config import standardize_data_format
 from triarch.convolution import Explanation
-from triarch.kernels import ConvSpec, Window, convolve, explain, kernel_memory_order
+from triarch.kernels import ConvSpec, Rectifier, Window, convolve, explain, kernel_memory_order
 from triarch.layers.abstract import KernelLayer
 from triarch.layers.activation import in_two_steps
 from triarch.layers.arguments import describe, named_in_errors, standardize_padding, standardize_tuple
@@ -99,6 +99,16 @@ class _Convolution(KernelLayer):
         with named_in_errors(self):
             outputs = convolve(inputs, kernel, self.bias, self._window, self.groups, in_place)
         return activation(outputs)
+
+    def call_rescaled(
+        self, inputs: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, rectifies: bool
+    ) -> torch.Tensor:
+        """The outputs times a number for each filter, plus another, perhaps rectified, in one convolution."""
+        inputs = inputs.to(self.kernel.dtype)
+        bias = shift if self.bias is None else self.bias * scale + shift
+        finish = Rectifier() if rectifies else activations.linear
+        with named_in_errors(self):
+            return convolve(inputs, self.kernel * scale, bias, self._window, self.groups, finish)
 
     def explain_convolution(self, input_shape: Any, training: bool = True, calls: int = 1000) -> Explanation:
         """The methods for inputs of this shape with their predicted times, and why one is taken; print it.

@@ -188,6 +188,14 @@ class BatchNormalization(_Normalization):
         averages = (self.moving_mean, self.moving_variance)
         return infer(inputs, self.gamma, self.beta, *averages, residual, self.epsilon, rectifies)
 
+    def scale_and_shift(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """What inference multiplies each channel with, and then adds."""
+        scale = torch.rsqrt(self.moving_variance + self.epsilon)
+        if self.scale:
+            scale = scale * self.gamma
+        shift = -self.moving_mean * scale
+        return scale, shift + self.beta if self.center else shift
+
     def _images(self, numbers: torch.Tensor) -> torch.Tensor:
         """As torch's kernels want it: (images, channels, height, width), in memory with channels last or first."""
         axis = self.axis % numbers.ndim

@@ -1,4 +1,4 @@
-"""Layers in one pass over memory: batch normalisation with the sum and the rectifier that follow it."""
+"""Batch normalisation as one operation with the layers around it."""
 
 from __future__ import annotations
 
@@ -11,35 +11,58 @@ from torch.nn.modules import module as torch_module
 
 from triarch import activations
 from triarch.graph import Network, Slot, Step, leaves
-from triarch.layers import Activation, Add, BatchNormalization, ReLU
+from triarch.layers import Activation, Add, BatchNormalization, Conv1D, Conv2D, Conv3D, ReLU
 from triarch.layers.base import mask_of
 
 
 class FusedNormalization:
-    """A batch normalisation, perhaps a sum with something else, and a rectifier, as one operation.
+    """A batch normalisation with its neighbours: a convolution before it, a sum and a rectifier after it.
 
-    Where there is no compiled code for the numbers, or a layer has hooks, the layers are called one by one.
+    In training, normalisation, sum and rectifier are one pass over memory where there is compiled code for the numbers.
+    In inference, the normalisation is folded into the convolution. Where a layer has hooks, all are called one by one.
     """
 
     def __init__(
-        self, normalization: BatchNormalization, rectifier: torch.nn.Module, addition: Add | None = None
+        self,
+        normalization: BatchNormalization,
+        convolution: Any = None,
+        addition: Add | None = None,
+        rectifier: torch.nn.Module | None = None,
     ) -> None:
         self.normalization = normalization
-        self.rectifier = rectifier
+        self.convolution = convolution
         self.addition = addition
-        self.layers = [layer for layer in (normalization, addition, rectifier) if layer is not None]
+        self.rectifier = rectifier
+        self.layers = [layer for layer in (normalization, convolution, addition, rectifier) if layer is not None]
 
     def __call__(self, inputs: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor:
         """What the layers give, one after the other."""
         layer = self.normalization
-        if layer.built and _fit(inputs, residual) and not self._has_listeners():
-            outputs = layer.normalize(inputs, residual, rectifies=True, training=layer.training)
+        is_usual = layer.built and _fit(inputs, residual) and not self._has_listeners()
+        if self.convolution is not None:
+            if is_usual and not layer.training and not torch.is_grad_enabled():
+                return self._folded(inputs, residual)
+            inputs = self.convolution(inputs)
+        if is_usual and (residual is None or residual.shape == inputs.shape):
+            rectifies = self.rectifier is not None
+            outputs = layer.normalize(inputs, residual, rectifies, training=layer.training)
             if outputs is not None:
                 return outputs
-        outputs = layer(inputs)
+        return self._finished(layer(inputs), residual)
+
+    def _folded(self, inputs: torch.Tensor, residual: torch.Tensor | None) -> torch.Tensor:
+        scale, shift = self.normalization.scale_and_shift()
+        if residual is None:
+            return self.convolution.call_rescaled(inputs, scale, shift, rectifies=self.rectifier is not None)
+        outputs = self.convolution.call_rescaled(inputs, scale, shift, rectifies=False)
+        if residual.shape != outputs.shape or self.rectifier is None:
+            return self._finished(outputs, residual)
+        return outputs.add_(residual).relu_()
+
+    def _finished(self, outputs: torch.Tensor, residual: torch.Tensor | None) -> torch.Tensor:
         if self.addition is not None:
             outputs = self.addition([residual, outputs])
-        return self.rectifier(outputs)
+        return outputs if self.rectifier is None else self.rectifier(outputs)
 
     def _has_listeners(self) -> bool:
         if torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks:
@@ -56,8 +79,7 @@ def _fit(inputs: Any, residual: Any) -> bool:
         return False
     if residual is None:
         return True
-    is_alike = residual.shape == inputs.shape and residual.dtype is inputs.dtype and residual.is_contiguous()
-    return is_alike and mask_of(residual) is None
+    return residual.dtype is inputs.dtype and residual.is_contiguous() and mask_of(residual) is None
 
 
 def fused(network: Network) -> list[Step]:
@@ -65,49 +87,77 @@ def fused(network: Network) -> list[Step]:
     readers = Counter(slot for step in network.steps for slot in step.reads)
     readers.update(slot.number for slot in leaves(network.outputs))
     reader_of = {slot: place for place, step in enumerate(network.steps) for slot in step.reads}
+    maker_of = {step.outputs[0]: place for place, step in enumerate(network.steps) if step.is_plain}
     steps: list[Step | None] = list(network.steps)
 
-    def sole_reader(step: Step) -> int | None:
-        return reader_of.get(step.outputs[0]) if readers[step.outputs[0]] == 1 else None
+    def sole_reader(place: int) -> int | None:
+        """The place of the only step that reads what a step gives, unless it is a part of another operation already."""
+        slot = network.steps[place].outputs[0]
+        following = reader_of.get(slot) if readers[slot] == 1 else None
+        return following if following is not None and steps[following] is network.steps[following] else None
 
     for place, step in enumerate(network.steps):
         if type(step.operation) is not BatchNormalization or not step.is_plain:
             continue
-        following = sole_reader(step)
-        if following is None:
-            continue
-        replaced, addition = [place], None
+        members, last, source = [place], place, step.args[0]
+        convolution, addition, rectifier = None, None, None
         other: tuple[Slot, ...] = ()
-        between = network.steps[following]
-        if type(between.operation) is Add and len(between.reads) == 2:
-            others = [slot for slot in between.reads if slot != step.outputs[0]]
-            last = sole_reader(between)
-            if len(others) != 1 or last is None or steps[following] is None:
-                continue
-            addition, other = between.operation, tuple(map(Slot, others))
-            replaced.append(following)
-            following = last
-        final = network.steps[following]
-        if final.is_plain and _rectifies(final.operation) and steps[following] is final:
-            operation = FusedNormalization(step.operation, final.operation, addition)
-            steps[following] = Step(operation, (step.args[0], *other), {}, final.outputs, ())
-            for each in replaced:
+        before = maker_of.get(source.number)
+        if (
+            before is not None
+            and sole_reader(before) == place
+            and _folds(network.steps[before].operation, step.operation)
+        ):
+            convolution, source = network.steps[before].operation, network.steps[before].args[0]
+            members.append(before)
+        following = sole_reader(place)
+        if following is not None and type(network.steps[following].operation) is Add:
+            between, final = network.steps[following], sole_reader(following)
+            others = [Slot(slot) for slot in between.reads if slot != step.outputs[0]]
+            if len(between.reads) == 2 and len(others) == 1 and final is not None and _rectifies(network.steps[final]):
+                addition, rectifier, other = between.operation, network.steps[final].operation, tuple(others)
+                members, last = [*members, following, final], final
+        elif following is not None and _rectifies(network.steps[following]):
+            rectifier, last = network.steps[following].operation, following
+            members.append(following)
+        if len(members) > 1:
+            for each in members:
                 steps[each] = None
+            operation = FusedNormalization(step.operation, convolution, addition, rectifier)
+            steps[last] = Step(operation, (source, *other), {}, network.steps[last].outputs, ())
     return network.freeing(step for step in steps if step is not None)
 
 
 def fused_stack(stack: Sequence[torch.nn.Module]) -> list[Any]:
-    """The layers of a stack, each normalisation and the rectifier after it as one operation."""
+    """The layers of a stack, each normalisation put together with a convolution before and a rectifier after it."""
     made: list[Any] = []
     for layer in stack:
-        if made and type(made[-1]) is BatchNormalization and _rectifies(layer):
-            made[-1] = FusedNormalization(made[-1], layer)
+        previous = made[-1] if made else None
+        if type(layer) is BatchNormalization and _folds(previous, layer):
+            made[-1] = FusedNormalization(layer, convolution=previous)
+        elif type(previous) is BatchNormalization and _is_rectifier(layer):
+            made[-1] = FusedNormalization(previous, rectifier=layer)
+        elif type(previous) is FusedNormalization and previous.rectifier is None and _is_rectifier(layer):
+            made[-1] = FusedNormalization(previous.normalization, previous.convolution, rectifier=layer)
         else:
             made.append(layer)
     return made
 
 
-def _rectifies(layer: Any) -> bool:
+def _folds(convolution: Any, normalization: BatchNormalization) -> bool:
+    """Whether a normalisation of its filters can be a part of a convolution."""
+    if type(convolution) not in (Conv1D, Conv2D, Conv3D) or convolution.data_format != "channels_last":
+        return False
+    is_plain = convolution.activation is activations.linear and convolution.activity_regularizer is None
+    is_same_type = convolution.compute_dtype == convolution.variable_dtype == normalization.compute_dtype
+    return is_plain and is_same_type and normalization.axis in (-1, convolution.rank + 1) and not normalization.renorm
+
+
+def _rectifies(step: Step) -> bool:
+    return step.is_plain and _is_rectifier(step.operation)
+
+
+def _is_rectifier(layer: Any) -> bool:
     if type(layer) is ReLU:
         is_plain = layer.max_value is None and not layer.negative_slope and not layer.threshold
     else:
