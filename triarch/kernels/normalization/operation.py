@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,6 @@ from triarch.kernels.conv import expected_calls, method_in_use
 from triarch.kernels.native.machine_code import compiled
 from triarch.kernels.native.source import Source
 from triarch.kernels.native.team import run
-from triarch.kernels.native.workspaces import workspace
 from triarch.kernels.normalization.job import JOB
 from triarch.tensors import dtype_name
 
@@ -41,61 +42,87 @@ def is_worth_while(inputs: Tensor) -> bool:
 
 
 Numbers = np.ndarray[Any, Any]  # one for each channel
+_FIELDS = {name: place for place, name in enumerate(JOB.names or ())}
 
 
 class _Lines:
-    """A batch cut into lines of whole places; what belongs to channels is repeated along a line."""
+    """A batch cut into lines of whole places, with what kernels need beside it; numbers of the channels are repeated.
 
-    def __init__(self, inputs: Tensor) -> None:
-        self.channels = inputs.shape[-1]
-        self.dtype = inputs.dtype
-        self.repeats = max(1, min(_LINE // self.channels, inputs.numel() // self.channels))
-        self.length = self.repeats * self.channels
-        self.threads = torch.get_num_threads()
-        self.places = inputs.numel() // self.channels
+    Making one takes longer than a pass over a small batch, so they are kept for the next of the same size.
+    """
+
+    def __init__(self, count: int, channels: int, dtype: torch.dtype, threads: int) -> None:
+        self.threads = threads
+        self.places = count // channels
+        repeats = max(1, min(_LINE // channels, self.places))
+        self.length = repeats * channels
         self.job = np.zeros(1, JOB)
-        self.job["count"], self.job["length"] = inputs.numel(), self.length
-        self.kept: list[Numbers] = []
+        self.fields = self.job.view(np.int64)
+        self.kernels = {name: compiled(source(name, dtype_name(dtype))) for name in FUNCTIONS}
+        self.of_channels = np.empty((4, repeats, channels), dtype_name(dtype))
+        self.totals = np.empty((threads, 2, repeats, channels))
+        self.sums = np.empty(threads * 2 * self.length, dtype_name(dtype))
+        centre = self.of_channels.ctypes.data
+        step = self.of_channels.strides[0]
+        self.place(count=count, length=self.length, totals=self.totals.ctypes.data, sums=self.sums.ctypes.data)
+        self.place(centre=centre, scale=centre + step, shift=centre + 3 * step)
 
-    def along(self, *of_channels: Numbers) -> int:
-        """The address of numbers of the channels, line after line."""
-        made = np.tile(np.stack(of_channels).astype(dtype_name(self.dtype)), self.repeats)
-        self.kept.append(made)
-        return made.ctypes.data
+    def place(self, **values: int) -> None:
+        """Write fields of the job."""
+        for name, value in values.items():
+            self.fields[_FIELDS[name]] = value
 
-    def totals(self, function: str) -> Numbers:
-        """The two sums of a kernel for each channel: (2, channels) in double precision."""
-        totals = np.empty((self.threads, 2, self.repeats, self.channels))
-        self.job["totals"] = totals.ctypes.data
-        self.run(function)
-        return totals.sum((0, 2))
+    def spread(self, centre: Numbers, *factors: Numbers) -> None:
+        """Write numbers of the channels, line after line: the centre, the scale, the slope and the shift."""
+        for held, values in zip(self.of_channels, (centre, *factors), strict=False):
+            held[...] = values
 
-    def run(self, function: str) -> None:
+    def run(self, name: str) -> None:
         """Call a kernel."""
-        with workspace(self.threads * 2 * self.length, self.dtype) as memory:
-            self.job["sums"] = memory.data_ptr()
-            run(compiled(source(function, dtype_name(self.dtype))), self.job, self.threads)
+        run(self.kernels[name], self.job, self.threads)
+
+    def summed(self, name: str) -> Numbers:
+        """The two sums of a kernel for each channel: (2, channels) in double precision."""
+        self.run(name)
+        return self.totals.sum((0, 2))
 
 
-def _numbers(of_channels: Tensor | None, otherwise: float, channels: int) -> Numbers:
+_kept: dict[tuple[int, int, torch.dtype, int], list[_Lines]] = {}
+
+
+@contextmanager
+def _lines(inputs: Tensor) -> Iterator[_Lines]:
+    """The lines of a batch, for as long as the block lasts."""
+    key = (inputs.numel(), inputs.shape[-1], inputs.dtype, torch.get_num_threads())
+    free = _kept.setdefault(key, [])
+    try:
+        lines = free.pop()
+    except IndexError:
+        lines = _Lines(*key)
+    try:
+        yield lines
+    finally:
+        free.append(lines)
+
+
+def _numbers(of_channels: Tensor | None, otherwise: float) -> Any:
     """In double precision."""
-    if of_channels is None:
-        return np.full(channels, otherwise)
-    return of_channels.detach().numpy().astype(np.float64)
+    return otherwise if of_channels is None else of_channels.detach().numpy().astype(np.float64)
 
 
-def rescale(
-    inputs: Tensor, centre: Numbers, scale: Numbers, shift: Numbers, residual: Tensor | None, rectifies: bool
+def _rescale(
+    lines: _Lines,
+    inputs: Tensor,
+    centre: Numbers,
+    scale: Numbers,
+    shift: Any,
+    residual: Tensor | None,
+    rectifies: bool,
 ) -> Tensor:
-    """`(inputs - centre) * scale + shift + residual`, rectified; not seen by autograd."""
-    lines = _Lines(inputs)
     outputs = torch.empty_like(inputs)
-    job = lines.job
-    job["inputs"], job["outputs"] = inputs.data_ptr(), outputs.data_ptr()
-    job["centre"], job["scale"], job["shift"] = lines.along(centre), lines.along(scale), lines.along(shift)
-    job["rectifies"], job["has_residual"] = rectifies, residual is not None
-    if residual is not None:
-        job["residual"] = residual.data_ptr()
+    lines.spread(centre, scale, scale, shift)
+    lines.place(inputs=inputs.data_ptr(), outputs=outputs.data_ptr(), rectifies=rectifies)
+    lines.place(has_residual=residual is not None, residual=0 if residual is None else residual.data_ptr())
     lines.run("rescale")
     return outputs
 
@@ -111,8 +138,9 @@ def infer(
     rectifies: bool,
 ) -> Tensor:
     """The inputs normalised by a known mean and variance of each channel; not seen by autograd."""
-    scale = _numbers(gamma, 1.0, len(mean)) / np.sqrt(_numbers(variance, 1.0, len(mean)) + epsilon)
-    return rescale(inputs, _numbers(mean, 0.0, 0), scale, _numbers(beta, 0.0, len(mean)), residual, rectifies)
+    scale = _numbers(gamma, 1.0) / np.sqrt(_numbers(variance, 1.0) + epsilon)
+    with _lines(inputs) as lines:
+        return _rescale(lines, inputs, _numbers(mean, 0.0), scale, _numbers(beta, 0.0), residual, rectifies)
 
 
 def normalize(
@@ -150,15 +178,16 @@ class _Normalization(torch.autograd.Function):
         epsilon: float,
         rectifies: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        lines = _Lines(inputs)
-        first = inputs.reshape(-1, lines.channels)[0].numpy().astype(np.float64)  # near the mean: nothing cancels
-        lines.job["inputs"], lines.job["centre"] = inputs.data_ptr(), lines.along(first)
-        distance, square = lines.totals("moments") / lines.places
-        variance = np.maximum(square - distance**2, 0.0)
-        mean = first.astype(dtype_name(inputs.dtype)) + distance
-        inverse = 1 / np.sqrt(variance + epsilon)
-        scale = inverse * _numbers(gamma, 1.0, lines.channels)
-        outputs = rescale(inputs, mean, scale, _numbers(beta, 0.0, lines.channels), residual, rectifies)
+        first = inputs.detach().view(-1, inputs.shape[-1])[0].numpy()  # near the mean: nothing cancels
+        with _lines(inputs) as lines:
+            lines.spread(first)
+            lines.place(inputs=inputs.data_ptr())
+            distance, square = lines.summed("moments") / lines.places
+            variance = np.maximum(square - distance * distance, 0.0)
+            mean = first + distance
+            inverse = 1 / np.sqrt(variance + epsilon)
+            scale = inverse * _numbers(gamma, 1.0)
+            outputs = _rescale(lines, inputs, mean, scale, _numbers(beta, 0.0), residual, rectifies)
         ctx.save_for_backward(inputs, gamma, beta, residual, outputs if rectifies else None)
         ctx.mean, ctx.inverse, ctx.scale = mean, inverse, scale
         ctx.epsilon, ctx.rectifies = epsilon, rectifies
@@ -174,21 +203,20 @@ class _Normalization(torch.autograd.Function):
         if torch.is_grad_enabled():
             return (*_differentiable(ctx, gradients[0], (inputs, gamma, beta, residual), wanted), None, None)
         gradient = gradients[0].contiguous()
-        lines = _Lines(inputs)
-        job = lines.job
-        job["inputs"], job["output_gradient"] = inputs.data_ptr(), gradient.data_ptr()
-        job["centre"], job["rectifies"] = lines.along(mean), ctx.rectifies
-        if outputs is not None:
-            job["outputs"] = outputs.data_ptr()
-        total, product = lines.totals("products")
-        slope = -scale * inverse**2 * product / lines.places
         input_gradient, residual_gradient = torch.empty_like(inputs), None
-        job["scale"], job["shift"] = lines.along(scale, slope), lines.along(-scale * total / lines.places)
-        job["input_gradient"] = input_gradient.data_ptr()
         if wanted[3]:
             residual_gradient = torch.empty_like(inputs) if ctx.rectifies else gradient
-            job["residual_gradient"], job["wants_residual"] = residual_gradient.data_ptr(), ctx.rectifies
-        lines.run("propagate")
+        with _lines(inputs) as lines:
+            lines.spread(mean)
+            lines.place(inputs=inputs.data_ptr(), output_gradient=gradient.data_ptr(), rectifies=ctx.rectifies)
+            lines.place(outputs=0 if outputs is None else outputs.data_ptr(), input_gradient=input_gradient.data_ptr())
+            total, product = lines.summed("products")
+            slope = scale * inverse * inverse * product / -lines.places
+            lines.spread(mean, scale, slope, scale * total / -lines.places)
+            if residual_gradient is not None:
+                lines.place(residual_gradient=residual_gradient.data_ptr())
+            lines.place(wants_residual=residual_gradient is not None and ctx.rectifies)
+            lines.run("propagate")
         gamma_gradient = torch.from_numpy(product * inverse).to(gamma.dtype) if wanted[1] else None
         beta_gradient = torch.from_numpy(total).to(beta.dtype) if wanted[2] else None
         return input_gradient, gamma_gradient, beta_gradient, residual_gradient, None, None
