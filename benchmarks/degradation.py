@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
+import os
 import time
-from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -35,17 +37,17 @@ class Settings:
 
     depths: tuple[int, ...] = (8, 20, 44)
     widths: tuple[int, ...] = (8, 16, 32)
-    images: int = 5000
-    steps: int = 800
-    batch_size: int = 128
-    learning_rate: float = 0.1
+    images: int = 2500
+    steps: int = 1560
+    batch_size: int = 64
+    learning_rate: float = 0.05
     weight_decay: float = 1e-4
     augments: bool = False
-    warmup_steps: int = 0  # at a tenth of the rate, as the paper's deepest network needs it
+    warmup_steps: int = 100  # at a tenth of the rate, as the paper's deepest network needs it
     seeds: tuple[int, ...] = (1,)
 
 
-FULL = Settings((20, 32, 44, 56, 110), (16, 32, 64), 45_000, 64_000, augments=True, warmup_steps=400)
+FULL = Settings((20, 32, 44, 56, 110), (16, 32, 64), 50_000, 64_000, 128, 0.1, augments=True, warmup_steps=400)
 
 
 def images_of(count: int) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
@@ -108,39 +110,55 @@ def rate_of(settings: Settings) -> Any:
     return schedules.PiecewiseConstantDecay([half, most], [rate, rate / 10, rate / 100])
 
 
-def trained(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Every network of every seed, with its losses by epoch."""
+def trained(settings: Settings, seed: int, depth: int, is_residual: bool) -> dict[str, Any]:
+    """A network with its losses by epoch."""
     (x, y), test = images_of(settings.images)
-    epochs = max(settings.steps // (settings.images // settings.batch_size), 1)
-    for seed in settings.seeds:
-        for depth in settings.depths:
-            for is_residual in (False, True):
-                triarch.utils.set_random_seed(seed)
-                model = network(depth, is_residual, settings)
-                optimizer = optimizers.SGD(rate_of(settings), momentum=0.9)
-                model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
-                began = time.perf_counter()
-                listeners = [callbacks.TerminateOnNaN()]
-                if settings.augments:
-                    source = Augmented(x, y, settings.batch_size, seed)
-                    history = model.fit(source, epochs=epochs, verbose=0, callbacks=listeners).history
-                else:
-                    options: dict[str, Any] = {"epochs": epochs, "verbose": 0, "callbacks": listeners}
-                    history = model.fit(x, y, batch_size=settings.batch_size, **options).history
-                learnt = model.evaluate(x, y, batch_size=500, verbose=0, return_dict=True)
-                tested = model.evaluate(*test, batch_size=500, verbose=0, return_dict=True)
-                found = {
-                    "kind": "residual" if is_residual else "plain",
-                    "depth": depth,
-                    "seed": seed,
-                    "losses": [round(loss, 4) for loss in history["loss"]],
-                    "training_loss": round(learnt["loss"], 4),
-                    "training_error": round(100 * (1 - learnt["accuracy"]), 2),
-                    "test_error": round(100 * (1 - tested["accuracy"]), 2),
-                    "seconds": round(time.perf_counter() - began, 1),
-                }
-                print(table([found]).splitlines()[-1], flush=True)
-                yield found
+    triarch.utils.set_random_seed(seed)
+    model = network(depth, is_residual, settings)
+    model.compile(
+        optimizers.SGD(rate_of(settings), momentum=0.9), "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
+    began = time.perf_counter()
+    options: dict[str, Any] = {
+        "epochs": max(settings.steps // (settings.images // settings.batch_size), 1),
+        "verbose": 0,
+        "callbacks": [callbacks.TerminateOnNaN()],
+    }
+    if settings.augments:
+        history = model.fit(Augmented(x, y, settings.batch_size, seed), **options).history
+    else:
+        history = model.fit(x, y, batch_size=settings.batch_size, **options).history
+    learnt = model.evaluate(x, y, batch_size=500, verbose=0, return_dict=True)
+    tested = model.evaluate(*test, batch_size=500, verbose=0, return_dict=True)
+    found = {
+        "kind": "residual" if is_residual else "plain",
+        "depth": depth,
+        "seed": seed,
+        "losses": [round(loss, 4) for loss in history["loss"]],
+        "training_loss": round(learnt["loss"], 4),
+        "training_error": round(100 * (1 - learnt["accuracy"]), 2),
+        "test_error": round(100 * (1 - tested["accuracy"]), 2),
+        "seconds": round(time.perf_counter() - began, 1),
+    }
+    print(table([found]).splitlines()[-1], flush=True)
+    return found
+
+
+def all_trained(settings: Settings) -> list[dict[str, Any]]:
+    """Every network of every seed: side by side on the cores, on one thread each, or one by one on a GPU."""
+    tasks = [
+        (settings, seed, depth, is_residual)
+        for seed in settings.seeds
+        for depth in sorted(settings.depths, reverse=True)
+        for is_residual in (True, False)
+    ]
+    if torch.cuda.is_available():
+        runs = [trained(*task) for task in tasks]
+    else:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(os.cpu_count(), context, torch.set_num_threads, (1,)) as pool:
+            runs = [future.result() for future in [pool.submit(trained, *task) for task in tasks]]
+    return sorted(runs, key=lambda run: (run["depth"], run["kind"], run["seed"]))
 
 
 def table(runs: list[dict[str, Any]]) -> str:
@@ -184,7 +202,7 @@ def main() -> None:
         path = max(RESULTS.glob("degradation-*.json"))
     else:
         settings = FULL if arguments.full else Settings()
-        content = {"settings": asdict(settings), "threads": torch.get_num_threads(), "runs": list(trained(settings))}
+        content = {"settings": asdict(settings), "runs": all_trained(settings)}
         path = Path(record("degradation", content, ["triarch", "torch", "numpy"]))
     runs = json.loads(path.read_text())["runs"]
     draw(runs, FIGURE)
