@@ -27,7 +27,7 @@ from triarch import callbacks, datasets, optimizers, regularizers
 from triarch.applications.architectures import Architecture, build
 from triarch.optimizers import schedules
 
-FIGURE = Path(__file__).parents[1] / "docs" / "figures" / "degradation.png"
+FIGURE = RESULTS / "degradation.png"
 _MEAN, _DEVIATION = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)  # of the training images' channels
 
 
