@@ -2,6 +2,7 @@
 
 from triarch.layers.activation import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax
 from triarch.layers.base import Layer
+from triarch.layers.batch_normalization import BatchNormalization
 from triarch.layers.convolutional import Conv1D, Conv2D, Conv3D, Convolution1D, Convolution2D, Convolution3D
 from triarch.layers.convolutional_kinds import (
     Conv1DTranspose,
@@ -38,14 +39,7 @@ from triarch.layers.merging import (
     multiply,
     subtract,
 )
-from triarch.layers.normalization import (
-    BatchNormalization,
-    GroupNormalization,
-    LayerNormalization,
-    RMSNormalization,
-    SpectralNormalization,
-    UnitNormalization,
-)
+from triarch.layers.normalization import GroupNormalization, LayerNormalization, RMSNormalization, UnitNormalization
 from triarch.layers.pooling import (
     AveragePooling1D,
     AveragePooling2D,
@@ -95,6 +89,7 @@ from triarch.layers.resizing import (
     ZeroPadding3D,
 )
 from triarch.layers.shaping import Flatten, Permute, RepeatVector, Reshape
+from triarch.layers.spectral_normalization import SpectralNormalization
 from triarch.layers.torch_modules import TorchModuleWrapper
 from triarch.serialization import Lookup
 

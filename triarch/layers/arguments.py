@@ -33,6 +33,15 @@ def standardize_padding(value: Any, allowed: Sequence[str] = ("valid", "same")) 
     return padding
 
 
+def refuse_strides_with_dilation(strides: tuple[int, ...], dilation_rate: tuple[int, ...]) -> None:
+    """Raise ValueError where both exceed 1."""
+    if max(strides) > 1 and max(dilation_rate) > 1:
+        raise ValueError(
+            "Either `strides` or `dilation_rate` may exceed 1, not both. Received: "
+            f"strides={strides}, dilation_rate={dilation_rate}"
+        )
+
+
 def describe(layer: Layer) -> str:
     """The layer, as error messages call it."""
     return f"Layer {layer.name!r} ({type(layer).__name__})"

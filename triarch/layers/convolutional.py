@@ -12,7 +12,13 @@ from triarch.convolution import Explanation
 from triarch.kernels import ConvSpec, Rectifier, Window, convolve, explain, kernel_memory_order
 from triarch.layers.abstract import KernelLayer
 from triarch.layers.activation import in_two_steps
-from triarch.layers.arguments import describe, named_in_errors, standardize_padding, standardize_tuple
+from triarch.layers.arguments import (
+    describe,
+    named_in_errors,
+    refuse_strides_with_dilation,
+    standardize_padding,
+    standardize_tuple,
+)
 from triarch.registry import register
 
 
@@ -72,11 +78,7 @@ class _Convolution(KernelLayer):
             raise ValueError(
                 f"`filters` must be a multiple of `groups`. Received: filters={self.filters}, groups={self.groups}"
             )
-        if max(self.strides) > 1 and max(self.dilation_rate) > 1:
-            raise ValueError(
-                "Either `strides` or `dilation_rate` may exceed 1, not both. Received: "
-                f"strides={self.strides}, dilation_rate={self.dilation_rate}"
-            )
+        refuse_strides_with_dilation(self.strides, self.dilation_rate)
 
     def build(self, input_shape: Any) -> None:
         self.compute_output_shape(input_shape)

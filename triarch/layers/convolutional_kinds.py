@@ -12,7 +12,14 @@ from triarch.kernels import Window, convolve, kernel_memory_order
 from triarch.kernels.transposed import convolve_transposed, transposed_output_shape
 from triarch.layers.abstract import KernelLayer
 from triarch.layers.activation import in_two_steps
-from triarch.layers.arguments import describe, is_integer, named_in_errors, standardize_padding, standardize_tuple
+from triarch.layers.arguments import (
+    describe,
+    is_integer,
+    named_in_errors,
+    refuse_strides_with_dilation,
+    standardize_padding,
+    standardize_tuple,
+)
 from triarch.layers.base import Layer
 from triarch.registry import register
 
@@ -38,14 +45,6 @@ class _Sliding(Layer):
 
 def _as_is(outputs: torch.Tensor) -> torch.Tensor:
     return outputs
-
-
-def _refuse_both(strides: tuple[int, ...], dilation_rate: tuple[int, ...]) -> None:
-    if max(strides) > 1 and max(dilation_rate) > 1:
-        raise ValueError(
-            "Either `strides` or `dilation_rate` may exceed 1, not both. Received: "
-            f"strides={strides}, dilation_rate={dilation_rate}"
-        )
 
 
 class _DepthwiseConvolution(_Sliding):
@@ -77,7 +76,7 @@ class _DepthwiseConvolution(_Sliding):
         self.depth_multiplier = standardize_tuple(depth_multiplier, 1, "depth_multiplier")[0]
         self.data_format = standardize_data_format(data_format)
         self.dilation_rate = standardize_tuple(dilation_rate, self.rank, "dilation_rate")
-        _refuse_both(self.strides, self.dilation_rate)
+        refuse_strides_with_dilation(self.strides, self.dilation_rate)
         self.activation = activations.get(activation)
         self.use_bias = use_bias
         self.depthwise_initializer = initializers.get(depthwise_initializer)
@@ -181,7 +180,7 @@ class _SeparableConvolution(_Sliding):
         self.padding = standardize_padding(padding)
         self.data_format = standardize_data_format(data_format)
         self.dilation_rate = standardize_tuple(dilation_rate, self.rank, "dilation_rate")
-        _refuse_both(self.strides, self.dilation_rate)
+        refuse_strides_with_dilation(self.strides, self.dilation_rate)
         self.depth_multiplier = standardize_tuple(depth_multiplier, 1, "depth_multiplier")[0]
         self.activation = activations.get(activation)
         self.use_bias = use_bias
@@ -305,29 +304,16 @@ class _TransposedConvolution(KernelLayer, _Sliding):
         self.output_padding = _checked_output_padding(output_padding, self.strides)
         self.data_format = standardize_data_format(data_format)
         self.dilation_rate = standardize_tuple(dilation_rate, self.rank, "dilation_rate")
-        _refuse_both(self.strides, self.dilation_rate)
+        refuse_strides_with_dilation(self.strides, self.dilation_rate)
         self._window = Window(self.kernel_size, self.strides, self.dilation_rate, self.padding, self.data_format)
 
     def build(self, input_shape: Any) -> None:
         self.compute_output_shape(input_shape)
         channels = self._channels(input_shape)
         self._window = self._window._replace(channels=channels)
-        self.kernel = self.add_weight(
-            (*self.kernel_size, self.filters, channels),
-            self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-            name="kernel",
-            memory_order=(self.rank + 1, *range(self.rank), self.rank),
+        self._add_kernel_and_bias(
+            (*self.kernel_size, self.filters, channels), (self.rank + 1, *range(self.rank), self.rank), output_axis=-2
         )
-        if self.use_bias:
-            self.bias = self.add_weight(
-                (self.filters,),
-                self.bias_initializer,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-                name="bias",
-            )
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         in_place, activation = in_two_steps(self.activation)

@@ -1,311 +1,19 @@
-"""Normalisations: of batches, samples, groups of channels; of weights by their largest singular value."""
+"""Normalisation of samples and of groups of channels."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.distributed
 import torch.nn.functional as F
 
-from triarch import constraints, initializers, regularizers
-from triarch.kernels.normalization import infer, is_worth_while, normalize
-from triarch.layers.abstract import Elementwise
+from triarch.layers.abstract import Elementwise, ScaledNormalization, widened
 from triarch.layers.arguments import describe, is_integer
-from triarch.layers.base import Layer
 from triarch.registry import register
 
 
-class _Normalization(Elementwise):
-    """What normalisations with a learnt scale and shift share."""
-
-    def __init__(
-        self,
-        epsilon: float,
-        center: bool,
-        scale: bool,
-        beta_initializer: Any,
-        gamma_initializer: Any,
-        beta_regularizer: Any,
-        gamma_regularizer: Any,
-        beta_constraint: Any,
-        gamma_constraint: Any,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.epsilon = float(epsilon)
-        self.center = center
-        self.scale = scale
-        self.beta_initializer = initializers.get(beta_initializer)
-        self.gamma_initializer = initializers.get(gamma_initializer)
-        self.beta_regularizer = regularizers.get(beta_regularizer)
-        self.gamma_regularizer = regularizers.get(gamma_regularizer)
-        self.beta_constraint = constraints.get(beta_constraint)
-        self.gamma_constraint = constraints.get(gamma_constraint)
-        self.gamma: Any = None
-        self.beta: Any = None
-
-    def _add_scale_and_shift(self, shape: Sequence[int]) -> None:
-        if self.scale:
-            self.gamma = self.add_weight(
-                shape,
-                self.gamma_initializer,
-                regularizer=self.gamma_regularizer,
-                constraint=self.gamma_constraint,
-                autocast=False,
-                name="gamma",
-            )
-        if self.center:
-            self.beta = self.add_weight(
-                shape,
-                self.beta_initializer,
-                regularizer=self.beta_regularizer,
-                constraint=self.beta_constraint,
-                autocast=False,
-                name="beta",
-            )
-
-    def _size_of(self, axis: int, input_shape: Sequence[int | None]) -> int:
-        if not -len(input_shape) <= axis < len(input_shape) or input_shape[axis] is None:
-            raise ValueError(
-                f"{describe(self)} needs to know the size of axis {axis}. Received: shape {tuple(input_shape)}"
-            )
-        return input_shape[axis]  # type: ignore[return-value]
-
-
-def _widened(inputs: torch.Tensor) -> torch.Tensor:
-    """Half precision overflows in sums of squares."""
-    return inputs.float() if inputs.dtype in (torch.float16, torch.bfloat16) else inputs
-
-
 @register("keras.layers")
-class BatchNormalization(_Normalization):
-    """Each channel to mean 0 and variance 1 over the batch, then scaled and shifted (https://arxiv.org/abs/1502.03167).
-
-    In training with the batch's mean and variance, of which moving averages are kept; in inference with these averages,
-    and also in training where `trainable` is False.
-
-    Args:
-        axis: Of the channels.
-        momentum: `average = average * momentum + value * (1 - momentum)`.
-        renorm: Batch renormalisation (https://arxiv.org/abs/1702.03275): corrects the batch's statistics towards the
-            averages, within `renorm_clipping`'s `rmin`, `rmax` and `dmax`.
-        renorm_momentum: Of the averages that `renorm` corrects towards.
-        synchronized: Whether the statistics are those of the batches of all processes (`torch.distributed`).
-    """
-
-    def __init__(
-        self,
-        axis: int = -1,
-        momentum: float = 0.99,
-        epsilon: float = 1e-3,
-        center: bool = True,
-        scale: bool = True,
-        beta_initializer: Any = "zeros",
-        gamma_initializer: Any = "ones",
-        moving_mean_initializer: Any = "zeros",
-        moving_variance_initializer: Any = "ones",
-        beta_regularizer: Any = None,
-        gamma_regularizer: Any = None,
-        beta_constraint: Any = None,
-        gamma_constraint: Any = None,
-        renorm: bool = False,
-        renorm_clipping: Mapping[str, float] | None = None,
-        renorm_momentum: float = 0.99,
-        synchronized: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            epsilon,
-            center,
-            scale,
-            beta_initializer,
-            gamma_initializer,
-            beta_regularizer,
-            gamma_regularizer,
-            beta_constraint,
-            gamma_constraint,
-            **kwargs,
-        )
-        self.axis = int(axis)
-        self.momentum = float(momentum)
-        self.moving_mean_initializer = initializers.get(moving_mean_initializer)
-        self.moving_variance_initializer = initializers.get(moving_variance_initializer)
-        self.renorm = renorm
-        self.renorm_clipping = _checked_clipping(renorm_clipping) if renorm else renorm_clipping
-        self.renorm_momentum = float(renorm_momentum)
-        self.synchronized = synchronized
-
-    untracked = Elementwise.untracked | {"renorm_clipping"}
-
-    def build(self, input_shape: Any) -> None:
-        shape = (self._size_of(self.axis, input_shape),)
-        self._add_scale_and_shift(shape)
-        self.moving_mean = self._add_average(shape, self.moving_mean_initializer, "moving_mean")
-        self.moving_variance = self._add_average(shape, self.moving_variance_initializer, "moving_variance")
-        if self.renorm:
-            self.moving_stddev = self._add_average(shape, "zeros", "moving_stddev")
-            self.renorm_mean = self._add_average(shape, self.moving_mean_initializer, "renorm_mean")
-            self.renorm_stddev = self._add_average(shape, "zeros", "renorm_stddev")
-            with torch.no_grad():
-                for deviation in (self.moving_stddev, self.renorm_stddev):
-                    deviation.copy_(self.moving_variance.sqrt())
-
-    def _add_average(self, shape: Sequence[int], initializer: Any, name: str) -> Any:
-        return self.add_weight(shape, initializer, trainable=False, autocast=False, name=name)
-
-    def call(self, inputs: torch.Tensor, training: bool = False, mask: torch.Tensor | None = None) -> torch.Tensor:
-        if mask is None:
-            fast = self.normalize(inputs, None, rectifies=False, training=training)
-            if fast is not None:
-                return fast
-        numbers = _widened(inputs)
-        if not (training and self.trainable):
-            outputs = self._inferred(numbers)
-        elif mask is None and not self.renorm and not self._is_shared() and numbers.numel():
-            outputs = self._learnt(numbers)
-        else:
-            outputs = self._learnt_in_parts(numbers, mask)
-        return outputs.to(self._compute_torch_dtype)
-
-    def normalize(
-        self, inputs: torch.Tensor, residual: torch.Tensor | None, rectifies: bool, training: bool
-    ) -> torch.Tensor | None:
-        """The outputs by compiled code, with a residual added and rectified; None where torch's is to be taken."""
-        is_usual = self.axis % inputs.ndim == inputs.ndim - 1 and inputs.dtype is self._compute_torch_dtype
-        if not is_usual or self.renorm or self._is_shared() or not is_worth_while(inputs):
-            return None
-        if training and self.trainable:
-            outputs, mean, variance = normalize(inputs, self.gamma, self.beta, residual, self.epsilon, rectifies)
-            with torch.no_grad():
-                self._average(self.moving_mean, mean, self.momentum)
-                self._average(self.moving_variance, variance, self.momentum)
-            return outputs
-        if torch.is_grad_enabled():
-            return None
-        averages = (self.moving_mean, self.moving_variance)
-        return infer(inputs, self.gamma, self.beta, *averages, residual, self.epsilon, rectifies)
-
-    def scale_and_shift(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """What inference multiplies each channel with, and then adds."""
-        scale = torch.rsqrt(self.moving_variance + self.epsilon)
-        if self.scale:
-            scale = scale * self.gamma
-        shift = -self.moving_mean * scale
-        return scale, shift + self.beta if self.center else shift
-
-    def _images(self, numbers: torch.Tensor) -> torch.Tensor:
-        """As torch's kernels want it: (images, channels, height, width), in memory with channels last or first."""
-        axis = self.axis % numbers.ndim
-        if axis == numbers.ndim - 1:
-            return numbers.reshape(1, math.prod(numbers.shape[:-1]), 1, numbers.shape[-1]).permute(0, 3, 1, 2)
-        return numbers.reshape(
-            math.prod(numbers.shape[:axis]), numbers.shape[axis], math.prod(numbers.shape[axis + 1 :]), 1
-        )
-
-    def _restored(self, images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
-        is_last = self.axis % numbers.ndim == numbers.ndim - 1
-        return (images.permute(0, 2, 3, 1) if is_last else images).reshape(numbers.shape)
-
-    def _inferred(self, numbers: torch.Tensor) -> torch.Tensor:
-        mean, variance = self.moving_mean.to(numbers.dtype), self.moving_variance.to(numbers.dtype)
-        outputs = F.batch_norm(
-            self._images(numbers), mean, variance, self.gamma, self.beta, training=False, eps=self.epsilon
-        )
-        return self._restored(outputs, numbers)
-
-    def _learnt(self, numbers: torch.Tensor) -> torch.Tensor:
-        outputs, mean, inverse = torch.native_batch_norm(
-            self._images(numbers), self.gamma, self.beta, None, None, True, 0.0, self.epsilon
-        )
-        with torch.no_grad():
-            self._average(self.moving_mean, mean, self.momentum)
-            self._average(self.moving_variance, inverse.pow(-2) - self.epsilon, self.momentum)
-        return self._restored(outputs, numbers)
-
-    @staticmethod
-    def _average(average: torch.Tensor, value: torch.Tensor, momentum: float) -> None:
-        average.lerp_(value.to(average.dtype), 1 - momentum)
-
-    def _is_shared(self) -> bool:
-        return self.synchronized and torch.distributed.is_available() and torch.distributed.is_initialized()
-
-    def _learnt_in_parts(self, numbers: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        mean, variance = self._moments(numbers, mask)
-        correction, shift = 1.0, 0.0
-        with torch.no_grad():
-            if self.renorm:
-                deviation = (variance + self.epsilon).sqrt()
-                correction, shift = self._renormalized(mean, deviation)
-                self._average(self.moving_stddev, deviation, self.momentum)
-                self._average(self.moving_mean, mean, self.momentum)
-                self.moving_variance.copy_(self.moving_stddev.square() - self.epsilon).clamp_(min=0)
-            else:
-                self._average(self.moving_mean, mean, self.momentum)
-                self._average(self.moving_variance, variance, self.momentum)
-        shape = [1] * numbers.ndim
-        shape[self.axis] = -1
-        factor = torch.rsqrt(variance + self.epsilon) * correction
-        offset = shift - mean * factor
-        if self.scale:
-            factor, offset = factor * self.gamma, offset * self.gamma
-        if self.center:
-            offset = offset + self.beta
-        return numbers * factor.reshape(shape) + offset.reshape(shape)
-
-    def _moments(self, numbers: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and variance of each channel, over the steps inside the mask and, if asked, over all processes."""
-        channels = numbers.movedim(self.axis, -1).flatten(0, -2)
-        if mask is None:
-            weights = torch.ones(len(channels), 1, dtype=channels.dtype, device=channels.device)
-        else:
-            if mask.ndim != numbers.ndim - 1 or self.axis % numbers.ndim != numbers.ndim - 1:
-                raise ValueError(
-                    f"{describe(self)} takes a mask with the axes of the inputs but the channels', which is the last. "
-                    f"Received: shapes {tuple(mask.shape)} and {tuple(numbers.shape)}"
-                )
-            weights = mask.expand(numbers.shape[:-1]).reshape(-1, 1).to(channels.dtype)
-        count = weights.sum()
-        total = (channels * weights).sum(0)
-        if self._is_shared():
-            count, total = _over_processes(torch.cat([count[None], total])).split([1, len(total)])
-        least = torch.finfo(channels.dtype).eps
-        mean = total / (count + least)
-        squares = ((channels - mean).square() * weights).sum(0)
-        if self._is_shared():
-            squares = _over_processes(squares)
-        return mean, squares / (count + least)
-
-    def _renormalized(self, mean: torch.Tensor, deviation: torch.Tensor) -> tuple[Any, Any]:
-        clipping = self.renorm_clipping or {}
-        correction = (deviation / self.renorm_stddev).clamp(clipping.get("rmin", 0.0), clipping.get("rmax"))
-        most = clipping.get("dmax", math.inf)
-        shift = ((mean - self.renorm_mean) / self.renorm_stddev).clamp(-most, most)
-        self._average(self.renorm_mean, mean, self.renorm_momentum)
-        self._average(self.renorm_stddev, deviation, self.renorm_momentum)
-        return correction, shift
-
-
-def _over_processes(sums: torch.Tensor) -> torch.Tensor:
-    """The sum over all processes, through which gradients pass."""
-    import torch.distributed.nn.functional as over_processes  # slow to load, and needed by few
-
-    return over_processes.all_reduce(sums)
-
-
-def _checked_clipping(clipping: Mapping[str, float] | None) -> dict[str, float]:
-    clipping = dict(clipping or {})
-    if not clipping.keys() <= {"rmin", "rmax", "dmax"}:
-        raise ValueError(f"`renorm_clipping` may hold 'rmin', 'rmax' and 'dmax'. Received: {clipping}")
-    if clipping.get("rmin", 0.0) > clipping.get("rmax", math.inf) or clipping.get("dmax", 0.0) < 0:
-        raise ValueError(f"`renorm_clipping` needs rmin <= rmax and dmax >= 0. Received: {clipping}")
-    return clipping
-
-
-@register("keras.layers")
-class LayerNormalization(_Normalization):
+class LayerNormalization(ScaledNormalization):
     """Each sample to mean 0 and variance 1 over the axes, then scaled and shifted (https://arxiv.org/abs/1607.06450).
 
     Args:
@@ -348,7 +56,7 @@ class LayerNormalization(_Normalization):
         self._add_scale_and_shift([self._size_of(axis, input_shape) for axis in _in_order(self.axis, len(input_shape))])
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
-        numbers = _widened(inputs)
+        numbers = widened(inputs)
         axes = _in_order(self.axis, inputs.ndim)
         if axes == list(range(inputs.ndim - len(axes), inputs.ndim)):
             shape = [inputs.shape[axis] for axis in axes]
@@ -365,7 +73,7 @@ class LayerNormalization(_Normalization):
 
 
 @register("keras.layers")
-class GroupNormalization(_Normalization):
+class GroupNormalization(ScaledNormalization):
     """Groups of each sample's channels to mean 0 and variance 1, then scaled and shifted (https://arxiv.org/abs/1803.08494).
 
     Args:
@@ -416,7 +124,7 @@ class GroupNormalization(_Normalization):
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         # torch's own group norm loses its memory in the gradient of inputs whose channels are not the second axis.
-        numbers, axis = _widened(inputs), self.axis % inputs.ndim
+        numbers, axis = widened(inputs), self.axis % inputs.ndim
         grouped = numbers.unflatten(axis, (self.groups, inputs.shape[axis] // self.groups))
         axes = [place for place in range(1, grouped.ndim) if place != axis]
         centred = grouped - grouped.mean(axes, keepdim=True)
@@ -450,7 +158,7 @@ class RMSNormalization(Elementwise):
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         axes = _in_order(self.axis, inputs.ndim)
-        numbers = _widened(inputs)
+        numbers = widened(inputs)
         inverse = torch.rsqrt(numbers.square().mean(axes, keepdim=True) + self.epsilon)
         shape = [inputs.shape[axis] if axis in axes else 1 for axis in range(inputs.ndim)]
         return (numbers * inverse * self.scale.reshape(shape)).to(self._compute_torch_dtype)
@@ -482,59 +190,3 @@ def _in_order(axis: Any, ndim: int) -> list[int]:
     if not all(-ndim <= entry < ndim for entry in axes):
         raise ValueError(f"There is no such axis among {ndim}. Received: axis={axis}")
     return sorted(entry % ndim for entry in axes)
-
-
-@register("keras.layers")
-class SpectralNormalization(Layer):
-    """A layer whose kernel is divided by its largest singular value before each training step.
-
-    The value is found by power iteration (https://arxiv.org/abs/1802.05957).
-
-    Args:
-        layer: With a `kernel` or `embeddings`.
-        power_iterations: For each step.
-    """
-
-    def __init__(self, layer: Layer, power_iterations: int = 1, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        if not isinstance(layer, Layer):
-            raise ValueError(f"`layer` is a layer. Received: layer={layer!r}")
-        if not is_integer(power_iterations) or power_iterations <= 0:
-            raise ValueError(f"`power_iterations` is a positive integer. Received: {power_iterations!r}")
-        self.layer = layer
-        self.power_iterations = power_iterations
-
-    def build(self, input_shape: Any) -> None:
-        if not self.layer.built:
-            self.layer.build(input_shape)
-        initializer = initializers.TruncatedNormal(stddev=0.02)
-        size = self._kernel.shape[-1]
-        self.vector_u = self.add_weight((1, size), initializer, trainable=False, name="vector_u")
-
-    @property
-    def _kernel(self) -> torch.Tensor:
-        for name in ("kernel", "embeddings"):
-            if isinstance(getattr(self.layer, name, None), torch.Tensor):
-                return getattr(self.layer, name)
-        raise ValueError(f"{describe(self)} wraps layers with a `kernel` or `embeddings`. Received: {self.layer!r}")
-
-    def call(self, inputs: torch.Tensor, training: bool = False) -> torch.Tensor:
-        if training:
-            with torch.no_grad():
-                self._normalize()
-        return self.layer(inputs)
-
-    def _normalize(self) -> None:
-        rows = self._kernel.reshape(-1, self._kernel.shape[-1]).to(self.vector_u.dtype)
-        u: torch.Tensor = self.vector_u
-        for _ in range(self.power_iterations):
-            v = F.normalize(u @ rows.T, dim=-1)
-            u = F.normalize(v @ rows, dim=-1)
-        largest = (v @ rows @ u.T).squeeze()
-        is_some = rows.any()  # a kernel of zeros has no direction
-        self.vector_u.copy_(torch.where(is_some, u, self.vector_u))
-        self._kernel.div_(torch.where(is_some, largest, 1.0).to(self._kernel.dtype))
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """That of the layer."""
-        return self.layer.compute_output_shape(input_shape)

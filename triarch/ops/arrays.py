@@ -126,11 +126,7 @@ def _sizes(shape: Any) -> tuple[int, ...]:
 @op("numpy", config=("newshape",))
 def reshape(x: Any, newshape: Sequence[int]) -> Any:
     """The same numbers in another shape; one size may be -1."""
-    return torch.reshape(tensor(x), tuple(-1 if size is None else size for size in _entries(newshape)))
-
-
-def _entries(shape: Any) -> tuple[Any, ...]:
-    return (shape,) if hasattr(shape, "__index__") else tuple(shape)
+    return torch.reshape(tensor(x), tuple(-1 if size is None else size for size in _sizes(newshape)))
 
 
 @op("numpy")

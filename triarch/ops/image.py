@@ -226,9 +226,7 @@ def _inside(place: torch.Tensor, size: int, fill_mode: str) -> torch.Tensor:
     return torch.where(place < size, place, period - place - int(fill_mode == "reflect"))
 
 
-def _margins(
-    total: int, first: int | None, last: int | None, size: int, goal: int | None, names: str
-) -> tuple[int, int]:
+def _margins(total: int, first: int | None, last: int | None, goal: int | None, names: str) -> tuple[int, int]:
     """What is added or cut at both ends, from two of: the first, the last, the new size."""
     if [first, last, goal].count(None) != 1:
         raise ValueError(f"Give exactly two of {names}. Received: {first}, {last}, {goal}")
@@ -255,8 +253,8 @@ def pad_images(
     images = tensor(images)
     batch = _first(images, data_format)
     height, width = batch.shape[-2:]
-    rows = _margins((target_height or 0) - height, top_padding, bottom_padding, height, target_height, "the heights")
-    columns = _margins((target_width or 0) - width, left_padding, right_padding, width, target_width, "the widths")
+    rows = _margins((target_height or 0) - height, top_padding, bottom_padding, target_height, "the heights")
+    columns = _margins((target_width or 0) - width, left_padding, right_padding, target_width, "the widths")
     if min(*rows, *columns) < 0:
         raise ValueError(f"Margins are not negative. Received: {rows} above and below, {columns} left and right")
     return _back(F.pad(batch, (*columns, *rows)), images, data_format)
@@ -280,8 +278,8 @@ def crop_images(
     images = tensor(images)
     batch = _first(images, data_format)
     height, width = batch.shape[-2:]
-    rows = _margins(height - (target_height or 0), top_cropping, bottom_cropping, height, target_height, "the heights")
-    columns = _margins(width - (target_width or 0), left_cropping, right_cropping, width, target_width, "the widths")
+    rows = _margins(height - (target_height or 0), top_cropping, bottom_cropping, target_height, "the heights")
+    columns = _margins(width - (target_width or 0), left_cropping, right_cropping, target_width, "the widths")
     if min(*rows, *columns) < 0 or sum(rows) >= height or sum(columns) >= width:
         raise ValueError(f"Nothing would be left. Received: {rows} above and below, {columns} left and right")
     return _back(batch[..., rows[0] : height - rows[1], columns[0] : width - columns[1]], images, data_format)
