@@ -1,132 +1,58 @@
-"""Making, shaping, joining, cutting and reordering of tensors."""
+"""Shaping, joining, cutting and reordering of tensors."""
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-from triarch import config
-from triarch.ops.table import as_float, axes_of, op, tensor
-from triarch.tensors import torch_dtype
+from triarch.ops.table import as_float, axes_of, op, sizes_of, tensor
 
-
-def _place(dtype: Any) -> dict[str, Any]:
-    return {"dtype": torch_dtype(dtype or config.floatx()), "device": config.device()}
-
-
-@op("numpy")
-def array(x: Any, dtype: Any = None) -> Any:
-    """A fresh tensor of these numbers."""
-    made = tensor(x).clone()
-    return made if dtype is None else made.to(torch_dtype(dtype))
-
-
-@op("numpy")
-def copy(x: Any) -> Any:
-    """A copy in memory of its own."""
-    return tensor(x).clone()
-
-
-def zeros(shape: Sequence[int], dtype: Any = None) -> Any:
-    """Zeros; `dtype` is `config.floatx()` by default."""
-    return torch.zeros(_sizes(shape), **_place(dtype))
-
-
-def ones(shape: Sequence[int], dtype: Any = None) -> Any:
-    """Ones; `dtype` is `config.floatx()` by default."""
-    return torch.ones(_sizes(shape), **_place(dtype))
-
-
-def empty(shape: Sequence[int], dtype: Any = None) -> Any:
-    """Numbers that happen to be in memory; `dtype` is `config.floatx()` by default."""
-    return torch.empty(_sizes(shape), **_place(dtype))
-
-
-@op("numpy", config=("shape", "dtype"))
-def full(shape: Sequence[int], fill_value: Any, dtype: Any = None) -> Any:
-    """The same number everywhere; `dtype` is `config.floatx()` by default."""
-    value = tensor(fill_value).to(torch_dtype(dtype or config.floatx()))
-    return torch.broadcast_to(value, _sizes(shape)).clone()
-
-
-@op("numpy")
-def zeros_like(x: Any, dtype: Any = None) -> Any:
-    """Zeros of this shape, and of this type unless another is given."""
-    return torch.zeros_like(tensor(x), dtype=torch_dtype(dtype))
-
-
-@op("numpy")
-def ones_like(x: Any, dtype: Any = None) -> Any:
-    """Ones of this shape, and of this type unless another is given."""
-    return torch.ones_like(tensor(x), dtype=torch_dtype(dtype))
-
-
-@op("numpy")
-def empty_like(x: Any, dtype: Any = None) -> Any:
-    """Numbers that happen to be in memory, of this shape and type."""
-    return torch.empty_like(tensor(x), dtype=torch_dtype(dtype))
-
-
-@op("numpy", config=("dtype",))
-def full_like(x: Any, fill_value: Any, dtype: Any = None) -> Any:
-    """The same number everywhere, in the shape and type of `x`."""
-    x = tensor(x)
-    return torch.broadcast_to(tensor(fill_value).to(torch_dtype(dtype) or x.dtype), x.shape).clone()
-
-
-def arange(start: Any, stop: Any = None, step: Any = None, dtype: Any = None) -> Any:
-    """`start`, `start + step`, ... below `stop`; with one argument, 0, 1, ... below it."""
-    first, last = (0, start) if stop is None else (start, stop)
-    step = 1 if step is None else step
-    if dtype is None:
-        dtype = "int32" if all(hasattr(part, "__index__") for part in (first, last, step)) else config.floatx()
-    return torch.arange(first, last, step, **_place(dtype))
-
-
-def linspace(
-    start: Any, stop: Any, num: int = 50, endpoint: bool = True, retstep: bool = False, dtype: Any = None, axis: int = 0
-) -> Any:
-    """`num` numbers in equal steps from `start` to `stop`; without `endpoint`, `stop` is not among them.
-
-    Args:
-        retstep: Whether to return the step, too.
-    """
-    place = _place(dtype)
-    begin, end = (torch.as_tensor(part, **place) for part in (start, stop))
-    step = (end - begin) / max(num - endpoint, 1)
-    counts = torch.arange(num, **place).reshape(-1, *(1,) * torch.broadcast_shapes(begin.shape, end.shape).__len__())
-    numbers = (begin + counts * step).movedim(0, axis)
-    return (numbers, step) if retstep else numbers
-
-
-def eye(N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> Any:  # noqa: N803 - Keras's names
-    """Ones on the `k`-th diagonal of an N × M matrix of zeros (default: N × N)."""
-    rows = torch.arange(N, device=config.device())[:, None]
-    columns = torch.arange(N if M is None else M, device=config.device())[None]
-    return (columns - rows == k).to(torch_dtype(dtype or config.floatx()))
-
-
-def identity(n: int, dtype: Any = None) -> Any:
-    """The n × n matrix with ones on the diagonal."""
-    return eye(n, dtype=dtype)
-
-
-def tri(N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> Any:  # noqa: N803 - Keras's names
-    """Ones on the `k`-th diagonal and below it, in an N × M matrix of zeros."""
-    return torch.ones(N, N if M is None else M, **_place(dtype)).tril(k)
-
-
-def _sizes(shape: Any) -> tuple[int, ...]:
-    return (operator.index(shape),) if hasattr(shape, "__index__") else tuple(shape)
+__all__ = [
+    "append",
+    "argsort",
+    "broadcast_to",
+    "concatenate",
+    "diag",
+    "diagonal",
+    "diff",
+    "expand_dims",
+    "flip",
+    "get_item",
+    "hstack",
+    "meshgrid",
+    "moveaxis",
+    "ndim",
+    "nonzero",
+    "pad",
+    "ravel",
+    "repeat",
+    "reshape",
+    "roll",
+    "rot90",
+    "searchsorted",
+    "size",
+    "sort",
+    "split",
+    "squeeze",
+    "stack",
+    "swapaxes",
+    "take",
+    "take_along_axis",
+    "tile",
+    "transpose",
+    "trapezoid",
+    "tril",
+    "triu",
+    "vstack",
+]
 
 
 @op("numpy", config=("newshape",))
 def reshape(x: Any, newshape: Sequence[int]) -> Any:
     """The same numbers in another shape; one size may be -1."""
-    return torch.reshape(tensor(x), tuple(-1 if size is None else size for size in _sizes(newshape)))
+    return torch.reshape(tensor(x), tuple(-1 if size is None else size for size in sizes_of(newshape)))
 
 
 @op("numpy")
@@ -233,7 +159,7 @@ def split(x: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
 @op("numpy", config=("repeats",))
 def tile(x: Any, repeats: Any) -> Any:
     """The whole, so many times along each axis."""
-    return torch.tile(tensor(x), _sizes(repeats))
+    return torch.tile(tensor(x), sizes_of(repeats))
 
 
 @op("numpy", config=("repeats", "axis"))

@@ -15,6 +15,28 @@ from triarch.graph import SymbolicTensor
 from triarch.ops.table import op, tensor
 from triarch.tensors import as_array, as_tensor, torch_dtype
 
+__all__ = [
+    "cast",
+    "cond",
+    "convert_to_numpy",
+    "convert_to_tensor",
+    "dtype",
+    "fori_loop",
+    "is_tensor",
+    "map",
+    "scan",
+    "scatter",
+    "scatter_update",
+    "shape",
+    "slice",
+    "slice_update",
+    "stop_gradient",
+    "switch",
+    "unstack",
+    "vectorized_map",
+    "while_loop",
+]
+
 
 def is_tensor(x: Any) -> bool:
     """Whether it is a tensor, symbolic or not."""

@@ -9,6 +9,86 @@ import torch
 
 from triarch.ops.table import as_float, op, tensor
 
+__all__ = [
+    "abs",
+    "absolute",
+    "add",
+    "angle",
+    "arccos",
+    "arccosh",
+    "arcsin",
+    "arcsinh",
+    "arctan",
+    "arctan2",
+    "arctanh",
+    "bitwise_and",
+    "bitwise_not",
+    "bitwise_or",
+    "bitwise_xor",
+    "cbrt",
+    "ceil",
+    "clip",
+    "conj",
+    "conjugate",
+    "cos",
+    "cosh",
+    "deg2rad",
+    "divide",
+    "equal",
+    "exp",
+    "exp2",
+    "expm1",
+    "floor",
+    "floor_divide",
+    "fmax",
+    "fmin",
+    "fmod",
+    "greater",
+    "greater_equal",
+    "hypot",
+    "imag",
+    "isclose",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "less",
+    "less_equal",
+    "log",
+    "log1p",
+    "log2",
+    "log10",
+    "logaddexp",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
+    "maximum",
+    "minimum",
+    "mod",
+    "multiply",
+    "nan_to_num",
+    "negative",
+    "not_equal",
+    "power",
+    "rad2deg",
+    "real",
+    "reciprocal",
+    "round",
+    "sign",
+    "signbit",
+    "sin",
+    "sinc",
+    "sinh",
+    "sqrt",
+    "square",
+    "subtract",
+    "tan",
+    "tanh",
+    "true_divide",
+    "trunc",
+    "where",
+]
+
 
 def _unary(name: str, function: Callable[..., Any], does: str, floats: bool = False) -> Any:
     """An operation of one tensor; with `floats`, integers become floats first."""
@@ -153,21 +233,3 @@ def nan_to_num(x: Any, nan: float = 0.0, posinf: float | None = None, neginf: fl
 def isclose(x1: Any, x2: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Any:
     """Whether `|x1 - x2| <= atol + rtol * |x2|`."""
     return torch.isclose(tensor(x1), tensor(x2), rtol, atol, equal_nan)
-
-
-@op("math")
-def rsqrt(x: Any) -> Any:
-    """`1 / sqrt(x)`."""
-    return torch.rsqrt(as_float(x))
-
-
-@op("math")
-def erf(x: Any) -> Any:
-    """The error function."""
-    return torch.erf(as_float(x))
-
-
-@op("math")
-def erfinv(x: Any) -> Any:
-    """The inverse of the error function."""
-    return torch.erfinv(as_float(x))

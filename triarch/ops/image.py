@@ -11,6 +11,15 @@ import torch.nn.functional as F
 from triarch.config import standardize_data_format
 from triarch.ops.table import as_float, op, tensor
 
+__all__ = [
+    "affine_transform",
+    "crop_images",
+    "extract_patches",
+    "pad_images",
+    "resize",
+    "rgb_to_grayscale",
+]
+
 _LUMA = (0.2989, 0.5870, 0.1140)  # ITU-R BT.601
 _INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
 _FILL_MODES = ("constant", "nearest", "wrap", "mirror", "reflect")

@@ -8,6 +8,20 @@ import torch
 
 from triarch.ops.table import as_float, op
 
+__all__ = [
+    "cholesky",
+    "det",
+    "eig",
+    "eigh",
+    "inv",
+    "norm",
+    "pinv",
+    "qr",
+    "solve",
+    "solve_triangular",
+    "svd",
+]
+
 
 @op("linalg")
 def cholesky(x: Any, upper: bool = False) -> Any:

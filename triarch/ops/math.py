@@ -1,4 +1,4 @@
-"""Segments, the largest ones, Fourier transforms and windows of series."""
+"""Segments, the largest ones, Fourier transforms, windows of series and special functions."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from typing import Any
 
 import torch
 
-from triarch.ops.elementwise import erf, erfinv, rsqrt
-from triarch.ops.reductions import logsumexp
-from triarch.ops.table import as_float, op, tensor
+from triarch.ops.table import as_float, axes_of, op, tensor
 
 __all__ = [
     "erf",
@@ -137,3 +135,28 @@ def irfft(x: Any, fft_length: int | None = None) -> Any:
 def extract_sequences(x: Any, sequence_length: int, sequence_stride: int) -> Any:
     """Windows of this length along the last axis, each this far behind the last: `(..., windows, length)`."""
     return tensor(x).unfold(-1, sequence_length, sequence_stride)
+
+
+@op("math")
+def rsqrt(x: Any) -> Any:
+    """`1 / sqrt(x)`."""
+    return torch.rsqrt(as_float(x))
+
+
+@op("math")
+def erf(x: Any) -> Any:
+    """The error function."""
+    return torch.erf(as_float(x))
+
+
+@op("math")
+def erfinv(x: Any) -> Any:
+    """The inverse of the error function."""
+    return torch.erfinv(as_float(x))
+
+
+@op("math")
+def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """`log(sum(exp(x)))` over the axes, without overflow."""
+    x = as_float(x)
+    return torch.logsumexp(x, axes_of(axis, x.ndim), keepdims)

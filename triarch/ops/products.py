@@ -8,6 +8,19 @@ import torch
 
 from triarch.ops.table import op, tensor
 
+__all__ = [
+    "cross",
+    "dot",
+    "einsum",
+    "inner",
+    "kron",
+    "matmul",
+    "outer",
+    "tensordot",
+    "trace",
+    "vdot",
+]
+
 
 @op("numpy")
 def matmul(x1: Any, x2: Any) -> Any:

@@ -11,6 +11,29 @@ import torch
 from triarch.ops.table import as_float, axes_of, op, tensor
 from triarch.tensors import torch_dtype
 
+__all__ = [
+    "all",
+    "amax",
+    "amin",
+    "any",
+    "argmax",
+    "argmin",
+    "average",
+    "bincount",
+    "count_nonzero",
+    "cumprod",
+    "cumsum",
+    "max",
+    "mean",
+    "median",
+    "min",
+    "prod",
+    "quantile",
+    "std",
+    "sum",
+    "var",
+]
+
 _SMALL = {torch.bool: torch.int32, torch.int8: torch.int32, torch.int16: torch.int32, torch.uint8: torch.int32}
 
 
@@ -179,13 +202,6 @@ def quantile(x: Any, q: Any, axis: Any = None, method: str = "linear", keepdims:
 def median(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """The middle one, or the mean of the two middle ones."""
     return quantile(x, 0.5, axis, keepdims=keepdims)
-
-
-@op("math")
-def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    """`log(sum(exp(x)))` over the axes, without overflow."""
-    x = as_float(x)
-    return torch.logsumexp(x, axes_of(axis, x.ndim), keepdims)
 
 
 @op("numpy", config=("weights", "minlength", "sparse"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -91,6 +92,11 @@ def as_float(value: Any) -> Any:
     """`value` as a tensor of floats or complex numbers; integers become `config.floatx()`."""
     made = tensor(value)
     return made if made.is_floating_point() or made.is_complex() else made.to(torch.get_default_dtype())
+
+
+def sizes_of(shape: Any) -> tuple[int, ...]:
+    """One size or several as a tuple."""
+    return (operator.index(shape),) if hasattr(shape, "__index__") else tuple(shape)
 
 
 def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
