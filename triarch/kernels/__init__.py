@@ -8,6 +8,7 @@ from triarch.kernels.conv import (
     explain,
     kernel_memory_order,
     method_in_use,
+    plan_for,
     use,
 )
 from triarch.kernels.native.allocator import keep_memory
@@ -26,6 +27,7 @@ __all__ = [
     "keep_memory",
     "kernel_memory_order",
     "method_in_use",
+    "plan_for",
     "plan_pooling",
     "pool",
     "use",

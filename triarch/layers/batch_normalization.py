@@ -11,7 +11,7 @@ import torch.distributed
 import torch.nn.functional as F
 
 from triarch import initializers
-from triarch.kernels.normalization import infer, is_worth_while, normalize
+from triarch.kernels.normalization import Convolution, infer, is_worth_while, normalize
 from triarch.layers.abstract import Elementwise, ScaledNormalization, widened
 from triarch.layers.arguments import describe
 from triarch.registry import register
@@ -108,19 +108,31 @@ class BatchNormalization(ScaledNormalization):
         return outputs.to(self._compute_torch_dtype)
 
     def normalize(
-        self, inputs: torch.Tensor, residual: torch.Tensor | None, rectifies: bool, training: bool
+        self,
+        inputs: torch.Tensor,
+        residual: torch.Tensor | None,
+        rectifies: bool,
+        training: bool,
+        convolution: Convolution | None = None,
     ) -> torch.Tensor | None:
-        """The outputs by compiled code, with a residual added and rectified; None where torch's is to be taken."""
+        """The outputs by compiled code, with a residual added and rectified; None where torch's is to be taken.
+
+        Args:
+            convolution: Through which the inputs go first, in training.
+        """
+        count = inputs.numel() if convolution is None else math.prod(convolution.plan.output_shape)
         is_usual = self.axis % inputs.ndim == inputs.ndim - 1 and inputs.dtype is self._compute_torch_dtype
-        if not is_usual or self.renorm or self._is_shared() or not is_worth_while(inputs):
+        if not is_usual or self.renorm or self._is_shared() or not is_worth_while(inputs, count):
             return None
         if training and self.trainable:
-            outputs, mean, variance = normalize(inputs, self.gamma, self.beta, residual, self.epsilon, rectifies)
+            outputs, mean, variance = normalize(
+                inputs, self.gamma, self.beta, residual, self.epsilon, rectifies, convolution
+            )
             with torch.no_grad():
                 self._average(self.moving_mean, mean, self.momentum)
                 self._average(self.moving_variance, variance, self.momentum)
             return outputs
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or convolution is not None:
             return None
         averages = (self.moving_mean, self.moving_variance)
         return infer(inputs, self.gamma, self.beta, *averages, residual, self.epsilon, rectifies)

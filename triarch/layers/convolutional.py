@@ -9,7 +9,9 @@ import torch
 from triarch import activations, config
 from triarch.config import standardize_data_format
 from triarch.convolution import Explanation
-from triarch.kernels import ConvSpec, Rectifier, Window, convolve, explain, kernel_memory_order
+from triarch.kernels import ConvSpec, Rectifier, Window, convolve, explain, kernel_memory_order, plan_for
+from triarch.kernels.conv.binding import NormalizingKernel
+from triarch.kernels.normalization import Convolution
 from triarch.layers.abstract import KernelLayer
 from triarch.layers.activation import in_two_steps
 from triarch.layers.arguments import (
@@ -101,6 +103,15 @@ class _Convolution(KernelLayer):
         with named_in_errors(self):
             outputs = convolve(inputs, kernel, self.bias, self._window, self.groups, in_place)
         return activation(outputs)
+
+    def normalizing(self, inputs: torch.Tensor) -> Convolution | None:
+        """This convolution as a part of the normalisation of its outputs; None where no kernel does that."""
+        kernel = self.kernel
+        if inputs.dtype is not kernel.dtype:
+            return None
+        with named_in_errors(self):
+            plan = plan_for(inputs, self._window, self.groups, self.filters, activations.linear)
+        return Convolution(plan, kernel, self.bias) if isinstance(plan, NormalizingKernel) else None
 
     def call_rescaled(
         self, inputs: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, rectifies: bool

@@ -18,8 +18,10 @@ from triarch.layers.base import mask_of
 class FusedNormalization:
     """A batch normalisation with its neighbours: a convolution before it, a sum and a rectifier after it.
 
-    In training, normalisation, sum and rectifier are one pass over memory where there is compiled code for the numbers.
-    In inference, the normalisation is folded into the convolution. Where a layer has hooks, all are called one by one.
+    Where there is compiled code for the numbers, all are one operation in training: the convolution adds up what the
+    normalisation needs while it writes its outputs, normalisation, sum and rectifier are one pass over memory, and the
+    convolution's gradients are computed from the normalised outputs'. In inference, the normalisation is folded into
+    the convolution. Where a layer has hooks, all are called one by one.
     """
 
     def __init__(
@@ -42,6 +44,10 @@ class FusedNormalization:
         if self.convolution is not None:
             if is_usual and not layer.training and not torch.is_grad_enabled():
                 return self._folded(inputs, residual)
+            if is_usual and layer.training:
+                outputs = self._as_one(inputs, residual)
+                if outputs is not None:
+                    return outputs
             inputs = self.convolution(inputs)
         if is_usual and (residual is None or residual.shape == inputs.shape):
             rectifies = self.rectifier is not None
@@ -49,6 +55,15 @@ class FusedNormalization:
             if outputs is not None:
                 return outputs
         return self._finished(layer(inputs), residual)
+
+    def _as_one(self, inputs: torch.Tensor, residual: torch.Tensor | None) -> torch.Tensor | None:
+        """Convolved and normalised in one operation; None where no kernel does that."""
+        convolution = self.convolution.normalizing(inputs) if self.convolution.built else None
+        if convolution is None or (residual is not None and residual.shape != convolution.plan.output_shape):
+            return None
+        return self.normalization.normalize(
+            inputs, residual, self.rectifier is not None, training=True, convolution=convolution
+        )
 
     def _folded(self, inputs: torch.Tensor, residual: torch.Tensor | None) -> torch.Tensor:
         scale, shift = self.normalization.scale_and_shift()

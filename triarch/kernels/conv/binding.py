@@ -6,9 +6,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from triarch.kernels.conv.spec import ConvSpec
+
+NUMBERS_OF_NORMALIZATION = 5  # for each filter: centre, scale, slope, shift and offset
+
+Numbers = np.ndarray[Any, Any]
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 
 
@@ -47,6 +53,57 @@ class Kernel(ABC):
         outputs = self.forward(inputs, kernel, bias)
         return self.reference(inputs, kernel, bias) if outputs is None else outputs
 
+    def reference_gradients(
+        self, output_gradient: Tensor, operands: tuple[Tensor, Tensor, Tensor | None], wanted: tuple[bool, ...]
+    ) -> tuple[Tensor | None, ...]:
+        """The gradients by torch's operations, which can be differentiated again."""
+        with torch.enable_grad():
+            # What is differentiated again must depend on the operands: `view_as` hangs below them in the graph.
+            parts = [None if part is None else part.view_as(part) for part in operands]
+            outputs = self.reference(*parts)  # type: ignore[arg-type]
+        learnt: list[Any] = [part for part, is_wanted in zip(parts, wanted, strict=True) if is_wanted]
+        found = iter(torch.autograd.grad(outputs, learnt, output_gradient, create_graph=torch.is_grad_enabled()))
+        return tuple(next(found) if is_wanted else None for is_wanted in wanted)
+
+
+class NormalizingKernel(Kernel):
+    """A kernel that can do a part of the normalisation of its outputs while it has them at hand."""
+
+    spec: ConvSpec
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Of the outputs that it makes."""
+        return (self.spec.batch, *self.spec.output_sizes, self.spec.filters)
+
+    @abstractmethod
+    def forward(
+        self, inputs: Tensor, kernel: Tensor, bias: Tensor | None, moments: Numbers | None = None
+    ) -> Tensor | None:
+        """The outputs; None where a number is not finite.
+
+        Args:
+            moments: `(2, filters)` in double precision: gets the sums of the outputs and of their squares.
+        """
+
+    @abstractmethod
+    def backward(
+        self,
+        output_gradient: Tensor,
+        inputs: Tensor,
+        kernel: Tensor,
+        outputs: Tensor | None,
+        wanted: tuple[bool, ...],
+        normalization: Numbers | None = None,
+    ) -> Gradients | None:
+        """The gradients of inputs, kernel and bias that are wanted; None where a number is not finite.
+
+        Args:
+            normalization: `(5, filters)`: rows of centre, scale, slope, shift and offset. Then the output gradient is
+                that of the normalised outputs, `g`, and that of the outputs `y` themselves is
+                `scale * g + slope * (y - centre) + shift`, with 0 for g where `(y - centre) * scale + offset <= 0`.
+        """
+
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
@@ -65,18 +122,5 @@ class _Convolution(torch.autograd.Function):
         if not torch.is_grad_enabled():
             gradients = ctx.plan.backward(output_gradient, inputs, kernel, outputs, wanted)
         if gradients is None:
-            gradients = _reference_gradients(ctx.plan, output_gradient, (inputs, kernel, bias), wanted)
+            gradients = ctx.plan.reference_gradients(output_gradient, (inputs, kernel, bias), wanted)
         return None, *gradients
-
-
-def _reference_gradients(
-    plan: Kernel, output_gradient: Tensor, operands: tuple[Tensor, Tensor, Tensor | None], wanted: tuple[bool, ...]
-) -> tuple[Tensor | None, ...]:
-    """The gradients by torch's operations, which can be differentiated again."""
-    with torch.enable_grad():
-        # What is differentiated again must depend on the operands themselves: `view_as` hangs below them in the graph.
-        parts = [None if part is None else part.view_as(part) for part in operands]
-        outputs = plan.reference(*parts)  # type: ignore[arg-type]
-    learnt: list[Any] = [part for part, is_wanted in zip(parts, wanted, strict=True) if is_wanted]
-    found = iter(torch.autograd.grad(outputs, learnt, output_gradient, create_graph=torch.is_grad_enabled()))
-    return tuple(next(found) if is_wanted else None for is_wanted in wanted)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from triarch.kernels.conv.choice import expected_calls, find_plan, method_in_use
+from triarch.kernels.conv.methods import Convolve
 from triarch.kernels.conv.spec import ConvSpec
 from triarch.kernels.windows import Window
 
@@ -28,15 +29,22 @@ def convolve(
     Raises:
         ValueError: The inputs do not fit, or the method that `use` asks for cannot do it.
     """
+    return plan_for(inputs, window, groups, kernel.shape[-1], finish)(inputs, kernel, bias)
+
+
+def plan_for(inputs: Tensor, window: Window, groups: int, filters: int, finish: Callable[[Tensor], Tensor]) -> Convolve:
+    """What computes such a convolution here and now.
+
+    Raises:
+        ValueError: The inputs do not fit, or the method that `use` asks for cannot do it.
+    """
     if torch.compiler.is_compiling():
-        return find_plan(ConvSpec(tuple(inputs.shape), window, groups, kernel.shape[-1], finish), "direct")(
-            inputs, kernel, bias
-        )
+        return find_plan(ConvSpec(tuple(inputs.shape), window, groups, filters, finish), "direct")
     spec = ConvSpec(
         tuple(inputs.shape),
         window,
         groups,
-        kernel.shape[-1],
+        filters,
         finish,
         inputs.dtype,
         inputs.device.type,
@@ -45,7 +53,7 @@ def convolve(
         expected_calls(),
     )
     has_numbers = inputs.device.type != "meta" and torch._C._functorch.peek_interpreter_stack() is None
-    return find_plan(spec, method_in_use() if has_numbers else "direct")(inputs, kernel, bias)
+    return find_plan(spec, method_in_use() if has_numbers else "direct")
 
 
 def kernel_memory_order(rank: int, data_format: str) -> tuple[int, ...]:

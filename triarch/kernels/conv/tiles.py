@@ -13,8 +13,9 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
+from triarch.kernels.conv.binding import NUMBERS_OF_NORMALIZATION
 from triarch.kernels.conv.winograd.matrices import matrix_of
-from triarch.kernels.native.vectors import Emitter, emitting
+from triarch.kernels.native.vectors import INTEGER, Emitter, emitting, inlined
 
 Rows = Sequence[Sequence[float]]
 
@@ -217,21 +218,28 @@ def finish_output(
     bias,
     slope,
     cap,
+    is_summed,
+    totals,
+    squares,
 ):
     """Transform products to a tile of the output, add the bias and rectify: `slope * y` below 0, at most `cap`.
 
-    Slope 1 and cap NaN, beyond which nothing lies, leave it as it is.
+    Slope 1 and cap NaN, beyond which nothing lies, leave it as it is. If `is_summed`, a constant, the outputs are added
+    to `totals` and their squares to `squares`.
     """
     sizes = (m_rows, r_rows, m_columns, r_columns)
     matrices = _matrices("output", sizes)
     real = source.dtype
-    signature = types.void(*sizes, source, _LONG, _LONG, target, _LONG, _LONG, check, bias, real, real)
+    signature = types.void(
+        *sizes, source, _LONG, _LONG, target, _LONG, _LONG, check, bias, real, real, is_summed, totals, squares
+    )
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         emitter = Emitter(builder, real)
         target_tile, seen = _Tile(emitter, *arguments[7:10]), _Check(emitter, arguments[10])
         offset = emitter.load(arguments[11])
         zero, slope, cap = emitter.constant(0.0), *(emitter.spread(number) for number in arguments[12:14])
+        sums = [emitter.load(place) for place in arguments[15:17]] if is_summed.literal_value else []
 
         def store(row: int, column: int, vector: Any) -> None:
             vector = builder.fadd(vector, offset)
@@ -241,9 +249,13 @@ def finish_output(
             vector = builder.select(builder.fcmp_ordered(">", vector, cap), cap, vector)
             emitter.fetch(target_tile.place(row, column + m_columns.literal_value), True)
             target_tile.store(row, column, vector)
+            if sums:
+                sums[:] = builder.fadd(sums[0], vector), emitter.multiply_add(vector, vector, sums[1])
 
         _emit_map(emitter, matrices, _Tile(emitter, *arguments[4:7]).load, store)
         seen.close()
+        for total, place in zip(sums, arguments[15:17], strict=False):
+            emitter.store(total, place)
         return context.get_dummy_value()
 
     return signature, emit
@@ -268,16 +280,22 @@ def transform_output_gradient(
     bias_gradient,
     slope,
     cap,
+    is_normalized,
+    numbers,
+    numbers_row,
 ):
-    """The gradient of a tile of the output, through its activation, to the gradient of the products.
+    """The gradient of a tile of the output, through what was done with the output, to the gradient of the products.
 
-    What went through the activation is added to `bias_gradient`. With slope 1 and cap NaN `outputs` can be anything.
+    That was a rectifier; with slope 1 and cap NaN `outputs` can be anything. Or, if `is_normalized`, a constant, it was
+    a normalisation: `numbers` has vectors, `numbers_row` apart, as `normalized_gradient` takes them. What went through
+    is added to `bias_gradient`.
     """
     sizes = (m_rows, r_rows, m_columns, r_columns)
     matrices = _matrices("output_gradient", sizes)
     real = source.dtype
     signature = types.void(
-        *sizes, source, _LONG, _LONG, target, _LONG, _LONG, outputs, _LONG, _LONG, bias_gradient, real, real
+        *(*sizes, source, _LONG, _LONG, target, _LONG, _LONG, outputs, _LONG, _LONG, bias_gradient, real, real),
+        *(is_normalized, numbers, _LONG),
     )
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
@@ -285,14 +303,21 @@ def transform_output_gradient(
         source_tile, output_tile = _Tile(emitter, *arguments[4:7]), _Tile(emitter, *arguments[10:13])
         zero, slope, cap = emitter.constant(0.0), *(emitter.spread(number) for number in arguments[14:16])
         total, width = emitter.load(arguments[13]), m_columns.literal_value
+        factors = []
+        if is_normalized.literal_value:
+            rows = [builder.mul(arguments[18], INTEGER(row)) for row in range(NUMBERS_OF_NORMALIZATION)]
+            factors = [emitter.load(emitter.moved(arguments[17], row)) for row in rows]
 
         def load(row: int, column: int) -> Any:
             nonlocal total
             vector = source_tile.load_and_fetch(width)(row, column)
             output = output_tile.load_and_fetch(width)(row, column)
-            below = builder.fcmp_ordered("<=", output, zero)
-            vector = builder.select(below, builder.fmul(vector, slope), vector)
-            vector = builder.select(builder.fcmp_ordered(">=", output, cap), zero, vector)
+            if factors:
+                vector = _through_normalization(emitter, vector, output, *factors)
+            else:
+                below = builder.fcmp_ordered("<=", output, zero)
+                vector = builder.select(below, builder.fmul(vector, slope), vector)
+                vector = builder.select(builder.fcmp_ordered(">=", output, cap), zero, vector)
             total = builder.fadd(total, vector)
             return vector
 
@@ -301,6 +326,32 @@ def transform_output_gradient(
         return context.get_dummy_value()
 
     return signature, emit
+
+
+def _through_normalization(
+    emitter: Emitter, gradient: Any, output: Any, centre: Any, scale: Any, slope: Any, shift: Any, offset: Any
+) -> Any:
+    """`normalized_gradient` of a vector."""
+    builder, zero = emitter.builder, emitter.constant(0.0)
+    distance = builder.fsub(output, centre)
+    normalized = builder.fadd(builder.fmul(distance, scale), offset)  # in steps, as in the forward pass: the same bits
+    gradient = builder.select(builder.fcmp_ordered("<=", normalized, zero), zero, gradient)
+    return emitter.multiply_add(gradient, scale, emitter.multiply_add(distance, slope, shift))
+
+
+@inlined
+def normalized_gradient(gradient, outputs, numbers, numbers_row, target, count):
+    """From gradients of normalised outputs to gradients of the outputs: `scale * g + slope * (y - centre) + shift`.
+
+    `g` is the gradient where `(y - centre) * scale + offset`, which was rectified, is above 0; with an infinite offset
+    nothing was. `numbers` holds rows of centre, scale, slope, shift and offset.
+    """
+    nothing = numbers[0] - numbers[0]
+    for k in range(count):
+        scale, distance = numbers[numbers_row + k], outputs[k] - numbers[k]
+        given, normalized = gradient[k], distance * scale + numbers[4 * numbers_row + k]
+        own = nothing if normalized <= nothing else given
+        target[k] = own * scale + distance * numbers[2 * numbers_row + k] + numbers[3 * numbers_row + k]
 
 
 @emitting

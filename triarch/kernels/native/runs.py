@@ -20,6 +20,22 @@ def add(source, target, count):
 
 
 @inlined
+def add_moments(source, totals, squares, count):
+    """Add `count` numbers of the source to the totals, and their squares to the squares."""
+    for number in range(count):
+        totals[number] += source[number]
+        squares[number] += source[number] * source[number]
+
+
+@inlined
+def flush(sums, totals, count):
+    """Add `count` sums to totals, which may be of higher precision, and begin again."""
+    for number in range(count):
+        totals[number] += sums[number]
+        sums[number] = 0.0
+
+
+@inlined
 def zero(target, count):
     """Fill `count` numbers with zeros."""
     for number in range(count):

@@ -11,18 +11,10 @@ from typing import Any
 
 from numba import carray
 
-from triarch.kernels.native.runs import zero
+from triarch.kernels.native.runs import flush, zero
 from triarch.kernels.native.vectors import at, inlined, shifted
 
 _LINES = 32  # whose sums are added before they go on in double precision
-
-
-@inlined
-def _flush(sums, totals, count):
-    """Add sums to totals, and begin again."""
-    for number in range(count):
-        totals[number] += sums[number]
-        sums[number] = 0.0
 
 
 @inlined
@@ -41,10 +33,20 @@ def _add_products(gradient, x, centre, sums, products, count):
 
 
 @inlined
-def _add_products_where(gradient, y, x, centre, sums, products, nothing, count):
+def _add_products_where(gradient, x, centre, scale, offset, sums, products, nothing, count):
+    for number in range(count):
+        given, distance = gradient[number], x[number] - centre[number]
+        own = nothing if distance * scale[number] + offset[number] <= nothing else given
+        sums[number] += own
+        products[number] += own * distance
+
+
+@inlined
+def _select_and_add_products(gradient, y, x, centre, target, sums, products, nothing, count):
     for number in range(count):
         given = gradient[number]  # read in any case: only then a vector can be chosen from
         own = nothing if y[number] <= nothing else given
+        target[number] = own
         sums[number] += own
         products[number] += own * (x[number] - centre[number])
 
@@ -65,14 +67,18 @@ def moments(dtype: str) -> Callable[..., None]:
             x = shifted(at(dtype, job.inputs), line * length)
             _add_moments(x, centre, sums, squares, min(length, job.count - line * length))
             if line % _LINES == 0:
-                _flush(sums, totals, 2 * length)
-        _flush(sums, totals, 2 * length)
+                flush(sums, totals, 2 * length)
+        flush(sums, totals, 2 * length)
 
     return kernel
 
 
 def products(dtype: str) -> Callable[..., None]:
-    """Sums of the outputs' gradient, and of its products with the inputs' distances from their means."""
+    """Sums of the outputs' gradient, and of its products with the inputs' distances from their means.
+
+    If the outputs were rectified, the gradient counts where they are above 0: without a residual that follows from the
+    inputs; with one the outputs are read, and the gradient that counts is written as the residual's.
+    """
 
     def kernel(jobs: Any, thread: int, threads: int) -> None:
         job = carray(jobs, 1)[0]
@@ -87,51 +93,54 @@ def products(dtype: str) -> Callable[..., None]:
         for line in range(lines * thread // threads, lines * (thread + 1) // threads):
             first, count = line * length, min(length, job.count - line * length)
             x, gradient = shifted(at(dtype, job.inputs), first), shifted(at(dtype, job.output_gradient), first)
-            if job.rectifies:
-                y = shifted(at(dtype, job.outputs), first)
-                _add_products_where(gradient, y, x, centre, sums, others, nothing, count)
+            if job.rectifies and job.has_residual:
+                y, target = shifted(at(dtype, job.outputs), first), shifted(at(dtype, job.residual_gradient), first)
+                _select_and_add_products(gradient, y, x, centre, target, sums, others, nothing, count)
+            elif job.rectifies:
+                scale, offset = at(dtype, job.scale), at(dtype, job.offset)
+                _add_products_where(gradient, x, centre, scale, offset, sums, others, nothing, count)
             else:
                 _add_products(gradient, x, centre, sums, others, count)
             if line % _LINES == 0:
-                _flush(sums, totals, 2 * length)
-        _flush(sums, totals, 2 * length)
+                flush(sums, totals, 2 * length)
+        flush(sums, totals, 2 * length)
 
     return kernel
 
 
 @inlined
-def _rescale(x, centre, scale, shift, y, count):
+def _rescale(x, centre, scale, offset, y, count):
     for number in range(count):
-        y[number] = (x[number] - centre[number]) * scale[number] + shift[number]
+        y[number] = (x[number] - centre[number]) * scale[number] + offset[number]
 
 
 @inlined
-def _rescale_and_add(x, centre, scale, shift, residual, y, count):
+def _rescale_and_add(x, centre, scale, offset, residual, y, count):
     for number in range(count):
-        y[number] = (x[number] - centre[number]) * scale[number] + shift[number] + residual[number]
+        y[number] = (x[number] - centre[number]) * scale[number] + offset[number] + residual[number]
 
 
 @inlined
-def _rescale_and_rectify(x, centre, scale, shift, nothing, y, count):
+def _rescale_and_rectify(x, centre, scale, offset, nothing, y, count):
     for number in range(count):
-        value = (x[number] - centre[number]) * scale[number] + shift[number]
+        value = (x[number] - centre[number]) * scale[number] + offset[number]
         y[number] = nothing if value <= nothing else value  # NaN stays
 
 
 @inlined
-def _rescale_add_and_rectify(x, centre, scale, shift, residual, nothing, y, count):
+def _rescale_add_and_rectify(x, centre, scale, offset, residual, nothing, y, count):
     for number in range(count):
-        value = (x[number] - centre[number]) * scale[number] + shift[number] + residual[number]
+        value = (x[number] - centre[number]) * scale[number] + offset[number] + residual[number]
         y[number] = nothing if value <= nothing else value
 
 
 def rescale(dtype: str) -> Callable[..., None]:
-    """`(x - centre) * scale + shift`, plus the residual, rectified."""
+    """`(x - centre) * scale + offset`, plus the residual, rectified."""
 
     def kernel(jobs: Any, thread: int, threads: int) -> None:
         job = carray(jobs, 1)[0]
         length = job.length
-        centre, scale, shift = at(dtype, job.centre), at(dtype, job.scale), at(dtype, job.shift)
+        centre, scale, offset = at(dtype, job.centre), at(dtype, job.scale), at(dtype, job.offset)
         nothing = centre[0] - centre[0]
         lines = (job.count + length - 1) // length
         for line in range(lines * thread // threads, lines * (thread + 1) // threads):
@@ -139,54 +148,52 @@ def rescale(dtype: str) -> Callable[..., None]:
             x, y = shifted(at(dtype, job.inputs), first), shifted(at(dtype, job.outputs), first)
             residual = shifted(at(dtype, job.residual), first)
             if job.has_residual and job.rectifies:
-                _rescale_add_and_rectify(x, centre, scale, shift, residual, nothing, y, count)
+                _rescale_add_and_rectify(x, centre, scale, offset, residual, nothing, y, count)
             elif job.has_residual:
-                _rescale_and_add(x, centre, scale, shift, residual, y, count)
+                _rescale_and_add(x, centre, scale, offset, residual, y, count)
             elif job.rectifies:
-                _rescale_and_rectify(x, centre, scale, shift, nothing, y, count)
+                _rescale_and_rectify(x, centre, scale, offset, nothing, y, count)
             else:
-                _rescale(x, centre, scale, shift, y, count)
+                _rescale(x, centre, scale, offset, y, count)
 
     return kernel
 
 
 @inlined
-def _combine(gradient, x, centre, scale, slope, shift, target, count):
+def _propagate(gradient, x, centre, scale, slope, shift, target, count):
     for number in range(count):
-        target[number] = gradient[number] * scale[number] + (x[number] - centre[number]) * slope[number] + shift[number]
+        distance = x[number] - centre[number]
+        target[number] = gradient[number] * scale[number] + distance * slope[number] + shift[number]
 
 
 @inlined
-def _select(gradient, y, nothing, target, count):
+def _propagate_where(gradient, x, centre, scale, slope, shift, offset, nothing, target, count):
     for number in range(count):
-        given = gradient[number]
-        target[number] = nothing if y[number] <= nothing else given
+        given, distance = gradient[number], x[number] - centre[number]
+        own = nothing if distance * scale[number] + offset[number] <= nothing else given
+        target[number] = own * scale[number] + distance * slope[number] + shift[number]
 
 
 def propagate(dtype: str) -> Callable[..., None]:
-    """The gradient of the inputs, `scale * g + slope * (x - centre) + shift`, and that of the residual, `g`.
+    """The gradient of the inputs, `scale * g + slope * (x - centre) + shift`.
 
-    `g` is the outputs' gradient where the outputs are not 0, if they were rectified. `slope` follows `scale`.
+    `g` is the outputs' gradient; if they were rectified, only where `(x - centre) * scale + offset` is above 0.
     """
 
     def kernel(jobs: Any, thread: int, threads: int) -> None:
         job = carray(jobs, 1)[0]
         length = job.length
-        centre, scale, shift = at(dtype, job.centre), at(dtype, job.scale), at(dtype, job.shift)
-        slope, line_of_gradient = shifted(scale, length), shifted(at(dtype, job.sums), thread * 2 * length)
-        zero(line_of_gradient, 1)
-        nothing = line_of_gradient[0]
+        centre, scale, slope = at(dtype, job.centre), at(dtype, job.scale), at(dtype, job.slope)
+        shift, offset = at(dtype, job.shift), at(dtype, job.offset)
+        nothing = centre[0] - centre[0]
         lines = (job.count + length - 1) // length
         for line in range(lines * thread // threads, lines * (thread + 1) // threads):
             first, count = line * length, min(length, job.count - line * length)
             x, target = shifted(at(dtype, job.inputs), first), shifted(at(dtype, job.input_gradient), first)
             gradient = shifted(at(dtype, job.output_gradient), first)
             if job.rectifies:
-                y, own = shifted(at(dtype, job.outputs), first), line_of_gradient
-                if job.wants_residual:
-                    own = shifted(at(dtype, job.residual_gradient), first)
-                _select(gradient, y, nothing, own, count)
-                gradient = own
-            _combine(gradient, x, centre, scale, slope, shift, target, count)
+                _propagate_where(gradient, x, centre, scale, slope, shift, offset, nothing, target, count)
+            else:
+                _propagate(gradient, x, centre, scale, slope, shift, target, count)
 
     return kernel

@@ -1,108 +1,43 @@
-"""Batch normalisation as an operation that torch differentiates."""
+"""Batch normalisation as an operation that torch differentiates, alone or as one with a convolution before it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from triarch.kernels.conv import expected_calls, method_in_use
-from triarch.kernels.native.machine_code import compiled
-from triarch.kernels.native.source import Source
-from triarch.kernels.native.team import run
-from triarch.kernels.normalization.job import JOB
-from triarch.tensors import dtype_name
-
-FUNCTIONS = ("moments", "products", "rescale", "propagate")
-_LINE = 512  # numbers, about
+from triarch.kernels.conv.binding import NUMBERS_OF_NORMALIZATION, NormalizingKernel, Numbers
+from triarch.kernels.normalization.lines import Lines, lines_of
 
 # Compiled code saves about so much for each number, forward and backward, and has to save its start.
 _SAVED_SECONDS, _START_SECONDS = 1e-9, 2.0
 
-
-def source(function: str, dtype: str) -> Source:
-    """A kernel."""
-    return Source("triarch.kernels.normalization.compiled", function, (dtype,), JOB)
+# Sums of squares keep enough digits of a variance that is no less than this part of the mean's square.
+_LEAST_SPREAD = 1 / 16
 
 
-def is_worth_while(inputs: Tensor) -> bool:
-    """Whether there are kernels for such inputs, and enough calls are expected for them to earn their start."""
+class Convolution(NamedTuple):
+    """A convolution, what it computes with, and what it computes from."""
+
+    plan: NormalizingKernel
+    kernel: Tensor
+    bias: Tensor | None
+
+
+def is_worth_while(inputs: Tensor, count: int) -> bool:
+    """Whether there are kernels for `count` such numbers, and enough calls are expected to earn their start."""
     return (
         inputs.device.type == "cpu"
         and inputs.dtype in (torch.float32, torch.float64)
         and inputs.is_contiguous()
-        and expected_calls() * inputs.numel() * _SAVED_SECONDS > _START_SECONDS
+        and expected_calls() * count * _SAVED_SECONDS > _START_SECONDS
         and method_in_use() == "auto"
         and not torch.compiler.is_compiling()
     )
-
-
-Numbers = np.ndarray[Any, Any]  # one for each channel
-_FIELDS = {name: place for place, name in enumerate(JOB.names or ())}
-
-
-class _Lines:
-    """A batch cut into lines of whole places, with what kernels need beside it; numbers of the channels are repeated.
-
-    Making one takes longer than a pass over a small batch, so they are kept for the next of the same size.
-    """
-
-    def __init__(self, count: int, channels: int, dtype: torch.dtype, threads: int) -> None:
-        self.threads = threads
-        self.places = count // channels
-        repeats = max(1, min(_LINE // channels, self.places))
-        self.length = repeats * channels
-        self.job = np.zeros(1, JOB)
-        self.fields = self.job.view(np.int64)
-        self.kernels = {name: compiled(source(name, dtype_name(dtype))) for name in FUNCTIONS}
-        self.of_channels = np.empty((4, repeats, channels), dtype_name(dtype))
-        self.totals = np.empty((threads, 2, repeats, channels))
-        self.sums = np.empty(threads * 2 * self.length, dtype_name(dtype))
-        centre = self.of_channels.ctypes.data
-        step = self.of_channels.strides[0]
-        self.place(count=count, length=self.length, totals=self.totals.ctypes.data, sums=self.sums.ctypes.data)
-        self.place(centre=centre, scale=centre + step, shift=centre + 3 * step)
-
-    def place(self, **values: int) -> None:
-        """Write fields of the job."""
-        for name, value in values.items():
-            self.fields[_FIELDS[name]] = value
-
-    def spread(self, centre: Numbers, *factors: Numbers) -> None:
-        """Write numbers of the channels, line after line: the centre, the scale, the slope and the shift."""
-        for held, values in zip(self.of_channels, (centre, *factors), strict=False):
-            held[...] = values
-
-    def run(self, name: str) -> None:
-        """Call a kernel."""
-        run(self.kernels[name], self.job, self.threads)
-
-    def summed(self, name: str) -> Numbers:
-        """The two sums of a kernel for each channel: (2, channels) in double precision."""
-        self.run(name)
-        return self.totals.sum((0, 2))
-
-
-_kept: dict[tuple[int, int, torch.dtype, int], list[_Lines]] = {}
-
-
-@contextmanager
-def _lines(inputs: Tensor) -> Iterator[_Lines]:
-    """The lines of a batch, for as long as the block lasts."""
-    key = (inputs.numel(), inputs.shape[-1], inputs.dtype, torch.get_num_threads())
-    free = _kept.setdefault(key, [])
-    try:
-        lines = free.pop()
-    except IndexError:
-        lines = _Lines(*key)
-    try:
-        yield lines
-    finally:
-        free.append(lines)
 
 
 def _numbers(of_channels: Tensor | None, otherwise: float) -> Any:
@@ -111,16 +46,16 @@ def _numbers(of_channels: Tensor | None, otherwise: float) -> Any:
 
 
 def _rescale(
-    lines: _Lines,
+    lines: Lines,
     inputs: Tensor,
     centre: Numbers,
     scale: Numbers,
-    shift: Any,
+    offset: Any,
     residual: Tensor | None,
     rectifies: bool,
 ) -> Tensor:
     outputs = torch.empty_like(inputs)
-    lines.spread(centre, scale, scale, shift)
+    lines.spread(centre=centre, scale=scale, offset=offset)
     lines.place(inputs=inputs.data_ptr(), outputs=outputs.data_ptr(), rectifies=rectifies)
     lines.place(has_residual=residual is not None, residual=0 if residual is None else residual.data_ptr())
     lines.run("rescale")
@@ -139,19 +74,29 @@ def infer(
 ) -> Tensor:
     """The inputs normalised by a known mean and variance of each channel; not seen by autograd."""
     scale = _numbers(gamma, 1.0) / np.sqrt(_numbers(variance, 1.0) + epsilon)
-    with _lines(inputs) as lines:
+    with lines_of(inputs) as lines:
         return _rescale(lines, inputs, _numbers(mean, 0.0), scale, _numbers(beta, 0.0), residual, rectifies)
 
 
 def normalize(
-    inputs: Tensor, gamma: Tensor | None, beta: Tensor | None, residual: Tensor | None, epsilon: float, rectifies: bool
+    inputs: Tensor,
+    gamma: Tensor | None,
+    beta: Tensor | None,
+    residual: Tensor | None,
+    epsilon: float,
+    rectifies: bool,
+    convolution: Convolution | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The inputs with mean 0 and variance 1 in each channel, scaled, shifted, with a residual added, and rectified.
+
+    Args:
+        convolution: Through which the inputs go first.
 
     Returns:
         The outputs; means and variances of the channels, as constants.
     """
-    return _Normalization.apply(inputs, gamma, beta, residual, epsilon, rectifies)
+    plan, kernel, bias = convolution or (None, None, None)
+    return _Normalization.apply(plan, inputs, kernel, bias, gamma, beta, residual, epsilon, rectifies)
 
 
 def _by_torch(
@@ -167,65 +112,112 @@ def _by_torch(
     return torch.relu(outputs) if rectifies else outputs
 
 
+def _statistics(lines: Lines, numbers: Tensor, moments: Numbers | None) -> tuple[Numbers, Numbers]:
+    """Mean and variance of each channel: from the sums of the numbers and of their squares, where these tell them."""
+    if moments is not None:
+        mean, square = moments / lines.places
+        variance = np.maximum(square - mean * mean, 0.0)
+        if (variance >= _LEAST_SPREAD * mean * mean).all():
+            return mean, variance
+    first = numbers.detach().view(-1, numbers.shape[-1])[0].numpy()  # near the mean: nothing cancels
+    lines.spread(centre=first)
+    lines.place(inputs=numbers.data_ptr())
+    distance, square = lines.summed("moments") / lines.places
+    return first + distance, np.maximum(square - distance * distance, 0.0)
+
+
 class _Normalization(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
+        plan: NormalizingKernel | None,
         inputs: Tensor,
+        kernel: Tensor | None,
+        bias: Tensor | None,
         gamma: Tensor | None,
         beta: Tensor | None,
         residual: Tensor | None,
         epsilon: float,
         rectifies: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        first = inputs.detach().view(-1, inputs.shape[-1])[0].numpy()  # near the mean: nothing cancels
-        with _lines(inputs) as lines:
-            lines.spread(first)
-            lines.place(inputs=inputs.data_ptr())
-            distance, square = lines.summed("moments") / lines.places
-            variance = np.maximum(square - distance * distance, 0.0)
-            mean = first + distance
+        numbers, moments = _convolved(plan, inputs, kernel, bias)
+        with lines_of(numbers) as lines:
+            mean, variance = _statistics(lines, numbers, moments)
             inverse = 1 / np.sqrt(variance + epsilon)
-            scale = inverse * _numbers(gamma, 1.0)
-            outputs = _rescale(lines, inputs, mean, scale, _numbers(beta, 0.0), residual, rectifies)
-        ctx.save_for_backward(inputs, gamma, beta, residual, outputs if rectifies else None)
-        ctx.mean, ctx.inverse, ctx.scale = mean, inverse, scale
-        ctx.epsilon, ctx.rectifies = epsilon, rectifies
-        found = torch.from_numpy(mean).to(inputs.dtype), torch.from_numpy(variance).to(inputs.dtype)
+            scale, offset = inverse * _numbers(gamma, 1.0), _numbers(beta, 0.0)
+            outputs = _rescale(lines, numbers, mean, scale, offset, residual, rectifies)
+        # Without a residual, what was rectified follows from the numbers.
+        kept = outputs if rectifies and residual is not None else None
+        ctx.save_for_backward(inputs, kernel, bias, gamma, beta, residual, None if plan is None else numbers, kept)
+        ctx.plan, ctx.epsilon, ctx.rectifies = plan, epsilon, rectifies
+        ctx.of_channels = mean, inverse, scale, offset
+        found = torch.from_numpy(mean).to(numbers.dtype), torch.from_numpy(variance).to(numbers.dtype)
         ctx.mark_non_differentiable(*found)
         return outputs, *found
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        inputs, gamma, beta, residual, outputs = ctx.saved_tensors
-        mean, inverse, scale = ctx.mean, ctx.inverse, ctx.scale
-        wanted = ctx.needs_input_grad[:4]
+        *operands, numbers, outputs = ctx.saved_tensors
+        wanted = ctx.needs_input_grad[1:7]
         if torch.is_grad_enabled():
-            return (*_differentiable(ctx, gradients[0], (inputs, gamma, beta, residual), wanted), None, None)
-        gradient = gradients[0].contiguous()
-        input_gradient, residual_gradient = torch.empty_like(inputs), None
-        if wanted[3]:
-            residual_gradient = torch.empty_like(inputs) if ctx.rectifies else gradient
-        with _lines(inputs) as lines:
-            lines.spread(mean)
-            lines.place(inputs=inputs.data_ptr(), output_gradient=gradient.data_ptr(), rectifies=ctx.rectifies)
-            lines.place(outputs=0 if outputs is None else outputs.data_ptr(), input_gradient=input_gradient.data_ptr())
-            total, product = lines.summed("products")
-            slope = scale * inverse * inverse * product / -lines.places
-            lines.spread(mean, scale, slope, scale * total / -lines.places)
-            if residual_gradient is not None:
+            return (None, *_differentiable(ctx, gradients[0], operands, wanted), None, None)
+        inputs, kernel, bias, gamma, beta, residual = operands
+        numbers = inputs if numbers is None else numbers
+        gradient, residual_gradient = gradients[0].contiguous(), None
+        mean, inverse, scale, offset = ctx.of_channels
+        with lines_of(numbers) as lines:
+            lines.spread(centre=mean, scale=scale, offset=offset)
+            lines.place(inputs=numbers.data_ptr(), output_gradient=gradient.data_ptr(), rectifies=ctx.rectifies)
+            lines.place(has_residual=residual is not None)
+            if residual is not None:
+                residual_gradient = torch.empty_like(numbers) if ctx.rectifies else gradient
+                lines.place(outputs=outputs.data_ptr() if ctx.rectifies else 0)
                 lines.place(residual_gradient=residual_gradient.data_ptr())
-            lines.place(wants_residual=residual_gradient is not None and ctx.rectifies)
-            lines.run("propagate")
-        gamma_gradient = torch.from_numpy(product * inverse).to(gamma.dtype) if wanted[1] else None
-        beta_gradient = torch.from_numpy(total).to(beta.dtype) if wanted[2] else None
-        return input_gradient, gamma_gradient, beta_gradient, residual_gradient, None, None
+            total, product = lines.summed("products")
+            if residual_gradient is not None:
+                gradient = residual_gradient
+            is_rectified = ctx.rectifies and residual is None
+            slope, shift = scale * inverse * inverse * product / -lines.places, scale * total / -lines.places
+            found = None
+            if ctx.plan is not None:
+                normalization = np.empty((NUMBERS_OF_NORMALIZATION, len(mean)))
+                rows = (mean, scale, slope, shift, offset if is_rectified else math.inf)
+                for row, values in zip(normalization, rows, strict=True):
+                    row[...] = values
+                found = ctx.plan.backward(gradient, inputs, kernel, numbers, wanted[:3], normalization)
+            if found is None:
+                numbers_gradient = torch.empty_like(numbers)
+                lines.spread(slope=slope, shift=shift)
+                lines.place(output_gradient=gradient.data_ptr(), rectifies=is_rectified)
+                lines.place(input_gradient=numbers_gradient.data_ptr())
+                lines.run("propagate")
+                found = (numbers_gradient, None, None)
+                if ctx.plan is not None:
+                    found = ctx.plan.reference_gradients(numbers_gradient, (inputs, kernel, bias), wanted[:3])
+        gamma_gradient = torch.from_numpy(product * inverse).to(gamma.dtype) if wanted[3] else None
+        beta_gradient = torch.from_numpy(total).to(beta.dtype) if wanted[4] else None
+        return None, *found, gamma_gradient, beta_gradient, residual_gradient if wanted[5] else None, None, None
+
+
+def _convolved(
+    plan: NormalizingKernel | None, inputs: Tensor, kernel: Any, bias: Tensor | None
+) -> tuple[Tensor, Numbers | None]:
+    """What is to be normalised; the sums of its numbers and of their squares where these are known."""
+    if plan is None:
+        return inputs, None
+    moments = np.empty((2, kernel.shape[-1]))
+    numbers = plan.forward(inputs, kernel, bias, moments)
+    if numbers is None:
+        return plan.reference(inputs, kernel, bias).contiguous(), None
+    return numbers, moments
 
 
 def _differentiable(ctx: Any, gradient: Tensor, operands: Any, wanted: tuple[bool, ...]) -> list[Any]:
+    """The gradients by torch's operations, which can be differentiated again."""
     parts: Any = [None if part is None else part.view_as(part) for part in operands]
-    inputs, gamma, beta, residual = parts
-    outputs = _by_torch(inputs, gamma, beta, residual, ctx.epsilon, ctx.rectifies)
+    inputs, kernel, bias, gamma, beta, residual = parts
+    numbers = inputs if ctx.plan is None else ctx.plan.reference(inputs, kernel, bias)
+    outputs = _by_torch(numbers, gamma, beta, residual, ctx.epsilon, ctx.rectifies)
     learnt: list[Any] = [part for part, is_wanted in zip(parts, wanted, strict=True) if is_wanted]
     found = iter(torch.autograd.grad(outputs, learnt, gradient, create_graph=True))
     return [next(found) if is_wanted else None for is_wanted in wanted]

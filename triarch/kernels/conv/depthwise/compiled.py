@@ -109,7 +109,7 @@ def forward(dtype: str) -> Callable[..., None]:
                     target = place if channels == lanes else finished
                     finish_output(
                         1, 1, 1, 1, shifted(sums, below * sums_row + column * lanes), 0, 0, target, 0, 0,
-                        check, bias, job.slope, job.cap,
+                        check, bias, job.slope, job.cap, False, finished, finished,
                     )  # fmt: skip
                     if channels < lanes:
                         copy(finished, place, channels)

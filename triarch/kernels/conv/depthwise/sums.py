@@ -121,5 +121,5 @@ def rectify_gradient(job, source, outputs, channels, target, row_step, column_st
                 numbers, result = spare, other
             transform_output_gradient(
                 1, 1, 1, 1, numbers, 0, 0, shifted(target, row * row_step + column * column_step), 0, 0,
-                result, 0, 0, bias_gradient, job.slope, job.cap,
+                result, 0, 0, bias_gradient, job.slope, job.cap, False, spare, 0,
             )  # fmt: skip

@@ -12,10 +12,10 @@ from typing import Any
 
 from numba import carray
 
-from triarch.kernels.conv.tiles import finish_output, transform_output_gradient
+from triarch.kernels.conv.tiles import finish_output, normalized_gradient, transform_output_gradient
 from triarch.kernels.matmul.tile import multiply_tile
 from triarch.kernels.native.registers import ROWS, VECTORS
-from triarch.kernels.native.runs import add, copy, zero
+from triarch.kernels.native.runs import add, add_moments, copy, flush, zero
 from triarch.kernels.native.vectors import at, inlined, lanes_of, shifted
 
 
@@ -149,8 +149,12 @@ def _clear(job, image, gradient):
                     zero(shifted(start, column * job.input_gradient_column), job.channels)
 
 
-def forward(dtype: str) -> Callable[..., None]:
-    """The outputs; the places of all images are divided among the threads."""
+def forward(dtype: str, is_summed: bool = False) -> Callable[..., None]:
+    """The outputs; the places of all images are divided among the threads.
+
+    Args:
+        is_summed: Whether each thread adds up its outputs and their squares for each filter, in `moments`.
+    """
     lanes = lanes_of(dtype)
     panel = VECTORS * lanes
 
@@ -163,6 +167,12 @@ def forward(dtype: str) -> Callable[..., None]:
         zero(y_check, lanes)
         inputs, outputs = at(dtype, job.inputs), at(dtype, job.outputs)
         weights, bias = at(dtype, job.kernel), at(dtype, job.bias)
+        moments = shifted(at("float64", job.moments), thread * 2 * job.filters_held)
+        sums = shifted(p, job.workspace_step - 2 * job.filters_held)
+        squares = shifted(sums, job.filters_held)
+        if is_summed:
+            zero(moments, 2 * job.filters_held)
+            zero(sums, 2 * job.filters_held)
         last = job.images * _places(job) * (thread + 1) // threads
         start = job.images * _places(job) * thread // threads
         while start < last:
@@ -181,19 +191,31 @@ def forward(dtype: str) -> Callable[..., None]:
                     finish_output(
                         1, 1, 1, 1, shifted(source, k), 0, 0, shifted(target, k), 0, job.outputs_column,
                         y_check, shifted(bias, k), job.slope, job.cap,
+                        is_summed, shifted(sums, k), shifted(squares, k),
                     )  # fmt: skip
                 for k in range(whole_filters, job.filters):
                     value = source[k] + bias[k]
                     value = value * job.slope if value < 0 else value
                     value = job.cap if value > job.cap else value
                     target[k] = value
+                if is_summed and whole_filters < job.filters:
+                    add_moments(
+                        shifted(target, whole_filters), shifted(sums, whole_filters), shifted(squares, whole_filters),
+                        job.filters - whole_filters,
+                    )  # fmt: skip
+            if is_summed:
+                flush(sums, moments, 2 * job.filters_held)
             start += count
 
     return kernel
 
 
-def backward(dtype: str) -> Callable[..., None]:
-    """The gradients of inputs, and each thread's part of those of kernel and bias, for whole images."""
+def backward(dtype: str, is_normalized: bool = False) -> Callable[..., None]:
+    """The gradients of inputs, and each thread's part of those of kernel and bias, for whole images.
+
+    Args:
+        is_normalized: Whether the gradient that is given is that of outputs after their normalisation.
+    """
     lanes = lanes_of(dtype)
     panel = VECTORS * lanes
 
@@ -205,6 +227,7 @@ def backward(dtype: str) -> Callable[..., None]:
         g = shifted(p, (job.chunk + 1) * job.depth_held)
         inputs, outputs, weights = at(dtype, job.inputs), at(dtype, job.outputs), at(dtype, job.kernel)
         output_gradient, input_gradient = at(dtype, job.output_gradient), at(dtype, job.input_gradient)
+        numbers = at(dtype, job.normalization)
         bias_gradient = shifted(at(dtype, job.bias_gradient), thread * job.filters_held)
         sums = shifted(at(dtype, job.kernel_sums), thread * k_rows * job.depth_held)
         for k in range(job.filters_held):
@@ -231,11 +254,19 @@ def backward(dtype: str) -> Callable[..., None]:
                         1, 1, 1, 1,
                         shifted(source, k), 0, job.output_gradient_column, shifted(target, k), 0, 0,
                         shifted(output, k), 0, job.outputs_column, shifted(bias_gradient, k), job.slope, job.cap,
+                        is_normalized, shifted(numbers, k), job.filters_held,
+                    )  # fmt: skip
+                if is_normalized and whole_filters < job.filters:
+                    normalized_gradient(
+                        shifted(source, whole_filters), shifted(output, whole_filters),
+                        shifted(numbers, whole_filters), job.filters_held,
+                        shifted(target, whole_filters), job.filters - whole_filters,
                     )  # fmt: skip
                 for k in range(whole_filters, job.filters):
-                    value = source[k]
-                    value = value * job.slope if output[k] <= 0 else value
-                    value = 0.0 if output[k] >= job.cap else value
+                    value = target[k] if is_normalized else source[k]
+                    if not is_normalized:
+                        value = value * job.slope if output[k] <= 0 else value
+                        value = 0.0 if output[k] >= job.cap else value
                     target[k] = value
                     bias_gradient[k] += value
                 for k in range(job.filters, job.filters_held):

@@ -14,6 +14,8 @@ _ADDRESSES = (
     "kernel_sums",  # (threads, filters in whole tiles, depth_held)
     "bias",
     "bias_gradient",  # (threads, filters_held)
+    "moments",  # (threads, 2, filters_held) in float64: sums of outputs and of their squares
+    "normalization",  # (5, filters_held)
     "workspace",  # (threads, workspace_step)
 )
 _SIZES = (

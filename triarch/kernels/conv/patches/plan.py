@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from triarch.kernels.conv.batches import Job, filled, place, rounded_up, with_channels_together, with_unit_axes
-from triarch.kernels.conv.binding import Gradients, Kernel
+from triarch.kernels.conv.binding import NUMBERS_OF_NORMALIZATION, Gradients, NormalizingKernel, Numbers
 from triarch.kernels.conv.methods import direct
 from triarch.kernels.conv.patches.job import AXES, JOB
 from triarch.kernels.conv.spec import ConvSpec
@@ -30,12 +31,12 @@ _CHUNK = 1 << 16  # numbers of patches and outputs that a thread works on at a t
 FUNCTIONS = ("forward", "backward")
 
 
-def source(function: str, dtype: str) -> Source:
+def source(function: str, dtype: str, is_normalized: bool = False) -> Source:
     """A kernel of this method."""
-    return Source(_MODULE, function, (dtype,), JOB)
+    return Source(_MODULE, function, (dtype, True) if is_normalized else (dtype,), JOB)
 
 
-class PatchesKernel(Kernel):
+class PatchesKernel(NormalizingKernel):
     """The convolution as a product of patches."""
 
     def __init__(self, spec: ConvSpec) -> None:
@@ -65,7 +66,7 @@ class PatchesKernel(Kernel):
             "depth_held": self.depth_held,
             "filters_held": self.filters_held,
             "chunk": chunk,
-            "workspace_step": (chunk + 2) * held,
+            "workspace_step": (chunk + 2) * held + 2 * self.filters_held,
             "slope": slope,
             "cap": cap,
         }
@@ -84,11 +85,14 @@ class PatchesKernel(Kernel):
         weights = kernel.movedim(-1, 0)[group * self.filters : (group + 1) * self.filters].reshape(self.filters, -1)
         return F.pad(weights, (0, self.depth_held - self.depth, 0, self.filters_held - self.filters))
 
-    def forward(self, inputs: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(self, inputs: Tensor, kernel: Tensor, bias: Tensor | None, moments: Numbers | None = None) -> Tensor:
         spec, threads = self.spec, self.spec.threads
+        convolve = compiled(source("forward", dtype_name(spec.dtype), moments is not None))
+        parts = np.empty((threads, 2, self.filters_held))
         inputs = with_channels_together(inputs)
         outputs = inputs.new_empty(spec.batch, *spec.output_sizes, spec.filters)
         job = self.job.copy()
+        job["moments"] = parts.ctypes.data
         with workspace(self.filters_held + threads * self.step, spec.dtype) as memory:
             offsets = memory[: self.filters_held].zero_()
             job["bias"], job["workspace"] = offsets.data_ptr(), memory[self.filters_held :].data_ptr()
@@ -100,11 +104,19 @@ class PatchesKernel(Kernel):
                 place(job, "inputs", inputs, group * self.channels, AXES)
                 place(job, "outputs", outputs, group * self.filters, AXES)
                 job["kernel"] = panels.data_ptr()
-                run(compiled(source("forward", dtype_name(spec.dtype))), job, threads)
+                run(convolve, job, threads)
+                if moments is not None:
+                    moments[:, own] = parts.sum(0)[:, : self.filters]
         return outputs
 
     def backward(
-        self, output_gradient: Tensor, inputs: Tensor, kernel: Tensor, outputs: Tensor | None, wanted: tuple[bool, ...]
+        self,
+        output_gradient: Tensor,
+        inputs: Tensor,
+        kernel: Tensor,
+        outputs: Tensor | None,
+        wanted: tuple[bool, ...],
+        normalization: Numbers | None = None,
     ) -> Gradients:
         wants_input, wants_kernel, wants_bias = wanted
         spec, threads = self.spec, self.spec.threads
@@ -112,8 +124,10 @@ class PatchesKernel(Kernel):
         input_gradient = torch.empty_like(inputs, memory_format=torch.contiguous_format) if wants_input else None
         kernel_gradient = torch.empty_like(kernel) if wants_kernel else None
         bias_gradient = kernel.new_empty(spec.filters) if wants_bias else None
-        propagate = compiled(source("backward", dtype_name(spec.dtype)))
+        propagate = compiled(source("backward", dtype_name(spec.dtype), normalization is not None))
+        numbers = np.zeros((NUMBERS_OF_NORMALIZATION, self.filters_held), dtype_name(spec.dtype))
         job = self.job.copy()
+        job["normalization"] = numbers.ctypes.data
         job["wants_input"], job["wants_kernel"] = wants_input, wants_kernel
         size = self.kernel_rows * self.depth_held
         sums = threads * size if wants_kernel else 0
@@ -131,6 +145,8 @@ class PatchesKernel(Kernel):
                     place(job, "input_gradient", input_gradient, group * self.channels, AXES)
                     panels = self._weights(kernel, group).unflatten(1, (-1, self.panel)).transpose(0, 1).contiguous()
                     job["kernel"] = panels.data_ptr()
+                if normalization is not None:
+                    numbers[:, : self.filters] = normalization[:, own]
                 run(propagate, job, threads)
                 if kernel_gradient is not None:
                     found = memory[:sums].view(threads, self.kernel_rows, self.depth_held).sum(0)

@@ -12,16 +12,18 @@ from typing import Any
 
 from numba import carray
 
+from triarch.kernels.conv.binding import NUMBERS_OF_NORMALIZATION
 from triarch.kernels.conv.tiles import (
     add_input_gradient,
     finish_output,
+    normalized_gradient,
     transform_output_gradient,
     transform_tile,
     transpose_block,
 )
 from triarch.kernels.matmul.tile import multiply_tile
 from triarch.kernels.native.registers import ROWS, VECTORS
-from triarch.kernels.native.runs import add, copy, zero
+from triarch.kernels.native.runs import add, add_moments, copy, flush, zero
 from triarch.kernels.native.vectors import at, inlined, lanes_of, shifted
 
 
@@ -59,8 +61,24 @@ def _write_patch(patch, columns, held, channels, rows_inside, columns_inside, ta
             copy(source, place, channels)
 
 
-def forward(dtype: str, m_rows: int, r_rows: int, m_columns: int, r_columns: int) -> Callable[..., None]:
-    """The outputs; the tiles of all images are divided among the threads."""
+@inlined
+def _normalize_patch(patch, outputs, columns, held, filters, rows_inside, columns_inside, numbers):
+    """Take the gradients in the part of a patch that lies inside the image through a normalisation."""
+    for row in range(rows_inside):
+        for column in range(columns_inside):
+            gradient = shifted(patch, (row * columns + column) * held)
+            output = shifted(outputs, (row * columns + column) * held)
+            normalized_gradient(gradient, output, numbers, held, gradient, filters)
+
+
+def forward(
+    dtype: str, m_rows: int, r_rows: int, m_columns: int, r_columns: int, is_summed: bool = False
+) -> Callable[..., None]:
+    """The outputs; the tiles of all images are divided among the threads.
+
+    Args:
+        is_summed: Whether each thread adds up its outputs and their squares for each filter, in `moments`.
+    """
     lanes = lanes_of(dtype)
     panel = VECTORS * lanes
     n_rows, n_columns = m_rows + r_rows - 1, m_columns + r_columns - 1
@@ -77,6 +95,11 @@ def forward(dtype: str, m_rows: int, r_rows: int, m_columns: int, r_columns: int
         check = shifted(at(dtype, job.check), thread * lanes)
         inputs, outputs = at(dtype, job.inputs), at(dtype, job.outputs)
         products, bias = at(dtype, job.products), at(dtype, job.bias)
+        moments = shifted(at("float64", job.moments), thread * 2 * k_held)
+        sums = shifted(v, job.workspace_step - 4 * k_held)  # of whole tiles and of others: of outputs and of squares
+        if is_summed:
+            zero(moments, 2 * k_held)
+            zero(sums, 4 * k_held)
         last = job.images * tiles * (thread + 1) // threads
         start = job.images * tiles * thread // threads
         while start < last:
@@ -111,34 +134,43 @@ def forward(dtype: str, m_rows: int, r_rows: int, m_columns: int, r_columns: int
                 rows_inside, columns_inside = min(m_rows, job.out_height - y), min(m_columns, job.out_width - x)
                 is_whole = rows_inside == m_rows and columns_inside == m_columns and job.filters == k_held
                 target, row_step, column_step = place, job.outputs_row, job.outputs_column
+                totals = sums
                 if not is_whole:
                     target, row_step, column_step = patch, m_columns * k_held, k_held
+                    totals = shifted(sums, 2 * k_held)  # with places outside the image: nobody reads them
                 for k in range(0, k_held, lanes):
                     finish_output(
                         m_rows, r_rows, m_columns, r_columns,
                         shifted(m, t * k_held + k), n_columns * m_point, m_point,
                         shifted(target, k), row_step, column_step,
                         check, shifted(bias, k), job.slope, job.cap,
+                        is_summed, shifted(totals, k), shifted(totals, k_held + k),
                     )  # fmt: skip
                 if not is_whole:
                     _write_patch(
-                        patch,
-                        m_columns,
-                        k_held,
-                        job.filters,
-                        rows_inside,
-                        columns_inside,
-                        place,
-                        job.outputs_row,
-                        job.outputs_column,
-                    )
+                        patch, m_columns, k_held, job.filters, rows_inside, columns_inside,
+                        place, job.outputs_row, job.outputs_column,
+                    )  # fmt: skip
+                    if is_summed:
+                        for row in range(rows_inside):
+                            for column in range(columns_inside):
+                                numbers = shifted(patch, (row * m_columns + column) * k_held)
+                                add_moments(numbers, sums, shifted(sums, k_held), job.filters)
+            if is_summed:
+                flush(sums, moments, 2 * k_held)
             start += count
 
     return kernel
 
 
-def backward(dtype: str, m_rows: int, r_rows: int, m_columns: int, r_columns: int) -> Callable[..., None]:
-    """The gradients of inputs, and each thread's part of those of kernel (transformed) and bias, for whole images."""
+def backward(
+    dtype: str, m_rows: int, r_rows: int, m_columns: int, r_columns: int, is_normalized: bool = False
+) -> Callable[..., None]:
+    """The gradients of inputs, and each thread's part of those of kernel (transformed) and bias, for whole images.
+
+    Args:
+        is_normalized: Whether the gradient that is given is that of outputs after their normalisation.
+    """
     lanes = lanes_of(dtype)
     panel = VECTORS * lanes
     n_rows, n_columns = m_rows + r_rows - 1, m_columns + r_columns - 1
@@ -180,6 +212,14 @@ def backward(dtype: str, m_rows: int, r_rows: int, m_columns: int, r_columns: in
                     shifted(outputs, image * job.outputs_image), job.outputs_row, job.outputs_column, y, x,
                     job.out_height, job.out_width, job.filters, k_held, output_patch, m_rows, m_columns,
                 )  # fmt: skip
+                numbers = at(dtype, job.normalization)
+                if is_normalized:
+                    rows_inside, columns_inside = min(m_rows, job.out_height - y), min(m_columns, job.out_width - x)
+                    if rows_inside < m_rows or columns_inside < m_columns or job.filters < k_held:
+                        _normalize_patch(
+                            patch, output_patch, m_columns, k_held, job.filters, rows_inside, columns_inside, numbers
+                        )
+                        numbers = shifted(numbers, NUMBERS_OF_NORMALIZATION * k_held)  # that change nothing more
                 for k in range(0, k_held, lanes):
                     transform_output_gradient(
                         m_rows, r_rows, m_columns, r_columns,
@@ -187,6 +227,7 @@ def backward(dtype: str, m_rows: int, r_rows: int, m_columns: int, r_columns: in
                         shifted(m, t * k_held + k), n_columns * m_point, m_point,
                         shifted(output, k), output_row, output_column,
                         shifted(bias_gradient, k), job.slope, job.cap,
+                        is_normalized, shifted(numbers, k), k_held,
                     )  # fmt: skip
                 if job.wants_kernel:
                     y, x = y - job.top, x - job.left

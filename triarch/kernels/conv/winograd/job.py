@@ -15,6 +15,8 @@ _ADDRESSES = (
     "bias",  # (filters)
     "bias_gradient",  # (threads, filters)
     "kernel_sums",  # (threads, points, filters, channels)
+    "moments",  # (threads, 2, filters) in float64: sums of outputs and of their squares
+    "normalization",  # (2, 5, filters): of outputs, and one that changes nothing
     "workspace",  # (threads, workspace_step)
     "check",  # (threads, lanes): NaN where a number was not finite
 )

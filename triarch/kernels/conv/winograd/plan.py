@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from triarch.kernels.conv.batches import Job, checked, filled, place, rounded_up, with_channels_together, with_unit_axes
-from triarch.kernels.conv.binding import Gradients, Kernel
+from triarch.kernels.conv.binding import NUMBERS_OF_NORMALIZATION, Gradients, NormalizingKernel, Numbers
 from triarch.kernels.conv.methods import direct
 from triarch.kernels.conv.spec import ConvSpec
 from triarch.kernels.conv.winograd.job import AXES, JOB
@@ -29,14 +29,15 @@ from triarch.tensors import dtype_name
 _MODULE = "triarch.kernels.conv.winograd.compiled"
 
 FUNCTIONS = ("transform_kernel", "forward", "backward", "finish_kernel_gradient")
+NORMALIZING_FUNCTIONS = ("forward", "backward")
 
 
-def source(function: str, dtype: str, *tile: int) -> Source:
+def source(function: str, dtype: str, *tile: int, is_normalized: bool = False) -> Source:
     """A kernel of this method."""
-    return Source(_MODULE, function, (dtype, *tile), JOB)
+    return Source(_MODULE, function, (dtype, *tile, *((True,) if is_normalized else ())), JOB)
 
 
-class WinogradKernel(Kernel):
+class WinogradKernel(NormalizingKernel):
     """The convolution by tiles of `m` places in each axis.
 
     Args:
@@ -82,15 +83,16 @@ class WinogradKernel(Kernel):
             "tile_rows": tile_rows,
             "tile_columns": tile_columns,
             "chunk": chunk,
-            "workspace_step": self.points * (held + max(2 * largest, self.lanes**2)),
+            "workspace_step": self.points * (held + max(2 * largest, self.lanes**2)) + 4 * self.filters_held,
             "slope": slope,
             "cap": cap,
         }
         return filled(JOB, values, {}, AXES)
 
-    def _compiled(self, function: str) -> int:
+    def _compiled(self, function: str, is_normalized: bool = False) -> int:
         (m_rows, m_columns), (r_rows, r_columns) = self.m, self.r
-        return compiled(source(function, dtype_name(self.spec.dtype), m_rows, r_rows, m_columns, r_columns))
+        tile = (m_rows, r_rows, m_columns, r_columns)
+        return compiled(source(function, dtype_name(self.spec.dtype), *tile, is_normalized=is_normalized))
 
     def _weights(self, kernel: Tensor, group: int) -> Tensor:
         """The kernel of a group as (filters, *sizes, channels), padded to whole panels."""
@@ -100,12 +102,17 @@ class WinogradKernel(Kernel):
             weights = F.pad(weights, (*held[0], *(0, 0) * self.spec.rank, *held[1]))
         return weights.contiguous()
 
-    def forward(self, inputs: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor | None:
+    def forward(
+        self, inputs: Tensor, kernel: Tensor, bias: Tensor | None, moments: Numbers | None = None
+    ) -> Tensor | None:
         spec, threads = self.spec, self.spec.threads
         inputs = with_channels_together(inputs)
         outputs = inputs.new_empty(spec.batch, *spec.output_sizes, spec.filters)
         job, check = checked(self.job, threads, spec.dtype)
-        transform, convolve = self._compiled("transform_kernel"), self._compiled("forward")
+        transform = self._compiled("transform_kernel")
+        convolve = self._compiled("forward", is_normalized=moments is not None)
+        parts = np.empty((threads, 2, self.filters_held))
+        job["moments"] = parts.ctypes.data
         products = self.points * self.channels_held * self.filters_held
         with workspace(products + self.filters_held + threads * int(job["workspace_step"][0]), spec.dtype) as memory:
             offsets = memory[products : products + self.filters_held].zero_()
@@ -120,10 +127,19 @@ class WinogradKernel(Kernel):
                 job["kernel"] = weights.data_ptr()
                 run(transform, job, threads)
                 run(convolve, job, threads)
+                if moments is not None:
+                    own = slice(group * self.filters, (group + 1) * self.filters)
+                    moments[:, own] = parts.sum(0)[:, : self.filters]
         return None if np.isnan(check).any() else outputs
 
     def backward(
-        self, output_gradient: Tensor, inputs: Tensor, kernel: Tensor, outputs: Tensor | None, wanted: tuple[bool, ...]
+        self,
+        output_gradient: Tensor,
+        inputs: Tensor,
+        kernel: Tensor,
+        outputs: Tensor | None,
+        wanted: tuple[bool, ...],
+        normalization: Numbers | None = None,
     ) -> Gradients | None:
         wants_input, wants_kernel, wants_bias = wanted
         spec, threads = self.spec, self.spec.threads
@@ -138,6 +154,10 @@ class WinogradKernel(Kernel):
         parts = threads * self.filters_held
         kernel_size = self.filters_held * math.prod(self.r) * self.channels_held
         step = int(job["workspace_step"][0])
+        propagate = self._compiled("backward", is_normalized=normalization is not None)
+        numbers = np.zeros((2, NUMBERS_OF_NORMALIZATION, self.filters_held), dtype_name(spec.dtype))
+        numbers[1, 1], numbers[1, 4] = 1.0, math.inf  # a scale and an offset that change nothing
+        job["normalization"] = numbers.ctypes.data
         with workspace(products + sums + parts + kernel_size + threads * step, spec.dtype) as memory:
             job["products"] = memory.data_ptr()
             job["kernel_sums"] = memory[products:].data_ptr()
@@ -156,7 +176,9 @@ class WinogradKernel(Kernel):
                     weights = self._weights(kernel, group)
                     job["kernel"] = weights.data_ptr()
                     run(self._compiled("transform_kernel"), job, threads)
-                run(self._compiled("backward"), job, threads)
+                if normalization is not None:
+                    numbers[0, :, : self.filters] = normalization[:, own]
+                run(propagate, job, threads)
                 if kernel_gradient is not None:
                     run(self._compiled("finish_kernel_gradient"), job, threads)
                     found = whole_kernel.view(self.filters_held, *spec.window.sizes, self.channels_held)

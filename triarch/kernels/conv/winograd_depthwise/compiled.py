@@ -68,10 +68,14 @@ def _finish_rows(
             width = min(TILE, columns - first)
             if width == TILE and channels == lanes:
                 finish_output(
-                    1, 1, TILE, CHUNK, source, 0, 2 * tiles * lanes, place, 0, column_step, check, bias, slope, cap
-                )
+                    1, 1, TILE, CHUNK, source, 0, 2 * tiles * lanes, place, 0, column_step,
+                    check, bias, slope, cap, False, spare, spare,
+                )  # fmt: skip
             else:
-                finish_output(1, 1, TILE, CHUNK, source, 0, 2 * tiles * lanes, spare, 0, lanes, check, bias, slope, cap)
+                finish_output(
+                    1, 1, TILE, CHUNK, source, 0, 2 * tiles * lanes, spare, 0, lanes,
+                    check, bias, slope, cap, False, spare, spare,
+                )  # fmt: skip
                 for column in range(width):
                     copy(shifted(spare, column * lanes), shifted(place, column * column_step), channels)
 
