@@ -111,6 +111,25 @@ class _Tile:
         self.emitter.store(vector, self.place(row, column))
 
 
+class _ScatteredTile(_Tile):
+    """A tile whose places lie where a table says: `(rows, columns)` offsets from the pointer, in memory."""
+
+    def __init__(self, emitter: Emitter, pointer: Any, table: Any, columns: int, column_step: Any) -> None:
+        super().__init__(emitter, pointer, None, column_step)
+        self.pointer, self.table, self.columns = pointer, table, columns
+        self.places = {}
+
+    def place(self, row: int, column: int) -> Any:
+        """The pointer to a place."""
+        if column >= self.columns:  # of the next tile, should it lie beside this one
+            last = self.place(row, self.columns - 1)
+            return self.emitter.moved(last, self.emitter.builder.mul(self.steps[1], INTEGER(column - self.columns + 1)))
+        if (row, column) not in self.places:
+            entry = self.emitter.moved(self.table, row * self.columns + column)
+            self.places[row, column] = self.emitter.moved(self.pointer, self.emitter.builder.load(entry))
+        return self.places[row, column]
+
+
 class _Check:
     """Adds zero times every number to a vector in memory: NaN stands there as soon as one was not finite."""
 
@@ -150,16 +169,43 @@ def transform_tile(
     target_row,
     target_column,
 ):
-    """Transform a tile by the matrices that are named: `"input"`, `"kernel"` or `"kernel_gradient"`."""
+    """Transform a tile by the matrices that are named: `"kernel"`, `"kernel_gradient"`, and of one axis also others."""
     sizes = (m_rows, r_rows, m_columns, r_columns)
     matrices = _matrices(name.literal_value, sizes)
     signature = types.void(name, *sizes, source, _LONG, _LONG, target, _LONG, _LONG)
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         emitter = Emitter(builder, source.dtype)
-        tile = _Tile(emitter, *arguments[5:8])
-        load = tile.load_and_fetch(m_columns.literal_value) if name.literal_value == "input" else tile.load
-        _emit_map(emitter, matrices, load, _Tile(emitter, *arguments[8:11]).store)
+        _emit_map(emitter, matrices, _Tile(emitter, *arguments[5:8]).load, _Tile(emitter, *arguments[8:11]).store)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@emitting
+def transform_input(
+    typing_context,
+    m_rows,
+    r_rows,
+    m_columns,
+    r_columns,
+    source,
+    table,
+    source_column,
+    target,
+    target_row,
+    target_column,
+):
+    """Transform a tile of the input, whose places lie where `table` says, and fetch what the tile beside it will load."""
+    sizes = (m_rows, r_rows, m_columns, r_columns)
+    matrices = _matrices("input", sizes)
+    signature = types.void(*sizes, source, table, _LONG, target, _LONG, _LONG)
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        emitter = Emitter(builder, source.dtype)
+        tile = _ScatteredTile(emitter, *arguments[4:6], len(matrices[1]), arguments[6])
+        load = tile.load_and_fetch(m_columns.literal_value)
+        _emit_map(emitter, matrices, load, _Tile(emitter, *arguments[7:10]).store)
         return context.get_dummy_value()
 
     return signature, emit
@@ -176,18 +222,20 @@ def add_input_gradient(
     source_row,
     source_column,
     target,
-    target_row,
+    table,
     target_column,
     check,
 ):
-    """Add the transform of a tile to what the target holds."""
+    """Add the transform of a tile to what the target holds, whose places lie where `table` says."""
     sizes = (m_rows, r_rows, m_columns, r_columns)
     matrices = _matrices("input_gradient", sizes)
-    signature = types.void(*sizes, source, _LONG, _LONG, target, _LONG, _LONG, check)
+    signature = types.void(*sizes, source, _LONG, _LONG, target, table, _LONG, check)
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         emitter = Emitter(builder, source.dtype)
-        target_tile, seen = _Tile(emitter, *arguments[7:10]), _Check(emitter, arguments[10])
+        columns = len(matrices[1])
+        target_tile = _ScatteredTile(emitter, *arguments[7:9], columns, arguments[9])
+        seen = _Check(emitter, arguments[10])
 
         def add(row: int, column: int, vector: Any) -> None:
             total = builder.fadd(target_tile.load_and_fetch(m_columns.literal_value)(row, column), vector)

@@ -31,6 +31,11 @@ def lanes_of(dtype: str) -> int:
     return lanes(getattr(torch, dtype))
 
 
+def size_of(dtype: str) -> int:
+    """How many bytes a number of the type that is named takes."""
+    return getattr(torch, dtype).itemsize
+
+
 @emitting
 def at(typing_context, dtype, address):
     """A pointer to numbers of the type that is named, from an address."""

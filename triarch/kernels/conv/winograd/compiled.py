@@ -17,21 +17,23 @@ from triarch.kernels.conv.tiles import (
     add_input_gradient,
     finish_output,
     normalized_gradient,
+    transform_input,
     transform_output_gradient,
     transform_tile,
     transpose_block,
 )
+from triarch.kernels.conv.winograd.job import TABLES
 from triarch.kernels.matmul.tile import multiply_tile
 from triarch.kernels.native.registers import ROWS, VECTORS
 from triarch.kernels.native.runs import add, add_moments, copy, flush, zero
-from triarch.kernels.native.vectors import at, inlined, lanes_of, shifted
+from triarch.kernels.native.vectors import at, inlined, lanes_of, shifted, size_of
 
 
 @inlined
 def _whole_tile(
     source, row_step, column_step, first_row, first_column, height, width, channels, held, patch, rows, columns
 ):
-    """Where a tile of an image can be read whole, with its steps: in its place, or copied into `patch`.
+    """Where a tile of the output can be read whole, with its steps: in its place, or copied into `patch`.
 
     It is copied where it reaches beyond the image, whose numbers there are zeros, and where channels are fewer than are
     held.
@@ -39,6 +41,17 @@ def _whole_tile(
     is_inside = first_row >= 0 and first_column >= 0 and first_row + rows <= height and first_column + columns <= width
     if is_inside and channels == held:
         return shifted(source, first_row * row_step + first_column * column_step), row_step, column_step
+    _copy_tile(
+        source, row_step, column_step, first_row, first_column, height, width, channels, held, patch, rows, columns
+    )
+    return patch, columns * held, held
+
+
+@inlined
+def _copy_tile(
+    source, row_step, column_step, first_row, first_column, height, width, channels, held, patch, rows, columns
+):
+    """Copy a tile of an image: zeros beyond it, and for the channels that are held without being there."""
     for row in range(rows):
         for column in range(columns):
             target = shifted(patch, (row * columns + column) * held)
@@ -48,7 +61,63 @@ def _whole_tile(
                 copy(shifted(source, y * row_step + x * column_step), target, channels)
                 filled = channels
             zero(shifted(target, filled), held - filled)
-    return patch, columns * held, held
+
+
+@inlined
+def _lay(table, rows, columns, row_step, column_step):
+    """Offsets of the places of a tile that lies whole in memory."""
+    for row in range(rows):
+        for column in range(columns):
+            table[row * columns + column] = row * row_step + column * column_step
+
+
+@inlined
+def _lay_tables(job, tables, rows, columns, held):
+    """Offsets of the places of tiles of the input, of patches, of tiles at a border, of tiles of the gradient."""
+    points = rows * columns
+    _lay(tables, rows, columns, job.inputs_row, job.inputs_column)
+    _lay(shifted(tables, points), rows, columns, columns * held, held)
+    _lay(shifted(tables, 3 * points), rows, columns, job.input_gradient_row, job.input_gradient_column)
+
+
+@inlined
+def _lay_at_border(job, table, rows, columns, row_step, column_step, first_row, first_column, outside):
+    """Offsets of the places of a tile that reaches beyond its image; one for all that lie there."""
+    for row in range(rows):
+        is_inside = 0 <= first_row + row < job.height
+        for column in range(columns):
+            offset = row * row_step + column * column_step
+            table[row * columns + column] = offset if is_inside and 0 <= first_column + column < job.width else outside
+
+
+@inlined
+def _is_inside(job, first_row, first_column, rows, columns):
+    """Whether a tile of the input lies inside its image."""
+    is_after = first_row >= 0 and first_column >= 0
+    return is_after and first_row + rows <= job.height and first_column + columns <= job.width
+
+
+@inlined
+def _input_tile(job, inputs, image, first_row, first_column, rows, columns, held, patch, tables, zeros, size):
+    """Where to read a tile of the input: a pointer, and the offsets from it of the tile's places.
+
+    Tiles are read where they lie; what is beyond the image, from `zeros`, an address. They are copied into `patch` where
+    channels are fewer than are held.
+    """
+    row_step, column_step = job.inputs_row, job.inputs_column
+    first = image * job.inputs_image + first_row * row_step + first_column * column_step
+    if job.channels < held:
+        _copy_tile(
+            shifted(inputs, image * job.inputs_image), row_step, column_step, first_row, first_column,
+            job.height, job.width, job.channels, held, patch, rows, columns,
+        )  # fmt: skip
+        return patch, shifted(tables, rows * columns)
+    if _is_inside(job, first_row, first_column, rows, columns):
+        return shifted(inputs, first), tables
+    table = shifted(tables, 2 * rows * columns)
+    outside = (zeros - job.inputs) // size - first
+    _lay_at_border(job, table, rows, columns, row_step, column_step, first_row, first_column, outside)
+    return shifted(inputs, first), table
 
 
 @inlined
@@ -82,7 +151,7 @@ def forward(
     lanes = lanes_of(dtype)
     panel = VECTORS * lanes
     n_rows, n_columns = m_rows + r_rows - 1, m_columns + r_columns - 1
-    points = n_rows * n_columns
+    points, size = n_rows * n_columns, size_of(dtype)
 
     def kernel(jobs: Any, thread: int, threads: int) -> None:
         job = carray(jobs, 1)[0]
@@ -92,11 +161,16 @@ def forward(
         v = shifted(at(dtype, job.workspace), thread * job.workspace_step)
         m = shifted(v, points * v_point)
         patch = shifted(m, points * m_point)
+        tables = shifted(at("int64", job.tables), thread * TABLES * points)
+        _lay_tables(job, tables, n_rows, n_columns, c_held)
+        first_sum = job.workspace_step - 4 * k_held
+        zeros = job.workspace + (thread * job.workspace_step + first_sum - c_held) * size
+        zero(at(dtype, zeros), c_held)
         check = shifted(at(dtype, job.check), thread * lanes)
         inputs, outputs = at(dtype, job.inputs), at(dtype, job.outputs)
         products, bias = at(dtype, job.products), at(dtype, job.bias)
         moments = shifted(at("float64", job.moments), thread * 2 * k_held)
-        sums = shifted(v, job.workspace_step - 4 * k_held)  # of whole tiles and of others: of outputs and of squares
+        sums = shifted(v, first_sum)  # of whole tiles and of others: of outputs and of squares
         if is_summed:
             zero(moments, 2 * k_held)
             zero(sums, 4 * k_held)
@@ -108,14 +182,13 @@ def forward(
                 image, rest = divmod(start + t, tiles)
                 i, j = divmod(rest, job.tile_columns)
                 y, x = i * m_rows - job.top, j * m_columns - job.left
-                source, row_step, column_step = _whole_tile(
-                    shifted(inputs, image * job.inputs_image), job.inputs_row, job.inputs_column, y, x,
-                    job.height, job.width, job.channels, c_held, patch, n_rows, n_columns,
-                )  # fmt: skip
+                source, table = _input_tile(
+                    job, inputs, image, y, x, n_rows, n_columns, c_held, patch, tables, zeros, size
+                )
                 for c in range(0, c_held, lanes):
-                    transform_tile(
-                        "input", m_rows, r_rows, m_columns, r_columns,
-                        shifted(source, c), row_step, column_step,
+                    transform_input(
+                        m_rows, r_rows, m_columns, r_columns,
+                        shifted(source, c), table, job.inputs_column,
                         shifted(v, t * c_held + c), n_columns * v_point, v_point,
                     )  # fmt: skip
             for point in range(points):
@@ -174,7 +247,7 @@ def backward(
     lanes = lanes_of(dtype)
     panel = VECTORS * lanes
     n_rows, n_columns = m_rows + r_rows - 1, m_columns + r_columns - 1
-    points = n_rows * n_columns
+    points, size = n_rows * n_columns, size_of(dtype)
 
     def kernel(jobs: Any, thread: int, threads: int) -> None:
         job = carray(jobs, 1)[0]
@@ -186,6 +259,11 @@ def backward(
         m = shifted(v, points * v_point)
         patch = shifted(m, points * m_point)
         output_patch = shifted(patch, n_rows * n_columns * max(c_held, k_held))
+        tables = shifted(at("int64", job.tables), thread * TABLES * points)
+        _lay_tables(job, tables, n_rows, n_columns, c_held)
+        spare = job.workspace + ((thread + 1) * job.workspace_step - c_held) * size  # for what lies outside
+        zeros = spare - c_held * size
+        zero(at(dtype, zeros), 2 * c_held)
         check = shifted(at(dtype, job.check), thread * lanes)
         inputs, outputs = at(dtype, job.inputs), at(dtype, job.outputs)
         output_gradient, input_gradient = at(dtype, job.output_gradient), at(dtype, job.input_gradient)
@@ -231,14 +309,13 @@ def backward(
                     )  # fmt: skip
                 if job.wants_kernel:
                     y, x = y - job.top, x - job.left
-                    source, row_step, column_step = _whole_tile(
-                        shifted(inputs, image * job.inputs_image), job.inputs_row, job.inputs_column, y, x,
-                        job.height, job.width, job.channels, c_held, patch, n_rows, n_columns,
-                    )  # fmt: skip
+                    source, table = _input_tile(
+                        job, inputs, image, y, x, n_rows, n_columns, c_held, patch, tables, zeros, size
+                    )
                     for c in range(0, c_held, lanes):
-                        transform_tile(
-                            "input", m_rows, r_rows, m_columns, r_columns,
-                            shifted(source, c), row_step, column_step,
+                        transform_input(
+                            m_rows, r_rows, m_columns, r_columns,
+                            shifted(source, c), table, job.inputs_column,
                             shifted(v, t * c_held + c), n_columns * v_point, v_point,
                         )  # fmt: skip
             for point in range(points):
@@ -272,26 +349,26 @@ def backward(
                             else:  # a group's part of the channels
                                 for column in range(job.width):
                                     zero(shifted(gradient, row * row_step + column * column_step), job.channels)
-                    is_inside = y >= 0 and x >= 0 and y + n_rows <= job.height and x + n_columns <= job.width
-                    is_whole = is_inside and job.channels == c_held
-                    target = shifted(gradient, y * row_step + x * column_step)
-                    if not is_whole:
+                    first = y * row_step + x * column_step
+                    target, table = shifted(gradient, first), shifted(tables, 3 * points)
+                    if job.channels < c_held:
                         zero(patch, points * c_held)
-                        target, row_step, column_step = patch, n_columns * c_held, c_held
+                        target, table = patch, shifted(tables, points)
+                    elif not _is_inside(job, y, x, n_rows, n_columns):
+                        table = shifted(tables, 2 * points)
+                        outside = (spare - job.input_gradient) // size - image * job.input_gradient_image - first
+                        _lay_at_border(job, table, n_rows, n_columns, row_step, column_step, y, x, outside)
                     for c in range(0, c_held, lanes):
                         add_input_gradient(
                             m_rows, r_rows, m_columns, r_columns,
                             shifted(v, t * c_held + c), n_columns * v_point, v_point,
-                            shifted(target, c), row_step, column_step, check,
+                            shifted(target, c), table, column_step, check,
                         )  # fmt: skip
-                    if not is_whole:
+                    if job.channels < c_held:
                         for row in range(max(0, -y), min(n_rows, job.height - y)):
                             for column in range(max(0, -x), min(n_columns, job.width - x)):
                                 part = shifted(patch, (row * n_columns + column) * c_held)
-                                place = shifted(
-                                    gradient,
-                                    (y + row) * job.input_gradient_row + (x + column) * job.input_gradient_column,
-                                )
+                                place = shifted(gradient, (y + row) * row_step + (x + column) * column_step)
                                 add(part, place, job.channels)
             start += count
 

@@ -7,6 +7,8 @@ import numpy as np
 AXES = ("row", "column")
 BATCHES = ("inputs", "outputs", "output_gradient", "input_gradient")
 
+TABLES = 4  # of a thread
+
 _ADDRESSES = (
     *BATCHES,  # (images, rows, columns, channels or filters)
     "kernel",  # (filters, *sizes, channels)
@@ -18,6 +20,7 @@ _ADDRESSES = (
     "moments",  # (threads, 2, filters) in float64: sums of outputs and of their squares
     "normalization",  # (2, 5, filters): of outputs, and one that changes nothing
     "workspace",  # (threads, workspace_step)
+    "tables",  # (threads, TABLES, points) of integers: where the places of tiles lie
     "check",  # (threads, lanes): NaN where a number was not finite
 )
 _SIZES = (

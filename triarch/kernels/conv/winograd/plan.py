@@ -17,7 +17,7 @@ from triarch.kernels.conv.batches import Job, checked, filled, place, rounded_up
 from triarch.kernels.conv.binding import NUMBERS_OF_NORMALIZATION, Gradients, NormalizingKernel, Numbers
 from triarch.kernels.conv.methods import direct
 from triarch.kernels.conv.spec import ConvSpec
-from triarch.kernels.conv.winograd.job import AXES, JOB
+from triarch.kernels.conv.winograd.job import AXES, JOB, TABLES
 from triarch.kernels.native import registers
 from triarch.kernels.native.machine_code import compiled
 from triarch.kernels.native.source import Source
@@ -67,6 +67,7 @@ class WinogradKernel(NormalizingKernel):
         chunk = min(_chunk(self.channels_held, self.filters_held), rounded_up(tiles, registers.ROWS))
         largest = max(self.channels_held, self.filters_held)
         held = (chunk + 1) * (self.channels_held + self.filters_held) + 4 * self.panel
+        ends = 4 * self.filters_held + 2 * self.channels_held
         slope, cap = kernel_numbers(spec.rectifier)
         values = {
             "images": spec.batch,
@@ -83,7 +84,7 @@ class WinogradKernel(NormalizingKernel):
             "tile_rows": tile_rows,
             "tile_columns": tile_columns,
             "chunk": chunk,
-            "workspace_step": self.points * (held + max(2 * largest, self.lanes**2)) + 4 * self.filters_held,
+            "workspace_step": self.points * (held + max(2 * largest, self.lanes**2)) + ends,
             "slope": slope,
             "cap": cap,
         }
@@ -93,6 +94,9 @@ class WinogradKernel(NormalizingKernel):
         (m_rows, m_columns), (r_rows, r_columns) = self.m, self.r
         tile = (m_rows, r_rows, m_columns, r_columns)
         return compiled(source(function, dtype_name(self.spec.dtype), *tile, is_normalized=is_normalized))
+
+    def _tables(self) -> Numbers:
+        return np.empty((self.spec.threads, TABLES, self.points), np.int64)
 
     def _weights(self, kernel: Tensor, group: int) -> Tensor:
         """The kernel of a group as (filters, *sizes, channels), padded to whole panels."""
@@ -109,6 +113,8 @@ class WinogradKernel(NormalizingKernel):
         inputs = with_channels_together(inputs)
         outputs = inputs.new_empty(spec.batch, *spec.output_sizes, spec.filters)
         job, check = checked(self.job, threads, spec.dtype)
+        tables = self._tables()
+        job["tables"] = tables.ctypes.data
         transform = self._compiled("transform_kernel")
         convolve = self._compiled("forward", is_normalized=moments is not None)
         parts = np.empty((threads, 2, self.filters_held))
@@ -154,6 +160,8 @@ class WinogradKernel(NormalizingKernel):
         parts = threads * self.filters_held
         kernel_size = self.filters_held * math.prod(self.r) * self.channels_held
         step = int(job["workspace_step"][0])
+        tables = self._tables()
+        job["tables"] = tables.ctypes.data
         propagate = self._compiled("backward", is_normalized=normalization is not None)
         numbers = np.zeros((2, NUMBERS_OF_NORMALIZATION, self.filters_held), dtype_name(spec.dtype))
         numbers[1, 1], numbers[1, 4] = 1.0, math.inf  # a scale and an offset that change nothing
