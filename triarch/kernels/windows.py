@@ -16,15 +16,15 @@ class Window(NamedTuple):
 
     Args:
         sizes: Of the window, one for each spatial axis; so are `strides` and `dilation`.
-        padding: `"valid"`, `"same"` (the output has `ceil(size / stride)` places, any odd zero goes to the end) or
-            `"causal"` (all zeros go to the start).
+        padding: `"valid"`, `"same"` (the output has `ceil(size / stride)` places, any odd zero goes to the end),
+            `"causal"` (all zeros go to the start), or how many zeros go before and after each spatial axis.
         channels: How many the input has; None where any number will do.
     """
 
     sizes: Sizes
     strides: Sizes
     dilation: Sizes
-    padding: str
+    padding: str | tuple[tuple[int, int], ...]
     data_format: str
     channels: int | None = None
 
@@ -39,6 +39,8 @@ class Window(NamedTuple):
 
     def margins(self, sizes: Sizes) -> tuple[tuple[int, int], ...]:
         """How many places are added before and after each spatial axis of an input of these sizes."""
+        if not isinstance(self.padding, str):
+            return self.padding
         if self.padding == "valid":
             return ((0, 0),) * self.rank
         if self.padding == "causal":
@@ -51,13 +53,14 @@ class Window(NamedTuple):
 
     def output_sizes(self, sizes: PartialSizes) -> PartialSizes:
         """The spatial sizes of the output; zero or less where the window does not fit."""
-        if self.padding != "valid":
+        if self.padding in ("same", "causal"):
             return tuple(
                 None if size is None else -(-size // stride) for size, stride in zip(sizes, self.strides, strict=True)
             )
+        margins = ((0, 0),) * self.rank if isinstance(self.padding, str) else self.padding
         return tuple(
-            None if size is None else (size - span) // stride + 1
-            for size, stride, span in zip(sizes, self.strides, self.spans(), strict=True)
+            None if size is None else (size + sum(added) - span) // stride + 1
+            for size, added, stride, span in zip(sizes, margins, self.strides, self.spans(), strict=True)
         )
 
     def output_shape(self, shape: Sequence[int | None], filters: int | None = None) -> PartialSizes:

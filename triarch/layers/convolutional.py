@@ -23,6 +23,8 @@ from triarch.layers.arguments import (
 )
 from triarch.registry import register
 
+Margins = tuple[tuple[int, int], ...]  # places before and after each spatial axis
+
 
 class _Convolution(KernelLayer):
     """What convolutions share: a kernel of shape `(*kernel_size, channels // groups, filters)` slides over the input.
@@ -104,24 +106,40 @@ class _Convolution(KernelLayer):
             outputs = convolve(inputs, kernel, self.bias, self._window, self.groups, in_place)
         return activation(outputs)
 
-    def normalizing(self, inputs: torch.Tensor) -> Convolution | None:
-        """This convolution as a part of the normalisation of its outputs; None where no kernel does that."""
+    def normalizing(self, inputs: torch.Tensor, margins: Margins | None) -> Convolution | None:
+        """This convolution as a part of the normalisation of its outputs; None where no kernel does that.
+
+        Args:
+            margins: Of zeros around the inputs, before the layer's own padding, which is then `"valid"`.
+        """
         kernel = self.kernel
         if inputs.dtype is not kernel.dtype:
             return None
         with named_in_errors(self):
-            plan = plan_for(inputs, self._window, self.groups, self.filters, activations.linear)
+            plan = plan_for(inputs, self._window_with(margins), self.groups, self.filters, activations.linear)
         return Convolution(plan, kernel, self.bias) if isinstance(plan, NormalizingKernel) else None
 
     def call_rescaled(
-        self, inputs: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, rectifies: bool
+        self,
+        inputs: torch.Tensor,
+        scale: torch.Tensor,
+        shift: torch.Tensor,
+        rectifies: bool,
+        margins: Margins | None,
     ) -> torch.Tensor:
-        """The outputs times a number for each filter, plus another, perhaps rectified, in one convolution."""
+        """The outputs times a number for each filter, plus another, perhaps rectified, in one convolution.
+
+        Args:
+            margins: As in `normalizing`.
+        """
         inputs = inputs.to(self.kernel.dtype)
         bias = shift if self.bias is None else self.bias * scale + shift
         finish = Rectifier() if rectifies else activations.linear
         with named_in_errors(self):
-            return convolve(inputs, self.kernel * scale, bias, self._window, self.groups, finish)
+            return convolve(inputs, self.kernel * scale, bias, self._window_with(margins), self.groups, finish)
+
+    def _window_with(self, margins: Margins | None) -> Window:
+        return self._window if margins is None else self._window._replace(padding=margins)
 
     def explain_convolution(self, input_shape: Any, training: bool = True, calls: int = 1000) -> Explanation:
         """The methods for inputs of this shape with their predicted times, and why one is taken; print it.

@@ -11,12 +11,23 @@ from torch.nn.modules import module as torch_module
 
 from triarch import activations
 from triarch.graph import Network, Slot, Step, leaves
-from triarch.layers import Activation, Add, BatchNormalization, Conv1D, Conv2D, Conv3D, ReLU
+from triarch.layers import (
+    Activation,
+    Add,
+    BatchNormalization,
+    Conv1D,
+    Conv2D,
+    Conv3D,
+    ReLU,
+    ZeroPadding1D,
+    ZeroPadding2D,
+    ZeroPadding3D,
+)
 from triarch.layers.base import mask_of
 
 
 class FusedNormalization:
-    """A batch normalisation with its neighbours: a convolution before it, a sum and a rectifier after it.
+    """A batch normalisation with its neighbours: margins and a convolution before it, a sum and a rectifier after it.
 
     Where there is compiled code for the numbers, all are one operation in training: the convolution adds up what the
     normalisation needs while it writes its outputs, normalisation, sum and rectifier are one pass over memory, and the
@@ -30,12 +41,16 @@ class FusedNormalization:
         convolution: Any = None,
         addition: Add | None = None,
         rectifier: torch.nn.Module | None = None,
+        padding: Any = None,
     ) -> None:
         self.normalization = normalization
         self.convolution = convolution
+        self.padding = padding
+        self.margins = None if padding is None else padding._margins
         self.addition = addition
         self.rectifier = rectifier
-        self.layers = [layer for layer in (normalization, convolution, addition, rectifier) if layer is not None]
+        members = (padding, convolution, normalization, addition, rectifier)
+        self.layers = [layer for layer in members if layer is not None]
 
     def __call__(self, inputs: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor:
         """What the layers give, one after the other."""
@@ -48,7 +63,7 @@ class FusedNormalization:
                 outputs = self._as_one(inputs, residual)
                 if outputs is not None:
                     return outputs
-            inputs = self.convolution(inputs)
+            inputs = self.convolution(inputs if self.padding is None else self.padding(inputs))
         if is_usual and (residual is None or residual.shape == inputs.shape):
             rectifies = self.rectifier is not None
             outputs = layer.normalize(inputs, residual, rectifies, training=layer.training)
@@ -58,7 +73,7 @@ class FusedNormalization:
 
     def _as_one(self, inputs: torch.Tensor, residual: torch.Tensor | None) -> torch.Tensor | None:
         """Convolved and normalised in one operation; None where no kernel does that."""
-        convolution = self.convolution.normalizing(inputs) if self.convolution.built else None
+        convolution = self.convolution.normalizing(inputs, self.margins) if self.convolution.built else None
         if convolution is None or (residual is not None and residual.shape != convolution.plan.output_shape):
             return None
         return self.normalization.normalize(
@@ -68,8 +83,8 @@ class FusedNormalization:
     def _folded(self, inputs: torch.Tensor, residual: torch.Tensor | None) -> torch.Tensor:
         scale, shift = self.normalization.scale_and_shift()
         if residual is None:
-            return self.convolution.call_rescaled(inputs, scale, shift, rectifies=self.rectifier is not None)
-        outputs = self.convolution.call_rescaled(inputs, scale, shift, rectifies=False)
+            return self.convolution.call_rescaled(inputs, scale, shift, self.rectifier is not None, self.margins)
+        outputs = self.convolution.call_rescaled(inputs, scale, shift, False, self.margins)
         if residual.shape != outputs.shape or self.rectifier is None:
             return self._finished(outputs, residual)
         return outputs.add_(residual).relu_()
@@ -115,7 +130,7 @@ def fused(network: Network) -> list[Step]:
         if type(step.operation) is not BatchNormalization or not step.is_plain:
             continue
         members, last, source = [place], place, step.args[0]
-        convolution, addition, rectifier = None, None, None
+        convolution, addition, rectifier, padding = None, None, None, None
         other: tuple[Slot, ...] = ()
         before = maker_of.get(source.number)
         if (
@@ -125,6 +140,14 @@ def fused(network: Network) -> list[Step]:
         ):
             convolution, source = network.steps[before].operation, network.steps[before].args[0]
             members.append(before)
+            first = maker_of.get(source.number)
+            if (
+                first is not None
+                and sole_reader(first) == before
+                and _pads(network.steps[first].operation, convolution)
+            ):
+                padding, source = network.steps[first].operation, network.steps[first].args[0]
+                members.append(first)
         following = sole_reader(place)
         if following is not None and type(network.steps[following].operation) is Add:
             between, final = network.steps[following], sole_reader(following)
@@ -138,7 +161,7 @@ def fused(network: Network) -> list[Step]:
         if len(members) > 1:
             for each in members:
                 steps[each] = None
-            operation = FusedNormalization(step.operation, convolution, addition, rectifier)
+            operation = FusedNormalization(step.operation, convolution, addition, rectifier, padding)
             steps[last] = Step(operation, (source, *other), {}, network.steps[last].outputs, ())
     return network.freeing(step for step in steps if step is not None)
 
@@ -149,11 +172,15 @@ def fused_stack(stack: Sequence[torch.nn.Module]) -> list[Any]:
     for layer in stack:
         previous = made[-1] if made else None
         if type(layer) is BatchNormalization and _folds(previous, layer):
-            made[-1] = FusedNormalization(layer, convolution=previous)
+            is_padded = len(made) > 1 and _pads(made[-2], previous)
+            padding = made.pop(-2) if is_padded else None
+            made[-1] = FusedNormalization(layer, convolution=previous, padding=padding)
         elif type(previous) is BatchNormalization and _is_rectifier(layer):
             made[-1] = FusedNormalization(previous, rectifier=layer)
         elif type(previous) is FusedNormalization and previous.rectifier is None and _is_rectifier(layer):
-            made[-1] = FusedNormalization(previous.normalization, previous.convolution, rectifier=layer)
+            made[-1] = FusedNormalization(
+                previous.normalization, previous.convolution, rectifier=layer, padding=previous.padding
+            )
         else:
             made.append(layer)
     return made
@@ -166,6 +193,12 @@ def _folds(convolution: Any, normalization: BatchNormalization) -> bool:
     is_plain = convolution.activation is activations.linear and convolution.activity_regularizer is None
     is_same_type = convolution.compute_dtype == convolution.variable_dtype == normalization.compute_dtype
     return is_plain and is_same_type and normalization.axis in (-1, convolution.rank + 1) and not normalization.renorm
+
+
+def _pads(padding: Any, convolution: Any) -> bool:
+    """Whether margins of zeros can be a part of a convolution."""
+    is_plain = type(padding) in (ZeroPadding1D, ZeroPadding2D, ZeroPadding3D)
+    return is_plain and padding.data_format == convolution.data_format and convolution.padding == "valid"
 
 
 def _rectifies(step: Step) -> bool:

@@ -196,14 +196,14 @@ def transform_input(
     target_row,
     target_column,
 ):
-    """Transform a tile of the input, whose places lie where `table` says, and fetch what the tile beside it will load."""
+    """Transform a tile of the input, whose places lie where `table` says; fetch what the tile beside it will load."""
     sizes = (m_rows, r_rows, m_columns, r_columns)
     matrices = _matrices("input", sizes)
     signature = types.void(*sizes, source, table, _LONG, target, _LONG, _LONG)
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         emitter = Emitter(builder, source.dtype)
-        tile = _ScatteredTile(emitter, *arguments[4:6], len(matrices[1]), arguments[6])
+        tile = _ScatteredTile(emitter, arguments[4], arguments[5], len(matrices[1]), arguments[6])
         load = tile.load_and_fetch(m_columns.literal_value)
         _emit_map(emitter, matrices, load, _Tile(emitter, *arguments[7:10]).store)
         return context.get_dummy_value()
@@ -234,7 +234,7 @@ def add_input_gradient(
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         emitter = Emitter(builder, source.dtype)
         columns = len(matrices[1])
-        target_tile = _ScatteredTile(emitter, *arguments[7:9], columns, arguments[9])
+        target_tile = _ScatteredTile(emitter, arguments[7], arguments[8], columns, arguments[9])
         seen = _Check(emitter, arguments[10])
 
         def add(row: int, column: int, vector: Any) -> None:

@@ -101,8 +101,8 @@ def _is_inside(job, first_row, first_column, rows, columns):
 def _input_tile(job, inputs, image, first_row, first_column, rows, columns, held, patch, tables, zeros, size):
     """Where to read a tile of the input: a pointer, and the offsets from it of the tile's places.
 
-    Tiles are read where they lie; what is beyond the image, from `zeros`, an address. They are copied into `patch` where
-    channels are fewer than are held.
+    Tiles are read where they lie; what is beyond the image, from `zeros`, an address. They are copied into `patch`
+    where channels are fewer than are held.
     """
     row_step, column_step = job.inputs_row, job.inputs_column
     first = image * job.inputs_image + first_row * row_step + first_column * column_step

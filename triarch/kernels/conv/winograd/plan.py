@@ -193,7 +193,7 @@ class WinogradKernel(NormalizingKernel):
                     kernel_gradient.movedim(-1, 0)[own].copy_(found[: self.filters, ..., : self.channels])
                 if bias_gradient is not None:
                     torch.sum(bias_parts.view(threads, -1)[:, : self.filters], 0, out=bias_gradient[own])
-        is_finite = not np.isnan(check).any() and (kernel_gradient is None or bool(kernel_gradient.isfinite().all()))
+        is_finite = not np.isnan(check).any() and (kernel_gradient is None or math.isfinite(kernel_gradient.sum()))
         return (input_gradient, kernel_gradient, bias_gradient) if is_finite else None
 
 
