@@ -6,6 +6,7 @@ nearest cache, and loops over a line are long enough for vectors.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,9 @@ from triarch.kernels.native.runs import flush, zero
 from triarch.kernels.native.vectors import at, inlined, shifted
 
 _LINES = 32  # whose sums are added before they go on in double precision
+
+# Sums of squares keep enough digits of a variance that is no less than this part of the mean's square.
+_LEAST_SPREAD = 1 / 16
 
 
 @inlined
@@ -69,6 +73,105 @@ def moments(dtype: str) -> Callable[..., None]:
             if line % _LINES == 0:
                 flush(sums, totals, 2 * length)
         flush(sums, totals, 2 * length)
+
+    return kernel
+
+
+@inlined
+def _total(job, number, channel):
+    """The sum over all threads and lines of one of a kernel's two sums, for a channel."""
+    totals = at("float64", job.totals)
+    total = 0.0
+    for thread in range(job.team):
+        for line in range(job.repeats):
+            total += totals[((2 * thread + number) * job.repeats + line) * job.channels + channel]
+    return total
+
+
+@inlined
+def _repeat(line, job, channel, value):
+    """Write a number of a channel in all places of a line."""
+    for place in range(job.repeats):
+        line[place * job.channels + channel] = value
+
+
+def settle(dtype: str) -> Callable[..., None]:
+    """From sums to numbers of the channels: mean and variance, centre, scale and offset.
+
+    The sums are a convolution's of its outputs and of their squares, or else those of `moments`. `verdict` is 1 where
+    the former do not tell the variance.
+    """
+
+    def kernel(jobs: Any, thread: int, threads: int) -> None:
+        job = carray(jobs, 1)[0]
+        sums, given = at("float64", job.moments), at(dtype, job.centre)
+        means, inverses = at("float64", job.mean), at("float64", job.inverse)
+        gamma, beta = at(dtype, job.gamma), at(dtype, job.beta)
+        verdict = at("int64", job.verdict)
+        verdict[0] = 0
+        for channel in range(job.channels):
+            if job.moments != 0:
+                start = 0.0
+                distance, square = sums[channel] / job.places, sums[job.channels + channel] / job.places
+            else:
+                start = given[channel]
+                distance, square = _total(job, 0, channel) / job.places, _total(job, 1, channel) / job.places
+            variance = square - distance * distance
+            variance = 0.0 if variance < 0 else variance  # NaN stays
+            if job.moments != 0 and not variance >= _LEAST_SPREAD * distance * distance:
+                verdict[0] = 1
+            inverse = 1 / math.sqrt(variance + job.epsilon)
+            means[channel], inverses[channel] = start + distance, inverse
+            at(dtype, job.batch_mean)[channel] = start + distance
+            at(dtype, job.batch_variance)[channel] = variance
+            _repeat(at(dtype, job.centre), job, channel, start + distance)
+            _repeat(at(dtype, job.scale), job, channel, inverse * gamma[channel] if job.gamma != 0 else inverse)
+            _repeat(at(dtype, job.offset), job, channel, beta[channel] if job.beta != 0 else 0.0)
+
+    return kernel
+
+
+def recall(dtype: str) -> Callable[..., None]:
+    """Centre, scale and offset of the channels once more, from their mean and inverse deviation."""
+
+    def kernel(jobs: Any, thread: int, threads: int) -> None:
+        job = carray(jobs, 1)[0]
+        means, inverses = at("float64", job.mean), at("float64", job.inverse)
+        gamma, beta = at(dtype, job.gamma), at(dtype, job.beta)
+        for channel in range(job.channels):
+            inverse = inverses[channel]
+            _repeat(at(dtype, job.centre), job, channel, means[channel])
+            _repeat(at(dtype, job.scale), job, channel, inverse * gamma[channel] if job.gamma != 0 else inverse)
+            _repeat(at(dtype, job.offset), job, channel, beta[channel] if job.beta != 0 else 0.0)
+
+    return kernel
+
+
+def settle_gradient(dtype: str) -> Callable[..., None]:
+    """From the sums of `products` to the gradients of scale and shift, to slope and shift, and to a convolution's rows.
+
+    The rows are centre, scale, slope, shift and offset, infinite where nothing was rectified.
+    """
+
+    def kernel(jobs: Any, thread: int, threads: int) -> None:
+        job = carray(jobs, 1)[0]
+        means, inverses = at("float64", job.mean), at("float64", job.inverse)
+        gamma, beta, rows = at(dtype, job.gamma), at(dtype, job.beta), at("float64", job.rows)
+        gamma_gradient, beta_gradient = at(dtype, job.gamma_gradient), at(dtype, job.beta_gradient)
+        for channel in range(job.channels):
+            total, product, inverse = _total(job, 0, channel), _total(job, 1, channel), inverses[channel]
+            scale = inverse * gamma[channel] if job.gamma != 0 else inverse
+            slope, shift = scale * inverse * inverse * product / -job.places, scale * total / -job.places
+            _repeat(at(dtype, job.slope), job, channel, slope)
+            _repeat(at(dtype, job.shift), job, channel, shift)
+            if job.gamma_gradient != 0:
+                gamma_gradient[channel] = product * inverse
+            if job.beta_gradient != 0:
+                beta_gradient[channel] = total
+            rows[channel], rows[job.channels + channel] = means[channel], scale
+            rows[2 * job.channels + channel], rows[3 * job.channels + channel] = slope, shift
+            offset = beta[channel] if job.beta != 0 else 0.0
+            rows[4 * job.channels + channel] = offset if job.rectifies and not job.has_residual else math.inf
 
     return kernel
 

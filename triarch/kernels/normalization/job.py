@@ -9,9 +9,15 @@ OF_CHANNELS = ("centre", "scale", "slope", "shift", "offset")  # (length): of ea
 _ADDRESSES = (
     *("inputs", "residual", "outputs", "output_gradient", "input_gradient", "residual_gradient"),
     *OF_CHANNELS,
-    "totals",  # (threads, 2, length) in float64
-    "sums",  # (threads, 2, length)
+    "totals",  # (team, 2, repeats, channels) in float64
+    "sums",  # (team, 2, length)
+    *("gamma", "beta", "gamma_gradient", "beta_gradient"),  # (channels), or nowhere
+    *("batch_mean", "batch_variance"),  # (channels)
+    *("mean", "inverse"),  # (channels) in float64: of the batch, and the inverse of its deviation
+    "moments",  # (2, channels) in float64, or nowhere
+    "rows",  # (5, channels) in float64
+    "verdict",  # one integer
 )
-_SIZES = ("count", "length", "has_residual", "rectifies")
+_SIZES = ("count", "length", "channels", "repeats", "places", "team", "has_residual", "rectifies")
 
-JOB = np.dtype([(name, np.int64) for name in (*_ADDRESSES, *_SIZES)])
+JOB = np.dtype([*((name, np.int64) for name in (*_ADDRESSES, *_SIZES)), ("epsilon", np.float64)])

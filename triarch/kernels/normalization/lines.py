@@ -16,7 +16,7 @@ from triarch.kernels.native.team import run
 from triarch.kernels.normalization.job import JOB, OF_CHANNELS
 from triarch.tensors import dtype_name
 
-FUNCTIONS = ("moments", "products", "rescale", "propagate")
+FUNCTIONS = ("moments", "settle", "recall", "products", "settle_gradient", "rescale", "propagate")
 _LINE = 512  # numbers, about
 _FIELDS = {name: place for place, name in enumerate(JOB.names or ())}
 
@@ -34,8 +34,8 @@ class Lines:
 
     def __init__(self, count: int, channels: int, dtype: torch.dtype, threads: int) -> None:
         self.threads = threads
-        self.places = count // channels
-        repeats = max(1, min(_LINE // channels, self.places))
+        places = count // channels
+        repeats = max(1, min(_LINE // channels, places))
         length = repeats * channels
         self.job = np.zeros(1, JOB)
         self.fields = self.job.view(np.int64)
@@ -43,7 +43,9 @@ class Lines:
         self.of_channels = {name: np.zeros((repeats, channels), dtype_name(dtype)) for name in OF_CHANNELS}
         self.totals = np.empty((threads, 2, repeats, channels))
         self.sums = np.empty(threads * 2 * length, dtype_name(dtype))
-        self.place(count=count, length=length, totals=self.totals.ctypes.data, sums=self.sums.ctypes.data)
+        self.verdict = np.zeros(1, np.int64)
+        self.place(count=count, length=length, channels=channels, repeats=repeats, places=places, team=threads)
+        self.place(verdict=self.verdict.ctypes.data, totals=self.totals.ctypes.data, sums=self.sums.ctypes.data)
         self.place(**{name: held.ctypes.data for name, held in self.of_channels.items()})
 
     def place(self, **values: int) -> None:
@@ -57,13 +59,12 @@ class Lines:
             self.of_channels[name][...] = values
 
     def run(self, name: str) -> None:
-        """Call a kernel."""
+        """Call a kernel that divides the batch among the threads."""
         run(self.kernels[name], self.job, self.threads)
 
-    def summed(self, name: str) -> Numbers:
-        """The two sums of a kernel for each channel: (2, channels) in double precision."""
-        self.run(name)
-        return self.totals.sum((0, 2))
+    def decide(self, name: str) -> None:
+        """Call a kernel of the channels' numbers, which are few."""
+        run(self.kernels[name], self.job, 1)
 
 
 _kept: dict[tuple[int, int, torch.dtype, int], list[Lines]] = {}

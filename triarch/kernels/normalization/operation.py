@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,9 +14,6 @@ from triarch.kernels.normalization.lines import Lines, lines_of
 
 # Compiled code saves about so much for each number, forward and backward, and has to save its start.
 _SAVED_SECONDS, _START_SECONDS = 1e-9, 2.0
-
-# Sums of squares keep enough digits of a variance that is no less than this part of the mean's square.
-_LEAST_SPREAD = 1 / 16
 
 
 class Convolution(NamedTuple):
@@ -40,24 +36,14 @@ def is_worth_while(inputs: Tensor, count: int) -> bool:
     )
 
 
-def _numbers(of_channels: Tensor | None, otherwise: float) -> Any:
-    """In double precision."""
-    return otherwise if of_channels is None else of_channels.detach().numpy().astype(np.float64)
+def _address(numbers: Tensor | None) -> int:
+    return 0 if numbers is None else numbers.data_ptr()
 
 
-def _rescale(
-    lines: Lines,
-    inputs: Tensor,
-    centre: Numbers,
-    scale: Numbers,
-    offset: Any,
-    residual: Tensor | None,
-    rectifies: bool,
-) -> Tensor:
+def _rescale(lines: Lines, inputs: Tensor, residual: Tensor | None, rectifies: bool) -> Tensor:
     outputs = torch.empty_like(inputs)
-    lines.spread(centre=centre, scale=scale, offset=offset)
     lines.place(inputs=inputs.data_ptr(), outputs=outputs.data_ptr(), rectifies=rectifies)
-    lines.place(has_residual=residual is not None, residual=0 if residual is None else residual.data_ptr())
+    lines.place(has_residual=residual is not None, residual=_address(residual))
     lines.run("rescale")
     return outputs
 
@@ -73,9 +59,12 @@ def infer(
     rectifies: bool,
 ) -> Tensor:
     """The inputs normalised by a known mean and variance of each channel; not seen by autograd."""
-    scale = _numbers(gamma, 1.0) / np.sqrt(_numbers(variance, 1.0) + epsilon)
+    inverse = 1 / np.sqrt(variance.detach().numpy().astype(np.float64) + epsilon)
+    scale = inverse if gamma is None else inverse * gamma.detach().numpy()
     with lines_of(inputs) as lines:
-        return _rescale(lines, inputs, _numbers(mean, 0.0), scale, _numbers(beta, 0.0), residual, rectifies)
+        offset = 0.0 if beta is None else beta.detach().numpy()
+        lines.spread(centre=mean.detach().numpy(), scale=scale, offset=offset)
+        return _rescale(lines, inputs, residual, rectifies)
 
 
 def normalize(
@@ -96,6 +85,9 @@ def normalize(
         The outputs; means and variances of the channels, as constants.
     """
     plan, kernel, bias = convolution or (None, None, None)
+    gamma, beta = (
+        part if part is None or part.dtype is inputs.dtype else part.to(inputs.dtype) for part in (gamma, beta)
+    )
     return _Normalization.apply(plan, inputs, kernel, bias, gamma, beta, residual, epsilon, rectifies)
 
 
@@ -112,18 +104,17 @@ def _by_torch(
     return torch.relu(outputs) if rectifies else outputs
 
 
-def _statistics(lines: Lines, numbers: Tensor, moments: Numbers | None) -> tuple[Numbers, Numbers]:
-    """Mean and variance of each channel: from the sums of the numbers and of their squares, where these tell them."""
+def _settle(lines: Lines, numbers: Tensor, moments: Numbers | None) -> None:
+    """Find mean and variance of each channel: from the sums of the numbers and of their squares, if these tell them."""
     if moments is not None:
-        mean, square = moments / lines.places
-        variance = np.maximum(square - mean * mean, 0.0)
-        if (variance >= _LEAST_SPREAD * mean * mean).all():
-            return mean, variance
-    first = numbers.detach().view(-1, numbers.shape[-1])[0].numpy()  # near the mean: nothing cancels
-    lines.spread(centre=first)
-    lines.place(inputs=numbers.data_ptr())
-    distance, square = lines.summed("moments") / lines.places
-    return first + distance, np.maximum(square - distance * distance, 0.0)
+        lines.place(moments=moments.ctypes.data)
+        lines.decide("settle")
+        if not lines.verdict[0]:
+            return
+    lines.spread(centre=numbers.detach().view(-1, numbers.shape[-1])[0].numpy())  # near the mean: nothing cancels
+    lines.place(inputs=numbers.data_ptr(), moments=0)
+    lines.run("moments")
+    lines.decide("settle")
 
 
 class _Normalization(torch.autograd.Function):
@@ -141,19 +132,21 @@ class _Normalization(torch.autograd.Function):
         rectifies: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         numbers, moments = _convolved(plan, inputs, kernel, bias)
+        statistics = np.empty((2, numbers.shape[-1]))  # mean and inverse deviation
+        mean, variance = numbers.new_empty(2, numbers.shape[-1]).unbind()
         with lines_of(numbers) as lines:
-            mean, variance = _statistics(lines, numbers, moments)
-            inverse = 1 / np.sqrt(variance + epsilon)
-            scale, offset = inverse * _numbers(gamma, 1.0), _numbers(beta, 0.0)
-            outputs = _rescale(lines, numbers, mean, scale, offset, residual, rectifies)
+            lines.place(gamma=_address(gamma), beta=_address(beta))
+            lines.place(mean=statistics[0].ctypes.data, inverse=statistics[1].ctypes.data)
+            lines.place(batch_mean=mean.data_ptr(), batch_variance=variance.data_ptr())
+            lines.job["epsilon"] = epsilon
+            _settle(lines, numbers, moments)
+            outputs = _rescale(lines, numbers, residual, rectifies)
         # Without a residual, what was rectified follows from the numbers.
         kept = outputs if rectifies and residual is not None else None
         ctx.save_for_backward(inputs, kernel, bias, gamma, beta, residual, None if plan is None else numbers, kept)
-        ctx.plan, ctx.epsilon, ctx.rectifies = plan, epsilon, rectifies
-        ctx.of_channels = mean, inverse, scale, offset
-        found = torch.from_numpy(mean).to(numbers.dtype), torch.from_numpy(variance).to(numbers.dtype)
-        ctx.mark_non_differentiable(*found)
-        return outputs, *found
+        ctx.plan, ctx.epsilon, ctx.rectifies, ctx.statistics = plan, epsilon, rectifies, statistics
+        ctx.mark_non_differentiable(mean, variance)
+        return outputs, mean, variance
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
@@ -164,38 +157,34 @@ class _Normalization(torch.autograd.Function):
         inputs, kernel, bias, gamma, beta, residual = operands
         numbers = inputs if numbers is None else numbers
         gradient, residual_gradient = gradients[0].contiguous(), None
-        mean, inverse, scale, offset = ctx.of_channels
+        gamma_gradient = torch.empty_like(gamma) if wanted[3] else None
+        beta_gradient = torch.empty_like(beta) if wanted[4] else None
+        statistics, rows = ctx.statistics, np.empty((NUMBERS_OF_NORMALIZATION, numbers.shape[-1]))
         with lines_of(numbers) as lines:
-            lines.spread(centre=mean, scale=scale, offset=offset)
+            lines.place(gamma=_address(gamma), beta=_address(beta), rows=rows.ctypes.data)
+            lines.place(mean=statistics[0].ctypes.data, inverse=statistics[1].ctypes.data)
+            lines.place(gamma_gradient=_address(gamma_gradient), beta_gradient=_address(beta_gradient))
             lines.place(inputs=numbers.data_ptr(), output_gradient=gradient.data_ptr(), rectifies=ctx.rectifies)
-            lines.place(has_residual=residual is not None)
+            lines.place(has_residual=residual is not None, outputs=_address(outputs))
             if residual is not None:
                 residual_gradient = torch.empty_like(numbers) if ctx.rectifies else gradient
-                lines.place(outputs=outputs.data_ptr() if ctx.rectifies else 0)
                 lines.place(residual_gradient=residual_gradient.data_ptr())
-            total, product = lines.summed("products")
+            lines.decide("recall")
+            lines.run("products")
+            lines.decide("settle_gradient")
             if residual_gradient is not None:
                 gradient = residual_gradient
-            is_rectified = ctx.rectifies and residual is None
-            slope, shift = scale * inverse * inverse * product / -lines.places, scale * total / -lines.places
             found = None
             if ctx.plan is not None:
-                normalization = np.empty((NUMBERS_OF_NORMALIZATION, len(mean)))
-                rows = (mean, scale, slope, shift, offset if is_rectified else math.inf)
-                for row, values in zip(normalization, rows, strict=True):
-                    row[...] = values
-                found = ctx.plan.backward(gradient, inputs, kernel, numbers, wanted[:3], normalization)
+                found = ctx.plan.backward(gradient, inputs, kernel, numbers, wanted[:3], rows)
             if found is None:
                 numbers_gradient = torch.empty_like(numbers)
-                lines.spread(slope=slope, shift=shift)
-                lines.place(output_gradient=gradient.data_ptr(), rectifies=is_rectified)
-                lines.place(input_gradient=numbers_gradient.data_ptr())
+                lines.place(output_gradient=gradient.data_ptr(), input_gradient=numbers_gradient.data_ptr())
+                lines.place(rectifies=ctx.rectifies and residual is None)
                 lines.run("propagate")
                 found = (numbers_gradient, None, None)
                 if ctx.plan is not None:
                     found = ctx.plan.reference_gradients(numbers_gradient, (inputs, kernel, bias), wanted[:3])
-        gamma_gradient = torch.from_numpy(product * inverse).to(gamma.dtype) if wanted[3] else None
-        beta_gradient = torch.from_numpy(total).to(beta.dtype) if wanted[4] else None
         return None, *found, gamma_gradient, beta_gradient, residual_gradient if wanted[5] else None, None, None
 
 
