@@ -28,15 +28,9 @@ def kernel_sources(dtype: str = "float32") -> list[Source]:
     return [
         MEMBER,
         *(patches.source(function, dtype) for function in patches.FUNCTIONS),
-        *(patches.source(function, dtype, is_normalized=True) for function in patches.FUNCTIONS),
         *(depthwise.source(function, dtype) for function in depthwise.FUNCTIONS),
         *(winograd_depthwise.source(function, dtype) for function in winograd_depthwise.FUNCTIONS),
         *(winograd.source(function, dtype, *tile) for tile in _TILES for function in winograd.FUNCTIONS),
-        *(
-            winograd.source(function, dtype, *tile, is_normalized=True)
-            for tile in _TILES
-            for function in winograd.NORMALIZING_FUNCTIONS
-        ),
         *(normalization.source(function, dtype) for function in normalization.FUNCTIONS),
         perceptron.source(dtype),
     ]

@@ -56,19 +56,28 @@ def alone(kernel: int, job: np.ndarray[Any, Any]) -> Callable[[], None]:
 
 def run(kernel: int, job: np.ndarray[Any, Any], threads: int) -> None:
     """Call `kernel(job, part, threads)` for every part in `range(threads)` at the same time, and wait for all."""
-    function, address = _KERNEL(kernel), job.ctypes.data
+    prepared(kernel, job, threads)()
+
+
+def prepared(kernel: int, job: np.ndarray[Any, Any], threads: int) -> Callable[[], None]:
+    """`run` as a function, for one thread of the program at a time; the job must live as long."""
     if threads == 1:
-        function(address, 0, 1)
-        return
-    openmp = _openmp() if os.getpid() == _home else None
-    if openmp is None:
+        return alone(kernel, job)
+    call, openmp = np.zeros(1, CALL), _openmp()
+    if openmp is not None:
+        call[0] = (kernel, job.ctypes.data, threads, openmp.number_of_thread, openmp.size_of_team)
+    enter = None if openmp is None else partial(openmp.parallel, openmp.member, call.ctypes.data, threads, 0)
+    function, address = _KERNEL(kernel), job.ctypes.data
 
-        def work(first: int, last: int) -> None:
-            for part in range(first, last):
-                function(address, part, threads)
+    def work(first: int, last: int) -> None:
+        for part in range(first, last):
+            function(address, part, threads)
 
-        split_work(work, threads, seconds=1.0)
-        return
-    call = np.zeros(1, CALL)
-    call[0] = (kernel, address, threads, openmp.number_of_thread, openmp.size_of_team)
-    openmp.parallel(openmp.member, call.ctypes.data, threads, 0)
+    def start() -> None:
+        if enter is None or os.getpid() != _home:
+            split_work(work, threads, seconds=1.0)
+        else:
+            enter()
+
+    start.call = call  # type: ignore[attr-defined] # lives as long as the function
+    return start

@@ -108,13 +108,13 @@ def _settle(lines: Lines, numbers: Tensor, moments: Numbers | None) -> None:
     """Find mean and variance of each channel: from the sums of the numbers and of their squares, if these tell them."""
     if moments is not None:
         lines.place(moments=moments.ctypes.data)
-        lines.decide("settle")
-        if not lines.verdict[0]:
+        lines.run_alone("settle")
+        if not lines.held["verdict"][0]:
             return
     lines.spread(centre=numbers.detach().view(-1, numbers.shape[-1])[0].numpy())  # near the mean: nothing cancels
     lines.place(inputs=numbers.data_ptr(), moments=0)
     lines.run("moments")
-    lines.decide("settle")
+    lines.run_alone("settle")
 
 
 class _Normalization(torch.autograd.Function):
@@ -169,9 +169,9 @@ class _Normalization(torch.autograd.Function):
             if residual is not None:
                 residual_gradient = torch.empty_like(numbers) if ctx.rectifies else gradient
                 lines.place(residual_gradient=residual_gradient.data_ptr())
-            lines.decide("recall")
+            lines.run_alone("recall")
             lines.run("products")
-            lines.decide("settle_gradient")
+            lines.run_alone("settle_gradient")
             if residual_gradient is not None:
                 gradient = residual_gradient
             found = None

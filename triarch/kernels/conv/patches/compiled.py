@@ -8,6 +8,7 @@ input's places from which the patches came.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from numba import carray
@@ -291,3 +292,7 @@ def backward(dtype: str, is_normalized: bool = False) -> Callable[..., None]:
             start += count
 
     return kernel
+
+
+forward_and_sum = partial(forward, is_summed=True)
+backward_through_normalization = partial(backward, is_normalized=True)

@@ -12,15 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from triarch.kernels.conv.batches import Job, filled, place, rounded_up, with_channels_together, with_unit_axes
+from triarch.kernels.conv.batches import Job, filled, rounded_up, with_channels_together, with_unit_axes
 from triarch.kernels.conv.binding import NUMBERS_OF_NORMALIZATION, Gradients, NormalizingKernel, Numbers
 from triarch.kernels.conv.methods import direct
 from triarch.kernels.conv.patches.job import AXES, JOB
 from triarch.kernels.conv.spec import ConvSpec
 from triarch.kernels.native import registers
-from triarch.kernels.native.machine_code import compiled
+from triarch.kernels.native.call import Call, Calls
 from triarch.kernels.native.source import Source
-from triarch.kernels.native.team import run
 from triarch.kernels.native.workspaces import workspace
 from triarch.kernels.rectifier import kernel_numbers
 from triarch.tensors import dtype_name
@@ -28,12 +27,12 @@ from triarch.tensors import dtype_name
 _MODULE = "triarch.kernels.conv.patches.compiled"
 _CHUNK = 1 << 16  # numbers of patches and outputs that a thread works on at a time
 
-FUNCTIONS = ("forward", "backward")
+FUNCTIONS = ("forward", "backward", "forward_and_sum", "backward_through_normalization")
 
 
-def source(function: str, dtype: str, is_normalized: bool = False) -> Source:
+def source(function: str, dtype: str) -> Source:
     """A kernel of this method."""
-    return Source(_MODULE, function, (dtype, True) if is_normalized else (dtype,), JOB)
+    return Source(_MODULE, function, (dtype,), JOB)
 
 
 class PatchesKernel(NormalizingKernel):
@@ -49,7 +48,8 @@ class PatchesKernel(NormalizingKernel):
         self.filters_held = rounded_up(self.filters, self.panel)
         self.kernel_rows = rounded_up(self.filters_held, registers.ROWS)
         self.job = self._job()
-        self.step = int(self.job["workspace_step"][0])
+        self.working = spec.threads * int(self.job["workspace_step"][0])
+        self.calls = Calls(self._call)
 
     def _job(self) -> Job:
         """All of the job but addresses and steps."""
@@ -80,33 +80,42 @@ class PatchesKernel(NormalizingKernel):
         }
         return filled(JOB, values, of_axes, AXES)
 
+    def _source(self, function: str) -> Source:
+        return source(function, dtype_name(self.spec.dtype))
+
+    def _call(self) -> Call:
+        threads, dtype = self.spec.threads, dtype_name(self.spec.dtype)
+        return Call(
+            self.job,
+            threads,
+            self._source,
+            bias=np.zeros(self.filters_held, dtype),
+            bias_gradient=np.zeros((threads, self.filters_held), dtype),
+            moments=np.empty((threads, 2, self.filters_held)),
+            normalization=np.zeros((NUMBERS_OF_NORMALIZATION, self.filters_held), dtype),
+        )
+
     def _weights(self, kernel: Tensor, group: int) -> Tensor:
         """The kernel of a group as a matrix (filters_held, depth_held), with zeros where there is nothing."""
         weights = kernel.movedim(-1, 0)[group * self.filters : (group + 1) * self.filters].reshape(self.filters, -1)
         return F.pad(weights, (0, self.depth_held - self.depth, 0, self.filters_held - self.filters))
 
     def forward(self, inputs: Tensor, kernel: Tensor, bias: Tensor | None, moments: Numbers | None = None) -> Tensor:
-        spec, threads = self.spec, self.spec.threads
-        convolve = compiled(source("forward", dtype_name(spec.dtype), moments is not None))
-        parts = np.empty((threads, 2, self.filters_held))
+        spec = self.spec
         inputs = with_channels_together(inputs)
         outputs = inputs.new_empty(spec.batch, *spec.output_sizes, spec.filters)
-        job = self.job.copy()
-        job["moments"] = parts.ctypes.data
-        with workspace(self.filters_held + threads * self.step, spec.dtype) as memory:
-            offsets = memory[: self.filters_held].zero_()
-            job["bias"], job["workspace"] = offsets.data_ptr(), memory[self.filters_held :].data_ptr()
+        with self.calls.one() as call, workspace(self.working, spec.dtype) as memory:
+            call.place(workspace=memory.data_ptr())
             for group in range(spec.groups):
                 own = slice(group * self.filters, (group + 1) * self.filters)
                 panels = self._weights(kernel, group)[:, : self.depth].unflatten(0, (-1, self.panel)).mT.contiguous()
-                if bias is not None:
-                    offsets[: self.filters].copy_(bias[own])
-                place(job, "inputs", inputs, group * self.channels, AXES)
-                place(job, "outputs", outputs, group * self.filters, AXES)
-                job["kernel"] = panels.data_ptr()
-                run(convolve, job, threads)
+                call.held["bias"][: self.filters] = 0.0 if bias is None else bias.detach()[own].numpy()
+                call.place_batch("inputs", inputs, group * self.channels)
+                call.place_batch("outputs", outputs, group * self.filters)
+                call.place(kernel=panels.data_ptr())
+                call.run("forward" if moments is None else "forward_and_sum")
                 if moments is not None:
-                    moments[:, own] = parts.sum(0)[:, : self.filters]
+                    moments[:, own] = call.held["moments"].sum(0)[:, : self.filters]
         return outputs
 
     def backward(
@@ -124,34 +133,28 @@ class PatchesKernel(NormalizingKernel):
         input_gradient = torch.empty_like(inputs, memory_format=torch.contiguous_format) if wants_input else None
         kernel_gradient = torch.empty_like(kernel) if wants_kernel else None
         bias_gradient = kernel.new_empty(spec.filters) if wants_bias else None
-        propagate = compiled(source("backward", dtype_name(spec.dtype), normalization is not None))
-        numbers = np.zeros((NUMBERS_OF_NORMALIZATION, self.filters_held), dtype_name(spec.dtype))
-        job = self.job.copy()
-        job["normalization"] = numbers.ctypes.data
-        job["wants_input"], job["wants_kernel"] = wants_input, wants_kernel
         size = self.kernel_rows * self.depth_held
         sums = threads * size if wants_kernel else 0
-        with workspace(sums + threads * (self.filters_held + self.step), spec.dtype) as memory:
-            job["kernel_sums"] = memory.data_ptr()
-            parts = memory[sums : sums + threads * self.filters_held]
-            job["bias_gradient"] = parts.data_ptr()
-            job["workspace"] = memory[sums + threads * self.filters_held :].data_ptr()
+        with self.calls.one() as call, workspace(sums + self.working, spec.dtype) as memory:
+            address = memory.data_ptr()
+            call.place(kernel_sums=address, workspace=address + sums * spec.dtype.itemsize)
+            call.place(wants_input=wants_input, wants_kernel=wants_kernel)
             for group in range(spec.groups):
                 own = slice(group * self.filters, (group + 1) * self.filters)
-                place(job, "inputs", inputs, group * self.channels, AXES)
-                place(job, "output_gradient", output_gradient, group * self.filters, AXES)
-                place(job, "outputs", output_gradient if outputs is None else outputs, group * self.filters, AXES)
+                call.place_batch("inputs", inputs, group * self.channels)
+                call.place_batch("output_gradient", output_gradient, group * self.filters)
+                call.place_batch("outputs", output_gradient if outputs is None else outputs, group * self.filters)
                 if input_gradient is not None:
-                    place(job, "input_gradient", input_gradient, group * self.channels, AXES)
+                    call.place_batch("input_gradient", input_gradient, group * self.channels)
                     panels = self._weights(kernel, group).unflatten(1, (-1, self.panel)).transpose(0, 1).contiguous()
-                    job["kernel"] = panels.data_ptr()
+                    call.place(kernel=panels.data_ptr())
                 if normalization is not None:
-                    numbers[:, : self.filters] = normalization[:, own]
-                run(propagate, job, threads)
+                    call.held["normalization"][:, : self.filters] = normalization[:, own]
+                call.run("backward" if normalization is None else "backward_through_normalization")
                 if kernel_gradient is not None:
                     found = memory[:sums].view(threads, self.kernel_rows, self.depth_held).sum(0)
                     found = found[: self.filters, : self.depth].unflatten(1, (*spec.window.sizes, self.channels))
                     kernel_gradient.movedim(-1, 0)[own].copy_(found)
                 if bias_gradient is not None:
-                    torch.sum(parts.view(threads, -1)[:, : self.filters], 0, out=bias_gradient[own])
+                    bias_gradient[own] = torch.from_numpy(call.held["bias_gradient"].sum(0)[: self.filters])
         return input_gradient, kernel_gradient, bias_gradient

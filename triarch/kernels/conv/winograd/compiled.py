@@ -8,6 +8,7 @@ over the overlapping tiles. V and M hold a chunk of tiles, point by point: (poin
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from numba import carray
@@ -375,6 +376,10 @@ def backward(
     return kernel
 
 
+forward_and_sum = partial(forward, is_summed=True)
+backward_through_normalization = partial(backward, is_normalized=True)
+
+
 def transform_kernel(dtype: str, m_rows: int, r_rows: int, m_columns: int, r_columns: int) -> Callable[..., None]:
     """The products' factors U, in panels: (points, filters / panel, channels, panel); Uᵀ, with the two exchanged, for
     the gradient of the inputs."""
@@ -425,6 +430,7 @@ def finish_kernel_gradient(dtype: str, m_rows: int, r_rows: int, m_columns: int,
         c_held, k_held = job.channels_held, job.filters_held
         k_rows = (k_held + ROWS - 1) // ROWS * ROWS
         sums, gradient = at(dtype, job.kernel_sums), at(dtype, job.kernel_gradient)
+        check = shifted(at(dtype, job.check), thread * lanes)
         for k in range(k_held * thread // threads, k_held * (thread + 1) // threads):
             for point in range(points):
                 total = shifted(sums, (point * k_rows + k) * c_held)
@@ -438,5 +444,7 @@ def finish_kernel_gradient(dtype: str, m_rows: int, r_rows: int, m_columns: int,
                     shifted(sums, k * c_held + c), n_columns * k_rows * c_held, k_rows * c_held,
                     shifted(gradient, k * taps * c_held + c), r_columns * c_held, c_held,
                 )  # fmt: skip
+            for number in range(k * taps * c_held, (k + 1) * taps * c_held):
+                check[0] += gradient[number] - gradient[number]  # NaN where it is not finite
 
     return kernel

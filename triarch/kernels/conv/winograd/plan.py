@@ -13,28 +13,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from triarch.kernels.conv.batches import Job, checked, filled, place, rounded_up, with_channels_together, with_unit_axes
+from triarch.kernels.conv.batches import Job, filled, rounded_up, with_channels_together, with_unit_axes
 from triarch.kernels.conv.binding import NUMBERS_OF_NORMALIZATION, Gradients, NormalizingKernel, Numbers
 from triarch.kernels.conv.methods import direct
 from triarch.kernels.conv.spec import ConvSpec
 from triarch.kernels.conv.winograd.job import AXES, JOB, TABLES
 from triarch.kernels.native import registers
-from triarch.kernels.native.machine_code import compiled
+from triarch.kernels.native.call import Call, Calls
 from triarch.kernels.native.source import Source
-from triarch.kernels.native.team import run
 from triarch.kernels.native.workspaces import workspace
 from triarch.kernels.rectifier import kernel_numbers
 from triarch.tensors import dtype_name
 
 _MODULE = "triarch.kernels.conv.winograd.compiled"
 
-FUNCTIONS = ("transform_kernel", "forward", "backward", "finish_kernel_gradient")
-NORMALIZING_FUNCTIONS = ("forward", "backward")
+FUNCTIONS = (
+    *("transform_kernel", "forward", "backward", "finish_kernel_gradient"),
+    *("forward_and_sum", "backward_through_normalization"),
+)
 
 
-def source(function: str, dtype: str, *tile: int, is_normalized: bool = False) -> Source:
+def source(function: str, dtype: str, *tile: int) -> Source:
     """A kernel of this method."""
-    return Source(_MODULE, function, (dtype, *tile, *((True,) if is_normalized else ())), JOB)
+    return Source(_MODULE, function, (dtype, *tile), JOB)
 
 
 class WinogradKernel(NormalizingKernel):
@@ -54,7 +55,10 @@ class WinogradKernel(NormalizingKernel):
         self.channels_held = rounded_up(self.channels, self.panel)
         self.filters_held = rounded_up(self.filters, self.panel)
         self.kernel_rows = rounded_up(self.filters_held, registers.ROWS)
+        self.products = self.points * self.channels_held * self.filters_held
         self.job = self._job()
+        self.working = spec.threads * int(self.job["workspace_step"][0])
+        self.calls = Calls(self._call)
 
     def _job(self) -> Job:
         """All of the job but addresses and steps."""
@@ -90,13 +94,25 @@ class WinogradKernel(NormalizingKernel):
         }
         return filled(JOB, values, {}, AXES)
 
-    def _compiled(self, function: str, is_normalized: bool = False) -> int:
+    def _source(self, function: str) -> Source:
         (m_rows, m_columns), (r_rows, r_columns) = self.m, self.r
-        tile = (m_rows, r_rows, m_columns, r_columns)
-        return compiled(source(function, dtype_name(self.spec.dtype), *tile, is_normalized=is_normalized))
+        return source(function, dtype_name(self.spec.dtype), m_rows, r_rows, m_columns, r_columns)
 
-    def _tables(self) -> Numbers:
-        return np.empty((self.spec.threads, TABLES, self.points), np.int64)
+    def _call(self) -> Call:
+        threads, dtype = self.spec.threads, dtype_name(self.spec.dtype)
+        normalization = np.zeros((2, NUMBERS_OF_NORMALIZATION, self.filters_held), dtype)
+        normalization[1, 1], normalization[1, 4] = 1.0, math.inf  # a scale and an offset that change nothing
+        return Call(
+            self.job,
+            threads,
+            self._source,
+            check=np.zeros((threads, self.lanes), dtype),
+            tables=np.empty((threads, TABLES, self.points), np.int64),
+            bias=np.zeros(self.filters_held, dtype),
+            bias_gradient=np.zeros((threads, self.filters_held), dtype),
+            moments=np.empty((threads, 2, self.filters_held)),
+            normalization=normalization,
+        )
 
     def _weights(self, kernel: Tensor, group: int) -> Tensor:
         """The kernel of a group as (filters, *sizes, channels), padded to whole panels."""
@@ -109,34 +125,26 @@ class WinogradKernel(NormalizingKernel):
     def forward(
         self, inputs: Tensor, kernel: Tensor, bias: Tensor | None, moments: Numbers | None = None
     ) -> Tensor | None:
-        spec, threads = self.spec, self.spec.threads
+        spec = self.spec
         inputs = with_channels_together(inputs)
         outputs = inputs.new_empty(spec.batch, *spec.output_sizes, spec.filters)
-        job, check = checked(self.job, threads, spec.dtype)
-        tables = self._tables()
-        job["tables"] = tables.ctypes.data
-        transform = self._compiled("transform_kernel")
-        convolve = self._compiled("forward", is_normalized=moments is not None)
-        parts = np.empty((threads, 2, self.filters_held))
-        job["moments"] = parts.ctypes.data
-        products = self.points * self.channels_held * self.filters_held
-        with workspace(products + self.filters_held + threads * int(job["workspace_step"][0]), spec.dtype) as memory:
-            offsets = memory[products : products + self.filters_held].zero_()
-            job["products"], job["bias"] = memory.data_ptr(), offsets.data_ptr()
-            job["workspace"] = memory[products + self.filters_held :].data_ptr()
+        with self.calls.one() as call, workspace(self.products + self.working, spec.dtype) as memory:
+            held, address = call.held, memory.data_ptr()
+            held["check"].fill(0)
+            call.place(products=address, workspace=address + self.products * spec.dtype.itemsize)
+            call.place(wants_input=0)
             for group in range(spec.groups):
+                own = slice(group * self.filters, (group + 1) * self.filters)
                 weights = self._weights(kernel, group)
-                if bias is not None:
-                    offsets[: self.filters].copy_(bias[group * self.filters : (group + 1) * self.filters])
-                place(job, "inputs", inputs, group * self.channels, AXES)
-                place(job, "outputs", outputs, group * self.filters, AXES)
-                job["kernel"] = weights.data_ptr()
-                run(transform, job, threads)
-                run(convolve, job, threads)
+                held["bias"][: self.filters] = 0.0 if bias is None else bias.detach()[own].numpy()
+                call.place_batch("inputs", inputs, group * self.channels)
+                call.place_batch("outputs", outputs, group * self.filters)
+                call.place(kernel=weights.data_ptr())
+                call.run("transform_kernel")
+                call.run("forward" if moments is None else "forward_and_sum")
                 if moments is not None:
-                    own = slice(group * self.filters, (group + 1) * self.filters)
-                    moments[:, own] = parts.sum(0)[:, : self.filters]
-        return None if np.isnan(check).any() else outputs
+                    moments[:, own] = held["moments"].sum(0)[:, : self.filters]
+            return None if np.isnan(held["check"]).any() else outputs
 
     def backward(
         self,
@@ -148,52 +156,42 @@ class WinogradKernel(NormalizingKernel):
         normalization: Numbers | None = None,
     ) -> Gradients | None:
         wants_input, wants_kernel, wants_bias = wanted
-        spec, threads = self.spec, self.spec.threads
+        spec, threads, size = self.spec, self.spec.threads, self.spec.dtype.itemsize
         inputs, output_gradient = with_channels_together(inputs), with_channels_together(output_gradient)
         input_gradient = torch.empty_like(inputs, memory_format=torch.contiguous_format) if wants_input else None
         kernel_gradient = torch.empty_like(kernel) if wants_kernel else None
         bias_gradient = kernel.new_empty(spec.filters) if wants_bias else None
-        job, check = checked(self.job, threads, spec.dtype)
-        job["wants_input"], job["wants_kernel"] = wants_input, wants_kernel
-        products = self.points * self.channels_held * self.filters_held
-        sums = threads * self.points * self.kernel_rows * self.channels_held if wants_kernel else 0
-        parts = threads * self.filters_held
+        sums = threads * self.points * self.kernel_rows * self.channels_held
         kernel_size = self.filters_held * math.prod(self.r) * self.channels_held
-        step = int(job["workspace_step"][0])
-        tables = self._tables()
-        job["tables"] = tables.ctypes.data
-        propagate = self._compiled("backward", is_normalized=normalization is not None)
-        numbers = np.zeros((2, NUMBERS_OF_NORMALIZATION, self.filters_held), dtype_name(spec.dtype))
-        numbers[1, 1], numbers[1, 4] = 1.0, math.inf  # a scale and an offset that change nothing
-        job["normalization"] = numbers.ctypes.data
-        with workspace(products + sums + parts + kernel_size + threads * step, spec.dtype) as memory:
-            job["products"] = memory.data_ptr()
-            job["kernel_sums"] = memory[products:].data_ptr()
-            bias_parts = memory[products + sums : products + sums + parts]
-            job["bias_gradient"] = bias_parts.data_ptr()
-            whole_kernel = memory[products + sums + parts :][:kernel_size]
-            job["kernel_gradient"] = whole_kernel.data_ptr()
-            job["workspace"] = memory[products + sums + parts + kernel_size :].data_ptr()
+        count = self.products + sums + kernel_size + self.working
+        with self.calls.one() as call, workspace(count, spec.dtype) as memory:
+            held, address = call.held, memory.data_ptr()
+            held["check"].fill(0)
+            call.place(products=address, kernel_sums=address + self.products * size)
+            call.place(kernel_gradient=address + (self.products + sums) * size)
+            call.place(workspace=address + (count - self.working) * size)
+            call.place(wants_input=wants_input, wants_kernel=wants_kernel)
             for group in range(spec.groups):
                 own = slice(group * self.filters, (group + 1) * self.filters)
-                place(job, "inputs", inputs, group * self.channels, AXES)
-                place(job, "output_gradient", output_gradient, group * self.filters, AXES)
-                place(job, "outputs", output_gradient if outputs is None else outputs, group * self.filters, AXES)
+                call.place_batch("inputs", inputs, group * self.channels)
+                call.place_batch("output_gradient", output_gradient, group * self.filters)
+                call.place_batch("outputs", output_gradient if outputs is None else outputs, group * self.filters)
                 if input_gradient is not None:
-                    place(job, "input_gradient", input_gradient, group * self.channels, AXES)
+                    call.place_batch("input_gradient", input_gradient, group * self.channels)
                     weights = self._weights(kernel, group)
-                    job["kernel"] = weights.data_ptr()
-                    run(self._compiled("transform_kernel"), job, threads)
+                    call.place(kernel=weights.data_ptr())
+                    call.run("transform_kernel")
                 if normalization is not None:
-                    numbers[0, :, : self.filters] = normalization[:, own]
-                run(propagate, job, threads)
+                    held["normalization"][0, :, : self.filters] = normalization[:, own]
+                call.run("backward" if normalization is None else "backward_through_normalization")
                 if kernel_gradient is not None:
-                    run(self._compiled("finish_kernel_gradient"), job, threads)
-                    found = whole_kernel.view(self.filters_held, *spec.window.sizes, self.channels_held)
+                    call.run("finish_kernel_gradient")
+                    found = memory[self.products + sums :][:kernel_size]
+                    found = found.view(self.filters_held, *spec.window.sizes, self.channels_held)
                     kernel_gradient.movedim(-1, 0)[own].copy_(found[: self.filters, ..., : self.channels])
                 if bias_gradient is not None:
-                    torch.sum(bias_parts.view(threads, -1)[:, : self.filters], 0, out=bias_gradient[own])
-        is_finite = not np.isnan(check).any() and (kernel_gradient is None or math.isfinite(kernel_gradient.sum()))
+                    bias_gradient[own] = torch.from_numpy(held["bias_gradient"].sum(0)[: self.filters])
+            is_finite = not np.isnan(held["check"]).any()
         return (input_gradient, kernel_gradient, bias_gradient) if is_finite else None
 
 
