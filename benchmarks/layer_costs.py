@@ -54,6 +54,8 @@ def layers(count: int, seed: int, depthwise: float = 0.2) -> Iterator[ConvSpec]:
         groups = channels if is_depthwise else 1
         window = Window((taps,) * rank, (stride,) * rank, (1,) * rank, padding, "channels_last", channels)
         shape = (batch, *(size,) * rank, channels)
+        learns = bool(rng.random() < 0.7)
+        is_first = bool(rng.random() < (0.8 if channels <= 3 else 0.1))
         spec = ConvSpec(
             shape,
             window,
@@ -61,8 +63,9 @@ def layers(count: int, seed: int, depthwise: float = 0.2) -> Iterator[ConvSpec]:
             channels if is_depthwise else filters,
             finish,
             threads=torch.get_num_threads(),
-            learns=bool(rng.random() < 0.7),
+            learns=learns,
             calls=10**9,
+            is_first=learns and is_first,
         )
         if taps > size:
             continue
@@ -80,7 +83,8 @@ def operands(spec: ConvSpec) -> tuple[Tensor, Tensor, Tensor]:
         torch.randn(shape, generator=generator, dtype=spec.dtype) for shape in (spec.shape, sizes, (spec.filters,))
     )
     kernel = kernel.movedim(0, -1)
-    return tuple(part.requires_grad_(spec.learns) for part in (inputs, kernel, bias))  # type: ignore[return-value]
+    wanted = (spec.gradients == 2, spec.learns, spec.learns)
+    return tuple(part.requires_grad_(it) for part, it in zip((inputs, kernel, bias), wanted, strict=True))  # type: ignore[return-value]
 
 
 def seconds_of(spec: ConvSpec, methods: list[str]) -> dict[str, float]:
@@ -185,7 +189,7 @@ def written(content: dict[str, Any]) -> str:
 def described(spec: ConvSpec) -> str:
     """A layer in a line."""
     window = spec.window
-    kind = "training" if spec.learns else "inference"
+    kind = ("inference", "training of a first layer", "training")[spec.gradients]
     return f"{spec.shape} -> {spec.filters}, {window.sizes} by {window.strides}, {spec.groups} groups, {kind}"
 
 

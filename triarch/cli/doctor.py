@@ -107,7 +107,7 @@ def _layers() -> Rows:
         return
     for shape, filters, size, stride, groups in _LAYERS:
         layer = layers.Conv2D(filters, size, strides=stride, groups=groups, padding="same", activation="relu")
-        explanation = layer.explain_convolution(shape)
+        explanation = layer.explain_convolution(shape, is_first=shape[-1] <= 3)
         kind = f" by {stride}" * (stride > 1) + f" in {groups} groups" * (groups > 1)
         name = f"{'×'.join(map(str, shape))} -> {filters}, {size}×{size}{kind}"
         yield name, _choice(explanation)

@@ -141,11 +141,14 @@ class _Convolution(KernelLayer):
     def _window_with(self, margins: Margins | None) -> Window:
         return self._window if margins is None else self._window._replace(padding=margins)
 
-    def explain_convolution(self, input_shape: Any, training: bool = True, calls: int = 1000) -> Explanation:
+    def explain_convolution(
+        self, input_shape: Any, training: bool = True, calls: int = 1000, is_first: bool = False
+    ) -> Explanation:
         """The methods for inputs of this shape with their predicted times, and why one is taken; print it.
 
         Args:
             calls: How many there will be, about: compiled code has to earn its start.
+            is_first: Whether the inputs are data, of which no gradient is wanted.
         """
         channels = input_shape[-1] if self.data_format == "channels_last" else input_shape[1]
         with named_in_errors(self):
@@ -161,6 +164,7 @@ class _Convolution(KernelLayer):
                 torch.get_num_threads(),
                 training,
                 calls,
+                is_first,
             )
         return explain(spec)
 

@@ -38,7 +38,7 @@ def likeness(spec: ConvSpec) -> list[float]:
         math.prod(spec.window.sizes),
         spec.window.strides[0] ** 2,
     )
-    kinds = (spec.learns, spec.rank == 1, spec.rank == 3, spec.groups > 1)
+    kinds = (spec.learns, spec.gradients == 1, spec.rank == 1, spec.rank == 3, spec.groups > 1)
     return [round(math.log2(max(number, 1)), 2) for number in octaves] + [_KINDS_APART * kind for kind in kinds]
 
 

@@ -51,6 +51,7 @@ def plan_for(inputs: Tensor, window: Window, groups: int, filters: int, finish: 
         torch.get_num_threads(),
         torch.is_grad_enabled(),
         expected_calls(),
+        not inputs.requires_grad,
     )
     has_numbers = inputs.device.type != "meta" and torch._C._functorch.peek_interpreter_stack() is None
     return find_plan(spec, method_in_use() if has_numbers else "direct")

@@ -20,6 +20,7 @@ class ConvSpec(NamedTuple):
         shape: Of the inputs, the batch axis included.
         finish: Works on the fresh outputs element by element, in place; a `Rectifier` may be part of a kernel.
         learns: Whether gradients will be wanted.
+        is_first: Whether they will be wanted of kernel and bias alone, as of a network's first layer.
         calls: How many such calls are expected, about: what compiled code has to earn its start back with.
     """
 
@@ -33,6 +34,7 @@ class ConvSpec(NamedTuple):
     threads: int = 1
     learns: bool = True
     calls: int = 100
+    is_first: bool = False
 
     @property
     def rank(self) -> int:
@@ -70,6 +72,11 @@ class ConvSpec(NamedTuple):
         return self.window.margins(self.sizes)
 
     @property
+    def gradients(self) -> int:
+        """How many of them cost as much as the outputs: that of the kernel, and that of the inputs."""
+        return 0 if not self.learns else 1 if self.is_first else 2
+
+    @property
     def rectifier(self) -> Rectifier | None:
         """What a kernel applies to its outputs."""
         return self.finish if isinstance(self.finish, Rectifier) else None
@@ -80,6 +87,6 @@ class ConvSpec(NamedTuple):
         inputs, sizes = ("×".join(map(str, numbers)) for numbers in (self.shape, self.window.sizes))
         outputs = "×".join(map(str, self.window.output_shape(self.shape, self.filters)))
         groups = f" in {self.groups} groups" if self.groups > 1 else ""
-        task = "training" if self.learns else "inference"
+        task = ("inference", "training as a first layer", "training")[self.gradients]
         dtype = dtype_name(self.dtype)
         return f"{inputs} -> {outputs} by {sizes}{groups}, {task} in {dtype} on {self.device}"

@@ -37,13 +37,14 @@ def count(spec: ConvSpec) -> dict[str, float]:
         "numbers": each * (math.prod(sizes) + math.prod(outputs)),
     }
     if spec.learns:
-        columns, held, rows = rounded_up(sizes[1], MANY), taps_held(taps[1]), taps[0] + pairs
+        columns, held = rounded_up(sizes[1], MANY), taps_held(taps[1])
+        back = 0 if spec.is_first else (taps[0] + pairs) * sizes[0]  # rows of the inputs' gradient
         at_a_time = FEW if held == FEW else MANY
         counts |= {
             "gradient_calls": 1.0,
-            "gradient_products": each * (rows * taps[1] * sizes[0] * columns + taps[0] * held * math.prod(outputs)),
-            "gradient_sums": each * (rows * sizes[0] * columns / MANY + taps[0] * outputs[0] * held / at_a_time),
-            "gradient_numbers": 2 * each * (math.prod(sizes) + math.prod(outputs)),
+            "gradient_products": each * (back * taps[1] * columns + taps[0] * held * math.prod(outputs)),
+            "gradient_sums": each * (back * columns / MANY + taps[0] * outputs[0] * held / at_a_time),
+            "gradient_numbers": spec.gradients * each * (math.prod(sizes) + math.prod(outputs)),
         }
     return counts
 

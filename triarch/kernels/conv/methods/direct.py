@@ -41,10 +41,12 @@ def count(spec: ConvSpec) -> dict[str, float]:
     if spec.learns:
         counts |= {
             "gradient_calls": 1.0,
-            f"{strided}{kind}gradient_products": 2 * products,
-            "gradient_numbers": 2 * numbers,
-            "gradient_outputs": 2 * places * spec.filters,
+            f"{strided}{kind}gradient_products": products,
+            "gradient_numbers": spec.gradients * numbers,
+            "gradient_outputs": spec.gradients * places * spec.filters,
         }
+        if not spec.is_first:
+            counts[f"{strided}{kind}input_gradient_products"] = products
     return counts
 
 

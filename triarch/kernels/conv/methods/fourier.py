@@ -94,10 +94,10 @@ def count(spec: ConvSpec) -> dict[str, float]:
     cuts = _cuts(spec)
     places = spec.batch * math.prod(cut.number * cut.size for cut in cuts)
     size = math.prod(cut.size for cut in cuts)
-    passes = 2 if spec.learns else 1
+    passes = 1 + spec.gradients / 2  # of each a transform of one kind, and of the other where it is not kept
     channels, filters = spec.channels // spec.groups, spec.filters // spec.groups
     numbers = spec.channels * spec.filters // spec.groups * size + passes * places * (spec.channels + spec.filters)
-    products = (3 if spec.learns else 1) * places / 2 * channels * filters * spec.groups
+    products = (1 + spec.gradients) * places / 2 * channels * filters * spec.groups
     is_elementwise = channels == filters == 1
     return {
         "calls": 1.0,

@@ -34,9 +34,9 @@ def count(spec: ConvSpec) -> dict[str, float]:
         own_places = groups * spec.images_of_a_thread * math.prod(spec.output_sizes)
         counts |= {
             "gradient_calls": float(groups),
-            "gradient_products": 2 * own_places * filters * held,
-            "gradient_numbers": 2 * own_places * (held + filters),
-            "gradient_rows": 2 * own_places * math.prod(spec.window.sizes[:-1]),
+            "gradient_products": spec.gradients * own_places * filters * held,
+            "gradient_numbers": spec.gradients * own_places * (held + filters),
+            "gradient_rows": spec.gradients * own_places * math.prod(spec.window.sizes[:-1]),
         }
     return counts
 

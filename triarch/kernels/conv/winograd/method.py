@@ -54,8 +54,8 @@ def with_tiles_of(m: int) -> tuple[Callable[..., Any], ...]:
             own_tiles = spec.groups * spec.images_of_a_thread * tiles_of_image
             counts |= {
                 "gradient_calls": float(spec.groups),
-                "gradient_products": 2 * points * own_tiles * channels * filters,
-                "gradient_transformed": 2 * points * own_tiles * (channels + filters),
+                "gradient_products": spec.gradients * points * own_tiles * channels * filters,
+                "gradient_transformed": spec.gradients * points * own_tiles * (channels + filters),
                 "gradient_kernel": each * points * channels * filters,
             }
         return counts

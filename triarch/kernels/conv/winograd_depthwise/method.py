@@ -40,12 +40,13 @@ def count(spec: ConvSpec) -> dict[str, float]:
     }
     if spec.learns:
         gradient_seen = (sizes[0] + taps[0] - 1) * (gradient_tiles + chunks - 1)
+        back = spec.gradients - 1
         gradient_made = sizes[0] * gradient_tiles
         counts |= {
             "gradient_calls": 1.0,
-            "gradient_products": points * chunks * (rows * gradient_made + taps[0] * made),
-            "gradient_transformed": points * (seen + made + gradient_seen + gradient_made),
-            "gradient_numbers": 2 * numbers,
+            "gradient_products": points * chunks * (back * rows * gradient_made + taps[0] * made),
+            "gradient_transformed": points * (seen + made + back * (gradient_seen + gradient_made)),
+            "gradient_numbers": spec.gradients * numbers,
         }
     return counts
 
