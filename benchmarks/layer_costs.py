@@ -1,7 +1,7 @@
 """How well the method of a layer's convolution is chosen: random layers, each by every method that can do it.
 
 `scripts/bench layer-costs` reports how often the chosen method is within 1.1 times the best one's time, forward with
-gradients and forward alone; `--fit 900` first fits the constants of the cost model and its corrections on that many
+gradients and forward alone; `--fit 1000` first fits the constants of the cost model and its corrections on that many
 other layers, and a quarter as many depthwise ones, and writes `costs.json`.
 """
 

@@ -10,7 +10,8 @@ import torch
 from tolerances import assert_as_exact_as
 
 from triarch import Input, Model, Sequential, applications, kernels, layers
-from triarch.kernels.normalization import infer, normalize
+from triarch.kernels.conv.binding import NormalizingKernel
+from triarch.kernels.normalization import Convolution, infer, normalize
 from triarch.kernels.normalization.operation import _by_torch
 from triarch.models.fusion import FusedNormalization
 
@@ -46,6 +47,134 @@ def test_outputs_and_gradients_are_as_exact_as_torchs(shape, has_residual, recti
     names = ["outputs", *(f"gradient of {name}" for name in ("inputs", "gamma", "beta", "residual"))]
     for name, one, other, true in zip(names, ours, plain, truth, strict=False):
         assert_as_exact_as(other, one, true, name)
+
+
+WINDOWS = {  # name -> (method, shape, filters, size, stride, padding, groups)
+    "winograd_4": ("winograd_4", (3, 8, 8, 16), 16, 3, 1, "same", 1),
+    "winograd_4, odd sizes": ("winograd_4", (2, 7, 9, 5), 20, 3, 1, "valid", 1),
+    "winograd_2, series": ("winograd_2", (3, 13, 16), 32, 3, 1, "same", 1),
+    "winograd_2, groups": ("winograd_2", (2, 6, 5, 32), 32, 3, 1, "same", 2),
+    "patches, strides": ("patches", (2, 9, 8, 16), 16, 3, 2, ((1, 1), (1, 1)), 1),
+    "patches, odd sizes": ("patches", (2, 5, 7, 3), 11, 3, 1, "same", 1),
+    "patches, one place": ("patches", (3, 4, 4, 8), 24, 1, 2, "valid", 1),
+}
+
+
+def convolution_of(name, dtype, generator):
+    """Numbers for one of `WINDOWS`, and its plan."""
+    method, shape, filters, size, stride, padding, groups = WINDOWS[name]
+    rank = len(shape) - 2
+    window = kernels.Window((size,) * rank, (stride,) * rank, (1,) * rank, padding, "channels_last", shape[-1])
+    inputs = torch.randn(shape, generator=generator, dtype=torch.float64)
+    kernel = torch.randn((filters, *window.sizes, shape[-1] // groups), generator=generator, dtype=torch.float64)
+    with kernels.use(method):
+        plan = kernels.plan_for(inputs.to(dtype).requires_grad_(), window, groups, filters, torch.Tensor.contiguous)
+    assert isinstance(plan, NormalizingKernel)
+    return plan, inputs, kernel.movedim(0, -1), torch.randn(filters, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(("has_residual", "rectifies"), [(False, False), (False, True), (True, True), (True, False)])
+@pytest.mark.parametrize("name", WINDOWS)
+def test_a_convolution_and_its_normalisation_are_as_exact_as_torchs(name, has_residual, rectifies, dtype):
+    generator = torch.Generator().manual_seed(0)
+    plan, *parts = convolution_of(name, dtype, generator)
+    shape = plan.output_shape
+    for size in (shape[-1:], shape[-1:], *((shape,) if has_residual else ())):
+        parts.append(torch.randn(size, generator=generator, dtype=torch.float64))
+    weights = torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    def as_one(inputs, kernel, bias, gamma, beta, residual=None):
+        return normalize(inputs, gamma, beta, residual, 1e-3, rectifies, Convolution(plan, kernel, bias))[0]
+
+    def by_torch(inputs, kernel, bias, gamma, beta, residual=None):
+        return _by_torch(plan.reference(inputs, kernel, bias), gamma, beta, residual, 1e-3, rectifies)
+
+    def results(function, dtype):
+        made = [part.to(dtype).requires_grad_() for part in parts]
+        outputs = function(*made)
+        return [outputs, *torch.autograd.grad(outputs, made, weights.to(dtype))]
+
+    names = ["outputs", *(f"gradient of {name}" for name in ("inputs", "kernel", "bias", "gamma", "beta", "residual"))]
+    found = zip(names, results(as_one, dtype), results(by_torch, dtype), results(by_torch, torch.float64), strict=False)
+    for what, one, other, true in found:
+        if what == "gradient of bias":  # 0 but for rounding: a bias changes the mean alone
+            scale = weights.abs().sum() * (1 if dtype is torch.float64 else 1e9) * 1e-15
+            assert one.abs().max() < scale
+        else:
+            factor = 8 if name.startswith("winograd") else 1  # of Winograd's products, and more
+            assert_as_exact_as(other, one, true, what, amplification=factor)
+
+
+def test_a_mean_far_from_zero_leaves_the_variance_exact():
+    generator = torch.Generator().manual_seed(0)
+    plan, inputs, kernel, _ = convolution_of("winograd_4", torch.float32, generator)
+    parts = [part.to(torch.float32) for part in (inputs, kernel, torch.full((16,), 1e4))]
+    _, mean, variance = normalize(parts[0], None, None, None, 1e-3, False, Convolution(plan, *parts[1:]))
+    outputs = plan.reference(*(part.to(torch.float64) for part in parts))
+    torch.testing.assert_close(mean, outputs.mean((0, 1, 2)).float())
+    torch.testing.assert_close(variance, outputs.var((0, 1, 2), correction=0).float(), rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("name", ["winograd_2, groups", "patches, strides"])
+def test_second_gradients_through_a_convolution(name):
+    plan, *operands = convolution_of(name, torch.float64, torch.Generator().manual_seed(0))
+    operands = [part.requires_grad_() for part in operands]
+
+    def gradient(inputs, kernel, bias):
+        outputs = normalize(inputs, None, None, None, 1e-3, False, Convolution(plan, kernel, bias))[0]
+        (found,) = torch.autograd.grad(outputs.square().sum(), kernel, create_graph=True)
+        return found
+
+    def plain(inputs, kernel, bias):
+        outputs = _by_torch(plan.reference(inputs, kernel, bias), None, None, None, 1e-3, False)
+        (found,) = torch.autograd.grad(outputs.square().sum(), kernel, create_graph=True)
+        return found
+
+    for one, other in zip(
+        torch.autograd.grad(gradient(*operands).square().sum(), operands),
+        torch.autograd.grad(plain(*operands).square().sum(), operands),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-9)
+
+
+def test_numbers_that_are_not_finite_spread_as_directly():
+    plan, inputs, kernel, bias = convolution_of("winograd_4", torch.float32, torch.Generator().manual_seed(0))
+    inputs[1, 3, 3, 0] = float("inf")
+    parts = [part.to(torch.float32).requires_grad_() for part in (inputs, kernel, bias)]
+    outputs = normalize(parts[0], None, None, None, 1e-3, True, Convolution(plan, *parts[1:]))[0]
+    expected = _by_torch(plan.reference(*parts), None, None, None, 1e-3, True)
+    assert torch.equal(outputs.isnan(), expected.isnan())
+    for one, other in zip(
+        torch.autograd.grad(outputs.sum(), parts), torch.autograd.grad(expected.sum(), parts), strict=True
+    ):
+        assert torch.equal(one.isfinite(), other.isfinite())
+
+
+def test_margins_are_a_part_of_the_convolution(rng):
+    inputs = Input((9, 8, 4))
+    x = layers.ZeroPadding2D(((1, 2), (0, 1)))(inputs)
+    x = layers.BatchNormalization()(layers.Conv2D(6, 3, strides=2, use_bias=False)(x))
+    model = Model(inputs, layers.GlobalAveragePooling2D()(layers.ReLU()(x)))
+    twin = copy.deepcopy(model)
+    (operation,) = (step.operation for step in model._fast_steps if isinstance(step.operation, FusedNormalization))
+    assert [type(layer).__name__ for layer in operation.layers] == [
+        *("ZeroPadding2D", "Conv2D", "BatchNormalization", "ReLU")
+    ]
+    x = torch.from_numpy(rng.normal(size=(4, 9, 8, 4)).astype(np.float32))
+    for one, other in zip(learnt(model, x, MANY), learnt(twin, x, 1), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_margins_of_a_stack_are_a_part_of_the_convolution(rng):
+    members = [layers.ZeroPadding1D(2), layers.Conv1D(5, 3), layers.BatchNormalization(), layers.ReLU()]
+    stack = Sequential([Input((6, 4)), *members])
+    twin = copy.deepcopy(stack)
+    assert [type(operation) for operation in stack._operations] == [FusedNormalization]
+    x = torch.from_numpy(rng.normal(size=(4, 6, 4)).astype(np.float32))
+    for one, other in zip(learnt(stack, x, MANY), learnt(twin, x, 1), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_statistics_are_the_batchs():

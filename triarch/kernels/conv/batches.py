@@ -6,13 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from triarch.kernels.native import registers
-from triarch.tensors import dtype_name
-
-Job = np.ndarray[Any, Any]  # one record
+from triarch.kernels.native.call import Job
 
 BATCHES = ("inputs", "outputs", "output_gradient", "input_gradient")
 
@@ -49,13 +45,6 @@ def record(
     return np.dtype([(name, np.int64) for name in integers] + [(name, np.float64) for name in ("slope", "cap")])
 
 
-def checked(job: Job, threads: int, dtype: torch.dtype) -> tuple[Job, Job]:
-    """A copy of a job, and the numbers, a vector for each thread, in which NaN tells that something was not finite."""
-    job, check = job.copy(), np.zeros(threads * registers.lanes(dtype), dtype_name(dtype))
-    job["check"] = check.ctypes.data
-    return job, check
-
-
 def filled(
     record: np.dtype[Any], values: Mapping[str, float], of_axes: Mapping[str, Sequence[int]], axes: Sequence[str]
 ) -> Job:
@@ -67,11 +56,3 @@ def filled(
         for axis, number in zip(axes, numbers, strict=True):
             job[f"{name}_{axis}"] = number
     return job
-
-
-def place(job: Job, name: str, batch: Tensor, channel: int, axes: Sequence[str]) -> None:
-    """Write where a batch `(images, *sizes, channels)` lies, from one of its channels on, into the fields of `name`."""
-    job[name] = batch.data_ptr() + channel * batch.element_size()
-    image, *steps = batch.stride()[:-1]
-    for axis, step in zip(("image", *axes), (image, *with_unit_axes(steps, len(axes), 0)), strict=True):
-        job[f"{name}_{axis}"] = step

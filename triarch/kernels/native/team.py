@@ -54,13 +54,11 @@ def alone(kernel: int, job: np.ndarray[Any, Any]) -> Callable[[], None]:
     return partial(_KERNEL(kernel), job.ctypes.data, 0, 1)
 
 
-def run(kernel: int, job: np.ndarray[Any, Any], threads: int) -> None:
-    """Call `kernel(job, part, threads)` for every part in `range(threads)` at the same time, and wait for all."""
-    prepared(kernel, job, threads)()
-
-
 def prepared(kernel: int, job: np.ndarray[Any, Any], threads: int) -> Callable[[], None]:
-    """`run` as a function, for one thread of the program at a time; the job must live as long."""
+    """A function that calls `kernel(job, part, threads)` for every part in `range(threads)` at once, and waits for all.
+
+    For one thread of the program at a time; the job must live as long.
+    """
     if threads == 1:
         return alone(kernel, job)
     call, openmp = np.zeros(1, CALL), _openmp()

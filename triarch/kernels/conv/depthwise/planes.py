@@ -12,15 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from triarch.kernels.conv.batches import Job, checked, place, rounded_up, with_channels_together, with_unit_axes
+from triarch.kernels.conv.batches import Job, rounded_up, with_channels_together, with_unit_axes
 from triarch.kernels.conv.binding import Gradients, Kernel
-from triarch.kernels.conv.depthwise.job import AXES
 from triarch.kernels.conv.methods import direct
 from triarch.kernels.conv.spec import ConvSpec
 from triarch.kernels.native import registers
-from triarch.kernels.native.machine_code import compiled
+from triarch.kernels.native.call import Call, Calls
 from triarch.kernels.native.source import Source
-from triarch.kernels.native.team import run
 from triarch.kernels.native.workspaces import workspace
 from triarch.tensors import dtype_name
 
@@ -52,7 +50,8 @@ class PlanesKernel(Kernel):
         self.channels_held = rounded_up(spec.channels, self.lanes)
         self.taps = with_unit_axes(spec.window.sizes, 2)
         self.job = self._job()
-        self.step = int(self.job["workspace_step"][0])
+        self.working = spec.threads * int(self.job["workspace_step"][0])
+        self.calls = Calls(self._call)
 
     @abstractmethod
     def _job(self) -> Job:
@@ -66,25 +65,31 @@ class PlanesKernel(Kernel):
     def _kernel_gradient(self, sums: Tensor) -> Tensor:
         """Sums (channels / lanes, *self.sums, lanes) -> the gradient of the taps (rows, columns, channels_held)."""
 
-    def _run(self, function: str, job: Job) -> None:
-        run(compiled(self.source(function, dtype_name(self.spec.dtype))), job, self.spec.threads)
+    def _call(self) -> Call:
+        threads, dtype = self.spec.threads, dtype_name(self.spec.dtype)
+        return Call(
+            self.job,
+            threads,
+            lambda function: self.source(function, dtype),
+            check=np.zeros((threads, self.lanes), dtype),
+            bias=np.zeros(self.channels_held, dtype),
+            bias_gradient=np.zeros((threads, self.channels_held), dtype),
+        )
 
     def forward(self, inputs: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor | None:
         spec = self.spec
         inputs = with_channels_together(inputs)
         outputs = inputs.new_empty(spec.batch, *spec.output_sizes, spec.filters)
         taps = self._arranged(_by_vectors(kernel, self.taps, self.lanes)).contiguous()
-        job, check = checked(self.job, spec.threads, spec.dtype)
-        with workspace(self.channels_held + spec.threads * self.step, spec.dtype) as memory:
-            offsets = memory[: self.channels_held].zero_()
-            if bias is not None:
-                offsets[: spec.channels].copy_(bias)
-            job["bias"], job["workspace"] = offsets.data_ptr(), memory[self.channels_held :].data_ptr()
-            place(job, "inputs", inputs, 0, AXES)
-            place(job, "outputs", outputs, 0, AXES)
-            job["kernel"] = taps.data_ptr()
-            self._run("forward", job)
-        return None if self.rearranges and np.isnan(check).any() else outputs
+        with self.calls.one() as call, workspace(self.working, spec.dtype) as memory:
+            call.held["check"].fill(0)
+            call.held["bias"][: spec.channels] = 0.0 if bias is None else bias.detach().numpy()
+            call.place(kernel=taps.data_ptr(), workspace=memory.data_ptr())
+            call.place_batch("inputs", inputs)
+            call.place_batch("outputs", outputs)
+            call.run("forward")
+            is_finite = not np.isnan(call.held["check"]).any()
+        return outputs if is_finite or not self.rearranges else None
 
     def backward(
         self, output_gradient: Tensor, inputs: Tensor, kernel: Tensor, outputs: Tensor | None, wanted: tuple[bool, ...]
@@ -96,28 +101,25 @@ class PlanesKernel(Kernel):
         kernel_gradient = torch.empty_like(kernel) if wants_kernel else None
         bias_gradient = None
         taps = self._arranged(_by_vectors(kernel, self.taps, self.lanes).flip(1, 2)).contiguous()
-        job, check = checked(self.job, threads, spec.dtype)
-        job["wants_input"], job["wants_kernel"] = wants_input, wants_kernel
         sums = threads * self.channels_held * math.prod(self.sums)
-        with workspace(sums + threads * (self.channels_held + self.step), spec.dtype) as memory:
-            parts = memory[sums : sums + threads * self.channels_held]
-            job["kernel_sums"], job["bias_gradient"] = memory.data_ptr(), parts.data_ptr()
-            job["workspace"] = memory[sums + threads * self.channels_held :].data_ptr()
-            job["kernel"] = taps.data_ptr()
-            place(job, "inputs", inputs, 0, AXES)
-            place(job, "output_gradient", output_gradient, 0, AXES)
-            place(job, "outputs", output_gradient if outputs is None else outputs, 0, AXES)
+        with self.calls.one() as call, workspace(sums + self.working, spec.dtype) as memory:
+            address = memory.data_ptr()
+            call.held["check"].fill(0)
+            call.place(kernel_sums=address, workspace=address + sums * spec.dtype.itemsize, kernel=taps.data_ptr())
+            call.place(wants_input=wants_input, wants_kernel=wants_kernel)
+            call.place_batch("inputs", inputs)
+            call.place_batch("output_gradient", output_gradient)
+            call.place_batch("outputs", output_gradient if outputs is None else outputs)
             if input_gradient is not None:
-                place(job, "input_gradient", input_gradient, 0, AXES)
-            self._run("backward", job)
+                call.place_batch("input_gradient", input_gradient)
+            call.run("backward")
             if kernel_gradient is not None:
                 found = memory[:sums].view(threads, -1, *self.sums, self.lanes).sum(0)
                 found = self._kernel_gradient(found)[..., : spec.channels]
                 kernel_gradient.copy_(found.reshape(*spec.window.sizes, 1, spec.channels))
             if wants_bias:
-                bias_gradient = parts.view(threads, -1)[:, : spec.channels].sum(0)
-        if self.rearranges:
-            is_finite = kernel_gradient is None or bool(kernel_gradient.isfinite().all())
-            if not is_finite or np.isnan(check).any():
-                return None
+                bias_gradient = torch.from_numpy(call.held["bias_gradient"].sum(0)[: spec.channels])
+            is_finite = not np.isnan(call.held["check"]).any()
+        if self.rearranges and not (is_finite and (kernel_gradient is None or math.isfinite(kernel_gradient.sum()))):
+            return None
         return input_gradient, kernel_gradient, bias_gradient
