@@ -24,111 +24,18 @@ from triarch.kernels.conv.tiles import (
     transpose_block,
 )
 from triarch.kernels.conv.winograd.job import TABLES
+from triarch.kernels.conv.winograd.places import (
+    input_tile,
+    is_inside,
+    lay_at_border,
+    lay_tables,
+    whole_tile,
+    write_patch,
+)
 from triarch.kernels.matmul.tile import multiply_tile
 from triarch.kernels.native.registers import ROWS, VECTORS
-from triarch.kernels.native.runs import add, add_moments, copy, flush, zero
+from triarch.kernels.native.runs import add, add_moments, flush, zero
 from triarch.kernels.native.vectors import at, inlined, lanes_of, shifted, size_of
-
-
-@inlined
-def _whole_tile(
-    source, row_step, column_step, first_row, first_column, height, width, channels, held, patch, rows, columns
-):
-    """Where a tile of the output can be read whole, with its steps: in its place, or copied into `patch`.
-
-    It is copied where it reaches beyond the image, whose numbers there are zeros, and where channels are fewer than are
-    held.
-    """
-    is_inside = first_row >= 0 and first_column >= 0 and first_row + rows <= height and first_column + columns <= width
-    if is_inside and channels == held:
-        return shifted(source, first_row * row_step + first_column * column_step), row_step, column_step
-    _copy_tile(
-        source, row_step, column_step, first_row, first_column, height, width, channels, held, patch, rows, columns
-    )
-    return patch, columns * held, held
-
-
-@inlined
-def _copy_tile(
-    source, row_step, column_step, first_row, first_column, height, width, channels, held, patch, rows, columns
-):
-    """Copy a tile of an image: zeros beyond it, and for the channels that are held without being there."""
-    for row in range(rows):
-        for column in range(columns):
-            target = shifted(patch, (row * columns + column) * held)
-            y, x = first_row + row, first_column + column
-            filled = 0
-            if 0 <= y < height and 0 <= x < width:
-                copy(shifted(source, y * row_step + x * column_step), target, channels)
-                filled = channels
-            zero(shifted(target, filled), held - filled)
-
-
-@inlined
-def _lay(table, rows, columns, row_step, column_step):
-    """Offsets of the places of a tile that lies whole in memory."""
-    for row in range(rows):
-        for column in range(columns):
-            table[row * columns + column] = row * row_step + column * column_step
-
-
-@inlined
-def _lay_tables(job, tables, rows, columns, held):
-    """Offsets of the places of tiles of the input, of patches, of tiles at a border, of tiles of the gradient."""
-    points = rows * columns
-    _lay(tables, rows, columns, job.inputs_row, job.inputs_column)
-    _lay(shifted(tables, points), rows, columns, columns * held, held)
-    _lay(shifted(tables, 3 * points), rows, columns, job.input_gradient_row, job.input_gradient_column)
-
-
-@inlined
-def _lay_at_border(job, table, rows, columns, row_step, column_step, first_row, first_column, outside):
-    """Offsets of the places of a tile that reaches beyond its image; one for all that lie there."""
-    for row in range(rows):
-        is_inside = 0 <= first_row + row < job.height
-        for column in range(columns):
-            offset = row * row_step + column * column_step
-            table[row * columns + column] = offset if is_inside and 0 <= first_column + column < job.width else outside
-
-
-@inlined
-def _is_inside(job, first_row, first_column, rows, columns):
-    """Whether a tile of the input lies inside its image."""
-    is_after = first_row >= 0 and first_column >= 0
-    return is_after and first_row + rows <= job.height and first_column + columns <= job.width
-
-
-@inlined
-def _input_tile(job, inputs, image, first_row, first_column, rows, columns, held, patch, tables, zeros, size):
-    """Where to read a tile of the input: a pointer, and the offsets from it of the tile's places.
-
-    Tiles are read where they lie; what is beyond the image, from `zeros`, an address. They are copied into `patch`
-    where channels are fewer than are held.
-    """
-    row_step, column_step = job.inputs_row, job.inputs_column
-    first = image * job.inputs_image + first_row * row_step + first_column * column_step
-    if job.channels < held:
-        _copy_tile(
-            shifted(inputs, image * job.inputs_image), row_step, column_step, first_row, first_column,
-            job.height, job.width, job.channels, held, patch, rows, columns,
-        )  # fmt: skip
-        return patch, shifted(tables, rows * columns)
-    if _is_inside(job, first_row, first_column, rows, columns):
-        return shifted(inputs, first), tables
-    table = shifted(tables, 2 * rows * columns)
-    outside = (zeros - job.inputs) // size - first
-    _lay_at_border(job, table, rows, columns, row_step, column_step, first_row, first_column, outside)
-    return shifted(inputs, first), table
-
-
-@inlined
-def _write_patch(patch, columns, held, channels, rows_inside, columns_inside, target, row_step, column_step):
-    """Copy the part of a patch that lies inside the image."""
-    for row in range(rows_inside):
-        for column in range(columns_inside):
-            source = shifted(patch, (row * columns + column) * held)
-            place = shifted(target, row * row_step + column * column_step)
-            copy(source, place, channels)
 
 
 @inlined
@@ -163,7 +70,7 @@ def forward(
         m = shifted(v, points * v_point)
         patch = shifted(m, points * m_point)
         tables = shifted(at("int64", job.tables), thread * TABLES * points)
-        _lay_tables(job, tables, n_rows, n_columns, c_held)
+        lay_tables(job, tables, n_rows, n_columns, c_held)
         first_sum = job.workspace_step - 4 * k_held
         zeros = job.workspace + (thread * job.workspace_step + first_sum - c_held) * size
         zero(at(dtype, zeros), c_held)
@@ -183,7 +90,7 @@ def forward(
                 image, rest = divmod(start + t, tiles)
                 i, j = divmod(rest, job.tile_columns)
                 y, x = i * m_rows - job.top, j * m_columns - job.left
-                source, table = _input_tile(
+                source, table = input_tile(
                     job, inputs, image, y, x, n_rows, n_columns, c_held, patch, tables, zeros, size
                 )
                 for c in range(0, c_held, lanes):
@@ -221,7 +128,7 @@ def forward(
                         is_summed, shifted(totals, k), shifted(totals, k_held + k),
                     )  # fmt: skip
                 if not is_whole:
-                    _write_patch(
+                    write_patch(
                         patch, m_columns, k_held, job.filters, rows_inside, columns_inside,
                         place, job.outputs_row, job.outputs_column,
                     )  # fmt: skip
@@ -261,7 +168,7 @@ def backward(
         patch = shifted(m, points * m_point)
         output_patch = shifted(patch, n_rows * n_columns * max(c_held, k_held))
         tables = shifted(at("int64", job.tables), thread * TABLES * points)
-        _lay_tables(job, tables, n_rows, n_columns, c_held)
+        lay_tables(job, tables, n_rows, n_columns, c_held)
         spare = job.workspace + ((thread + 1) * job.workspace_step - c_held) * size  # for what lies outside
         zeros = spare - c_held * size
         zero(at(dtype, zeros), 2 * c_held)
@@ -282,12 +189,12 @@ def backward(
                 image, rest = divmod(start + t, tiles)
                 i, j = divmod(rest, job.tile_columns)
                 y, x = i * m_rows, j * m_columns
-                source, row_step, column_step = _whole_tile(
+                source, row_step, column_step = whole_tile(
                     shifted(output_gradient, image * job.output_gradient_image), job.output_gradient_row,
                     job.output_gradient_column, y, x,
                     job.out_height, job.out_width, job.filters, k_held, patch, m_rows, m_columns,
                 )  # fmt: skip
-                output, output_row, output_column = _whole_tile(
+                output, output_row, output_column = whole_tile(
                     shifted(outputs, image * job.outputs_image), job.outputs_row, job.outputs_column, y, x,
                     job.out_height, job.out_width, job.filters, k_held, output_patch, m_rows, m_columns,
                 )  # fmt: skip
@@ -310,7 +217,7 @@ def backward(
                     )  # fmt: skip
                 if job.wants_kernel:
                     y, x = y - job.top, x - job.left
-                    source, table = _input_tile(
+                    source, table = input_tile(
                         job, inputs, image, y, x, n_rows, n_columns, c_held, patch, tables, zeros, size
                     )
                     for c in range(0, c_held, lanes):
@@ -355,10 +262,10 @@ def backward(
                     if job.channels < c_held:
                         zero(patch, points * c_held)
                         target, table = patch, shifted(tables, points)
-                    elif not _is_inside(job, y, x, n_rows, n_columns):
+                    elif not is_inside(job, y, x, n_rows, n_columns):
                         table = shifted(tables, 2 * points)
                         outside = (spare - job.input_gradient) // size - image * job.input_gradient_image - first
-                        _lay_at_border(job, table, n_rows, n_columns, row_step, column_step, y, x, outside)
+                        lay_at_border(job, table, n_rows, n_columns, row_step, column_step, y, x, outside)
                     for c in range(0, c_held, lanes):
                         add_input_gradient(
                             m_rows, r_rows, m_columns, r_columns,
