@@ -13,7 +13,7 @@ from triarch import Input, Model, Sequential, applications, kernels, layers
 from triarch.kernels.conv.binding import NormalizingKernel
 from triarch.kernels.normalization import Convolution, infer, normalize
 from triarch.kernels.normalization.operation import _by_torch
-from triarch.models.fusion import FusedNormalization
+from triarch.layers.fusion import FusedNormalization
 
 MANY = 10**9  # calls, for which compiled code is worth while
 
@@ -165,6 +165,30 @@ def test_margins_are_a_part_of_the_convolution(rng):
     x = torch.from_numpy(rng.normal(size=(4, 9, 8, 4)).astype(np.float32))
     for one, other in zip(learnt(model, x, MANY), learnt(twin, x, 1), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("activation", [None, "relu", "tanh"])
+@pytest.mark.parametrize("options", [{}, {"shortcut": "projection"}, {"drop_path": 0.5}, {"scale": 0.5}], ids=str)
+def test_residual_blocks_are_put_together(options, activation, rng):
+    block = [
+        *(layers.Conv2D(4, 3, padding="same", use_bias=False), layers.BatchNormalization(), layers.ReLU()),
+        *(layers.Conv2D(4, 3, padding="same", use_bias=False), layers.BatchNormalization()),
+    ]
+    residual = layers.Residual(block, activation=activation, seed=1, **options)
+    model = Sequential([Input((6, 6, 4)), residual, layers.Flatten()])
+    twin = copy.deepcopy(model)
+    is_whole = activation != "tanh" and options.get("scale") is None
+    assert (residual._ending is not None) == is_whole
+    x = torch.from_numpy(rng.normal(size=(4, 6, 6, 4)).astype(np.float32))
+    for one, other in zip(learnt(model, x, MANY), learnt(twin, x, 1), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+    parts = (residual.block[:3], residual.block[3:])
+    plain = x
+    with torch.no_grad():
+        for layer in (*parts[0], *parts[1]):
+            plain = layer(plain)
+        plain = residual.activation(plain * options.get("scale", 1.0) + residual._shortcut_of(x))
+        torch.testing.assert_close(residual(x), plain, rtol=1e-4, atol=1e-5)
 
 
 def test_margins_of_a_stack_are_a_part_of_the_convolution(rng):

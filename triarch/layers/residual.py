@@ -10,8 +10,10 @@ import torch
 from triarch import activations
 from triarch.layers.arguments import describe
 from triarch.layers.base import Layer
+from triarch.layers.batch_normalization import BatchNormalization
 from triarch.layers.convolutional import Conv1D, Conv2D, Conv3D
 from triarch.layers.core import Dense
+from triarch.layers.fusion import FusedNormalization, fused_stack
 from triarch.layers.shapes import infer_output_shape
 from triarch.random import SeedGenerator
 from triarch.registry import register
@@ -72,6 +74,10 @@ class Residual(Layer):
         self.factor: Any = None
         self._strides: tuple[int, ...] = ()
         self._channels_added = 0
+        self._operations: list[Any] = []  # the block's parts, put together where that is faster
+        self._ending: FusedNormalization | None = None  # the last of them with sum and activation
+
+    untracked = Layer.untracked | {"_operations"}
 
     @property
     def members(self) -> Sequence[torch.nn.Module]:
@@ -88,6 +94,7 @@ class Residual(Layer):
             self.factor = self.add_weight((), "zeros", name="scale")
         if self.zero_init_last:
             self._zero_last()
+        self._put_together()
 
     def _block_shape(self, shape: Any) -> Any:
         for member in self.members:
@@ -138,6 +145,16 @@ class Residual(Layer):
                 f"'zero_pad'. Received: a block that makes {made} of {given}"
             )
 
+    def _put_together(self) -> None:
+        self._operations = fused_stack(self.members)
+        last = self._operations[-1]
+        if type(last) is BatchNormalization:
+            last = FusedNormalization(last)
+        is_plain = self.scale == 1.0 and self.activation in (activations.linear, activations.relu)
+        if is_plain and type(last) is FusedNormalization and last.rectifier is None:
+            rectifier = activations.relu if self.activation is activations.relu else None
+            self._ending = FusedNormalization(last.normalization, last.convolution, _sum, rectifier, last.padding)
+
     def _zero_last(self) -> None:
         last = None
         for member in self.members:
@@ -152,8 +169,12 @@ class Residual(Layer):
 
     def call(self, inputs: torch.Tensor, training: bool = False) -> torch.Tensor:
         outputs: Any = inputs
-        for member in self.members:
-            outputs = member(outputs)
+        *first, last = self._operations
+        for operation in first:
+            outputs = operation(outputs)
+        if self._ending is not None and not (training and self.drop_path):
+            return self._ending(outputs, self._shortcut_of(inputs))
+        outputs = last(outputs)
         if self.factor is not None:
             outputs = outputs * self.factor
         elif self.scale != 1.0:
@@ -183,3 +204,8 @@ class Residual(Layer):
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The shape that the block makes."""
         return self._block_shape(input_shape)
+
+
+def _sum(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    shortcut, outputs = parts
+    return outputs + shortcut

@@ -10,8 +10,8 @@ import torch
 from triarch import registry
 from triarch.graph import Shape, SymbolicTensor, leaves, map_structure
 from triarch.layers import InputLayer, Layer, TorchModuleWrapper
+from triarch.layers.fusion import fused_stack
 from triarch.layers.shapes import infer_output_shape
-from triarch.models.fusion import fused_stack
 from triarch.models.model import Model
 from triarch.serialization import deserialize_keras_object, serialize_keras_object
 from triarch.tensors import torch_dtype
