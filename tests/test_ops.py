@@ -379,6 +379,26 @@ def test_decompositions():
     torch.testing.assert_close(ops.linalg.pinv(x) @ x, torch.eye(3).expand(2, 3, 3), rtol=1e-3, atol=1e-3)
 
 
+def test_vectors_that_a_matrix_only_scales():
+    x = torch.from_numpy(V[:, :, :3].copy())
+    values, vectors = ops.linalg.eig(x)
+    torch.testing.assert_close(x.to(vectors.dtype) @ vectors, vectors * values[:, None], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "reduce", "nothing"), [("segment_prod", np.prod, 1.0), ("segment_min", np.min, np.inf)]
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_segments(name, reduce, nothing, dtype):
+    data, numbers = (X * 3).astype(dtype), np.array([2, 0, 2], np.int32)
+    found = np.asarray(getattr(ops, name)(torch.from_numpy(data), torch.from_numpy(numbers), num_segments=4))
+    assert found.dtype == dtype
+    for number in (0, 2):
+        np.testing.assert_allclose(found[number], reduce(data[numbers == number], axis=0), rtol=1e-6)
+    largest = np.iinfo(dtype).max if nothing == np.inf and dtype is np.int32 else nothing
+    assert (found[[1, 3]] == largest).all()
+
+
 def test_making(keras):
     for name, args in (
         ("zeros", ((2, 3),)),
