@@ -68,6 +68,27 @@ _ROWS = [
     Row("Embedding", (2, 3), {"input_dim": 7, "output_dim": 3, "mask_zero": True}, dtype="int32"),
     Row("Masking", (4, 3), {"mask_value": 0.5}),
     *(
+        Row(name, (5, 4), {"units": 3, **arguments})
+        for name in ("SimpleRNN", "LSTM", "GRU")
+        for arguments in (
+            {},
+            {"return_sequences": True, "go_backwards": True, "use_bias": False},
+            {"activation": "relu", "kernel_regularizer": "l2", "bias_initializer": "ones", "dropout": 0.3},
+            {"recurrent_dropout": 0.2, "seed": 4} if name != "SimpleRNN" else {"recurrent_dropout": 0.2},
+        )
+    ),
+    Row("LSTM", (5, 4), {"units": 3, "unit_forget_bias": False, "recurrent_activation": "hard_sigmoid"}),
+    Row("GRU", (5, 4), {"units": 3, "reset_after": False}),
+    *(
+        Row(f"ConvLSTM{rank}D", (3, *(6, 5, 4)[:rank], 2), {"filters": 3, "kernel_size": 2, **arguments})
+        for rank in (1, 2, 3)
+        for arguments in (
+            {"padding": "same", "return_sequences": True},
+            {"strides": 2, "go_backwards": True, "dropout": 0.2},
+        )
+    ),
+    Row("ConvLSTM2D", (2, 3, 6, 5), {"filters": 2, "kernel_size": (3, 2), "data_format": "channels_first"}),
+    *(
         Row(f"{kind}{rank}D", (*(7, 6, 5)[:rank], 3), arguments)
         for rank in (1, 2, 3)
         for kind, arguments in (
@@ -163,6 +184,7 @@ _ROWS = [
 _ELSEWHERE = {  # layers of several tensors or of other layers
     *("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "Dot"),
     *("SpectralNormalization", "TorchModuleWrapper", "Residual"),
+    *("RNN", "SimpleRNNCell", "LSTMCell", "GRUCell", "StackedRNNCells", "Bidirectional", "TimeDistributed"),
 }
 _WITH_WEIGHTS = [row for row in _ROWS if row.layer in ("Dense", "PReLU", "Conv1D", "Conv2D", "Conv3D")]
 _DROPOUTS = [row for row in _ROWS if row.layer == "Dropout" or row.layer.startswith("SpatialDropout")]
@@ -362,7 +384,8 @@ def test_wrong_number_of_axes_is_explained(row, rng):
 @pytest.mark.parametrize("row", [row for row in _ROWS if "Conv" in row.layer or row.layer == "Dense"], ids=str)
 def test_wrong_number_of_channels_is_explained(row, rng):
     layer = _built(row, rng)
-    axis = 0 if row.arguments.get("data_format") == "channels_first" else -1
+    first = int(row.layer.startswith("ConvLSTM"))  # after the steps
+    axis = first if row.arguments.get("data_format") == "channels_first" else -1
     shape = list(row.shape)
     shape[axis] += 1
     for attempt in (lambda: layer(torch.zeros(2, *shape)), lambda: layer.compute_output_shape((None, *shape))):

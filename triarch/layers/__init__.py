@@ -66,6 +66,14 @@ from triarch.layers.pooling import (
     MaxPooling2D,
     MaxPooling3D,
 )
+from triarch.layers.recurrent.bidirectional import Bidirectional
+from triarch.layers.recurrent.conv_lstm import ConvLSTM1D, ConvLSTM2D, ConvLSTM3D
+from triarch.layers.recurrent.gru import GRU, GRUCell
+from triarch.layers.recurrent.lstm import LSTM, LSTMCell
+from triarch.layers.recurrent.rnn import RNN
+from triarch.layers.recurrent.simple_rnn import SimpleRNN, SimpleRNNCell
+from triarch.layers.recurrent.stacked import StackedRNNCells
+from triarch.layers.recurrent.time_distributed import TimeDistributed
 from triarch.layers.regularization import (
     ActivityRegularization,
     AlphaDropout,
@@ -98,6 +106,9 @@ get, serialize, deserialize = _lookup.get, _lookup.serialize, _lookup.deserializ
 
 __all__ = [
     "ELU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "Activation",
     "ActivityRegularization",
     "Add",
@@ -110,6 +121,7 @@ __all__ = [
     "AvgPool2D",
     "AvgPool3D",
     "BatchNormalization",
+    "Bidirectional",
     "Concatenate",
     "Conv1D",
     "Conv1DTranspose",
@@ -117,6 +129,9 @@ __all__ = [
     "Conv2DTranspose",
     "Conv3D",
     "Conv3DTranspose",
+    "ConvLSTM1D",
+    "ConvLSTM2D",
+    "ConvLSTM3D",
     "Convolution1D",
     "Convolution1DTranspose",
     "Convolution2D",
@@ -133,6 +148,7 @@ __all__ = [
     "Dropout",
     "Embedding",
     "Flatten",
+    "GRUCell",
     "GaussianDropout",
     "GaussianNoise",
     "GlobalAveragePooling1D",
@@ -151,6 +167,7 @@ __all__ = [
     "Identity",
     "Input",
     "InputLayer",
+    "LSTMCell",
     "Lambda",
     "Layer",
     "LayerNormalization",
@@ -177,12 +194,16 @@ __all__ = [
     "SeparableConv2D",
     "SeparableConvolution1D",
     "SeparableConvolution2D",
+    "SimpleRNN",
+    "SimpleRNNCell",
     "Softmax",
     "SpatialDropout1D",
     "SpatialDropout2D",
     "SpatialDropout3D",
     "SpectralNormalization",
+    "StackedRNNCells",
     "Subtract",
+    "TimeDistributed",
     "TorchModuleWrapper",
     "UnitNormalization",
     "UpSampling1D",

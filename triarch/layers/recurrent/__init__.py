@@ -1,0 +1,1 @@
+"""Recurrent layers: what a step gives depends on the steps before it."""

@@ -1,0 +1,278 @@
+"""`RNN`: a cell, step after step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from triarch.layers.arguments import describe, require_axes
+from triarch.layers.base import Layer
+from triarch.layers.recurrent.cell import RecurrentCell
+from triarch.layers.recurrent.stacked import StackedRNNCells
+from triarch.registry import register
+
+Step = Callable[[int, Any], tuple[torch.Tensor, Any]]  # number of the step, states -> output, new states
+
+
+def run_steps(
+    step: Step,
+    length: int,
+    states: Any,
+    mask: torch.Tensor | None,
+    goes_backwards: bool,
+    zero_output_for_mask: bool,
+) -> tuple[list[torch.Tensor], Any]:
+    """The outputs of all steps in the order in which they are taken, and the last states.
+
+    Args:
+        mask: `(batch, length)`; a step that does not count leaves states as they are, and repeats the output before it,
+            zeros at first; or, with `zero_output_for_mask`, gives zeros.
+    """
+    outputs: list[torch.Tensor] = []
+    previous: torch.Tensor | None = None
+    for number in reversed(range(length)) if goes_backwards else range(length):
+        output, new_states = step(number, states)
+        if mask is None:
+            states = new_states
+            outputs.append(output)
+            continue
+        counts = mask[:, number]
+        states = pytree.tree_map(lambda new, old, own=counts: _where(own, new, old), new_states, states)
+        previous = _where(counts, output, torch.zeros_like(output) if previous is None else previous)
+        outputs.append(_where(counts, output, torch.zeros_like(output)) if zero_output_for_mask else previous)
+    return outputs, states
+
+
+def _where(counts: torch.Tensor, new: torch.Tensor, old: torch.Tensor) -> torch.Tensor:
+    return torch.where(counts.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
+
+
+@register("keras.layers")
+class RNN(Layer):
+    """A cell that goes through series `(batch, steps, ...)`: the last output, or all of them.
+
+    Args:
+        cell: With `state_size`, a number or a list of numbers, and `call(inputs, states)`, which gives the output and
+            the new states; or a list of such cells, each of which takes the outputs of the one before it.
+        return_sequences: Whether the outputs of all steps are given, `(batch, steps, ...)`.
+        return_state: Whether the last states are given as well.
+        go_backwards: Whether the last step comes first.
+        stateful: Whether a batch begins with the states that the batch before it left; `reset_state` forgets them.
+        unroll: Of no effect: steps are never a part of a compiled graph here.
+        zero_output_for_mask: Whether steps that do not count give zeros instead of the output before them.
+    """
+
+    supports_masking = True
+
+    def __init__(
+        self,
+        cell: Any,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        unroll: bool = False,
+        zero_output_for_mask: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if isinstance(cell, (list, tuple)):
+            cell = StackedRNNCells(cell)
+        if not callable(getattr(cell, "call", None)):
+            raise ValueError(f"`cell` has a method `call(inputs, states)`. Received: cell={cell!r}")
+        if not isinstance(getattr(cell, "state_size", None), (int, list, tuple)):
+            raise ValueError(f"`cell` has a `state_size`, a number or a list of numbers. Received: cell={cell!r}")
+        self.cell = cell
+        self.return_sequences = return_sequences
+        self.return_state = return_state
+        self.go_backwards = go_backwards
+        self.stateful = stateful
+        self.unroll = unroll
+        self.zero_output_for_mask = zero_output_for_mask
+        self.states: Any = None  # of a stateful layer
+
+    untracked = Layer.untracked | {"states", "state_size"}
+
+    @property
+    def state_size(self) -> list[Any]:
+        """The sizes of the states."""
+        size = self.cell.state_size
+        return list(size) if isinstance(size, (list, tuple)) else [size]
+
+    def _check_shape(self, shape: Any) -> None:
+        if len(shape) < 3:
+            raise ValueError(f"{describe(self)} takes series (batch, steps, ...). Received: shape {tuple(shape)}")
+
+    def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:
+        self._check_shape(sequences_shape)
+        step_shape = (sequences_shape[0], *sequences_shape[2:])
+        if isinstance(self.cell, Layer) and not self.cell.built:
+            self.cell.build(step_shape)
+        if self.stateful:
+            if self.states is not None:
+                self.reset_state()
+            elif sequences_shape[0] is None:
+                raise ValueError(
+                    f"{describe(self)} is stateful, so the batch size must be known: give the model "
+                    f"`Input(batch_shape=...)`. Received: shape {tuple(sequences_shape)}"
+                )
+            else:
+                self.states = self._zeros_for(sequences_shape)
+
+    def get_initial_state(self, batch_size: int) -> list[Any]:
+        """States of zeros for a batch."""
+        made = getattr(self.cell, "get_initial_state", None)
+        if made is None:
+            dtype, device = self._compute_torch_dtype, self.device
+            return [torch.zeros(batch_size, size, dtype=dtype, device=device) for size in self.state_size]
+        states = made(batch_size=batch_size)
+        return list(states) if isinstance(states, (list, tuple)) else [states]
+
+    def reset_state(self) -> None:
+        """Let a stateful layer begin with zeros again."""
+        if self.states is not None:
+            self.states = pytree.tree_map(torch.zeros_like, self.states)
+
+    reset_states = reset_state
+
+    def call(self, sequences: torch.Tensor, initial_state: Any = None, mask: Any = None, training: bool = False) -> Any:
+        self._check_shape(sequences.shape)
+        mask = self._checked_mask(mask, sequences)
+        states = self._first_states(initial_state, sequences.shape)
+        with ExitStack() as stack:
+            for cell in getattr(self.cell, "cells", [self.cell]):
+                if isinstance(cell, RecurrentCell) and cell._casts_weights:  # its steps are taken without its `forward`
+                    stack.enter_context(cell._cast_weights())
+            outputs, states = self._run(sequences, states, mask, training)
+        if self.stateful:
+            self.states = pytree.tree_map(torch.Tensor.detach, states)
+        if self.return_sequences:
+            output = torch.stack(outputs, 1) if outputs else self._nothing(sequences)
+        else:
+            output = outputs[-1] if outputs else self._nothing(sequences)[:, :0].sum(1)
+        return (output, *states) if self.return_state else output
+
+    def _run(
+        self, sequences: torch.Tensor, states: Any, mask: torch.Tensor | None, training: bool
+    ) -> tuple[list[torch.Tensor], Any]:
+        cell, inputs = self.cell, sequences.unbind(1)
+        if isinstance(cell, RecurrentCell):  # all steps are projected in one product
+            masks = cell.draw_masks(sequences, training)
+            projected = cell.project(sequences, masks).unbind(1)
+
+            def step(number: int, states: Any) -> tuple[torch.Tensor, Any]:
+                return cell.step(projected[number], states, masks)
+
+        elif isinstance(cell, StackedRNNCells):
+            drops = cell.draw_masks(sequences, training)
+
+            def step(number: int, states: Any) -> tuple[torch.Tensor, Any]:
+                return cell.step(inputs[number], states, drops, training)
+
+        else:
+            options = {"training": training} if "training" in getattr(cell, "_call_parameters", ()) else {}
+
+            def step(number: int, states: Any) -> tuple[torch.Tensor, Any]:
+                output, new_states = cell(inputs[number], states, **options)
+                return output, list(new_states) if isinstance(new_states, (list, tuple)) else [new_states]
+
+        return run_steps(step, len(inputs), states, mask, self.go_backwards, self.zero_output_for_mask)
+
+    def _nothing(self, sequences: torch.Tensor) -> torch.Tensor:
+        """The outputs of a series of no steps."""
+        shape = self.compute_output_shape(tuple(sequences.shape))
+        shape = shape[0] if self.return_state else shape
+        return sequences.new_zeros(len(sequences), 0, *shape[2 if self.return_sequences else 1 :])
+
+    def _checked_mask(self, mask: Any, sequences: torch.Tensor) -> torch.Tensor | None:
+        mask = mask[0] if isinstance(mask, (list, tuple)) else mask
+        if mask is None:
+            return None
+        mask = torch.as_tensor(mask, device=sequences.device)
+        if mask.ndim == 3 and mask.shape[-1] == 1:
+            mask = mask[..., 0]
+        if mask.shape != sequences.shape[:2]:
+            raise ValueError(
+                f"{describe(self)} takes a mask of shape (batch, steps), here {tuple(sequences.shape[:2])}. "
+                f"Received: a mask of shape {tuple(mask.shape)}"
+            )
+        return mask.bool()
+
+    def _zeros_for(self, shape: Sequence[int]) -> list[Any]:
+        """States of zeros for series of this shape."""
+        return self.get_initial_state(shape[0])
+
+    def _first_states(self, given: Any, shape: Sequence[int]) -> list[Any]:
+        batch = shape[0]
+        if given is None:
+            given = self.states if self.stateful else self._zeros_for(shape)
+        states = list(given) if isinstance(given, (list, tuple)) else [given]
+        if len(states) != len(self.state_size):
+            raise ValueError(f"{describe(self)} has {len(self.state_size)} states. Received: {len(states)}")
+        for state in pytree.tree_leaves(states):
+            if len(state) != batch:
+                raise ValueError(
+                    f"{describe(self)} needs states for {batch} series, as many as the batch has. "
+                    f"Received: states for {len(state)}" + (" (of the batch before)" if given is self.states else "")
+                )
+        return pytree.tree_map(lambda state: state.to(self._compute_torch_dtype), states)
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """The mask of the inputs for all outputs, None for a single one and for states."""
+        mask = mask[0] if isinstance(mask, (list, tuple)) else mask
+        own = mask if self.return_sequences else None
+        return [own, *(None for _ in self.state_size)] if self.return_state else own
+
+    def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
+        """The shape of the output, and those of the states where these are given."""
+        self._check_shape(sequences_shape)
+        batch, length = sequences_shape[:2]
+        size = getattr(self.cell, "output_size", None) or self.state_size[0]
+        shape = (batch, length, size) if self.return_sequences else (batch, size)
+        if not self.return_state:
+            return shape
+        return shape, *(
+            [(batch, part) for part in size] if isinstance(size, (list, tuple)) else (batch, size)
+            for size in self.state_size
+        )
+
+
+def of_cell(name: str) -> property:
+    """An argument of a layer that its cell keeps."""
+    return property(lambda layer: getattr(layer.cell, name))
+
+
+class CellRNN(RNN):
+    """A recurrent layer with a cell of its own, whose arguments are the layer's."""
+
+    cell: RecurrentCell
+    units = of_cell("units")
+    activation = of_cell("activation")
+    use_bias = of_cell("use_bias")
+    kernel_initializer = of_cell("kernel_initializer")
+    recurrent_initializer = of_cell("recurrent_initializer")
+    bias_initializer = of_cell("bias_initializer")
+    kernel_regularizer = of_cell("kernel_regularizer")
+    recurrent_regularizer = of_cell("recurrent_regularizer")
+    bias_regularizer = of_cell("bias_regularizer")
+    kernel_constraint = of_cell("kernel_constraint")
+    recurrent_constraint = of_cell("recurrent_constraint")
+    bias_constraint = of_cell("bias_constraint")
+    dropout = of_cell("dropout")
+    recurrent_dropout = of_cell("recurrent_dropout")
+    seed = of_cell("seed")
+
+    def _check_shape(self, shape: Any) -> None:
+        require_axes(self, shape, ("batch", "steps", "features"))
+        if self.cell.built and shape[-1] != self.cell.kernel.shape[0]:
+            raise ValueError(
+                f"{describe(self)} expects {self.cell.kernel.shape[0]} features. Received: shape {tuple(shape)}"
+            )
+
+    def _arguments(self) -> Iterator[tuple[str, Any]]:
+        yield from (pair for pair in super()._arguments() if pair[0] != "cell")
+        yield "activity_regularizer", self.activity_regularizer
