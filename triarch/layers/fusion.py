@@ -12,7 +12,7 @@ from triarch import activations
 from triarch.layers.activation import Activation, ReLU
 from triarch.layers.base import mask_of
 from triarch.layers.batch_normalization import BatchNormalization
-from triarch.layers.convolutional import Conv1D, Conv2D, Conv3D
+from triarch.layers.convolutional import Conv1D, Conv2D, Conv3D, Margins
 from triarch.layers.resizing import ZeroPadding1D, ZeroPadding2D, ZeroPadding3D
 
 
@@ -40,11 +40,15 @@ class FusedNormalization:
         self.normalization = normalization
         self.convolution = convolution
         self.padding = padding
-        self.margins = None if padding is None else padding._margins
         self.addition = addition
         self.rectifier = rectifier
         members = (padding, convolution, normalization, addition, rectifier)
         self.layers = [member for member in members if isinstance(member, torch.nn.Module)]
+
+    @property
+    def margins(self) -> Margins | None:
+        """What the padding adds."""
+        return None if self.padding is None else self.padding._margins
 
     def __call__(self, inputs: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor:
         """What the layers give, one after the other."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from triarch.kernels.conv.spec import ConvSpec
 
-NUMBERS_OF_NORMALIZATION = 5  # for each filter: centre, scale, slope, shift and offset
+ROWS_OF_NORMALIZATION = ("centre", "scale", "slope", "shift", "offset")  # a number of each for each filter
 
 Numbers = np.ndarray[Any, Any]
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]

@@ -18,7 +18,9 @@ from triarch.tensors import dtype_name
 # left: a job of seconds should not begin with a compilation of seconds. Whether the code is kept already is not asked:
 # what is chosen should be the same the next time.
 _START_SECONDS = 10.0
-_WORTH_ANOTHER_SIZE = 1.1  # tiles of a second size are compiled for a gain that is more than the predictions' error
+# Tiles of a second size are compiled for a gain that is more than the predictions' error.
+_USUAL_SIZE = {"winograd_2": "winograd_4"}
+_WORTH_ANOTHER_SIZE = 1.1
 _LEAST_GAIN = 1.03  # predictions are not exact, and the vendor's is the method that surprises least
 
 _method: ContextVar[str] = ContextVar("method", default="auto")
@@ -73,8 +75,9 @@ def choose(spec: ConvSpec) -> str:
     if len(seconds) < 2:
         return "direct"
     best = min(seconds, key=seconds.__getitem__)
-    if best == "winograd_2" and seconds.get("winograd_4", math.inf) < _WORTH_ANOTHER_SIZE * seconds[best]:
-        best = "winograd_4"
+    usual = _USUAL_SIZE.get(best, best)
+    if seconds.get(usual, math.inf) < _WORTH_ANOTHER_SIZE * seconds[best]:
+        best = usual
     is_earned = (seconds["direct"] - seconds[best]) * spec.calls > _START_SECONDS
     return best if is_earned and seconds["direct"] > _LEAST_GAIN * seconds[best] else "direct"
 

@@ -1,149 +1,21 @@
-"""Linear maps of tiles, as straight-line vector code: one vector of channels of one tile at a time.
+"""Tiles on their way through a convolution: read, mapped, finished and written, one vector of channels at a time.
 
-A tile lies anywhere in memory: places are rows and columns apart by given strides. Its transform is a matrix on both
-axes, Winograd's; the code is made from the exact matrices, of which it uses that points come as ±p: their rows share
-even and odd parts. F(1, 1) is the identity: by it methods without transforms finish their outputs and their gradients.
+The maps are Winograd's (`tile_maps`). F(1, 1) is the identity: by it methods without transforms finish their outputs
+and their gradients.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
 from numba import types
 
-from triarch.kernels.conv.binding import NUMBERS_OF_NORMALIZATION
+from triarch.kernels.conv.binding import ROWS_OF_NORMALIZATION
+from triarch.kernels.conv.tile_maps import Check, Rows, ScatteredTile, Tile, emit_map
 from triarch.kernels.conv.winograd.matrices import matrix_of
 from triarch.kernels.native.vectors import INTEGER, Emitter, emitting, inlined
-
-Rows = Sequence[Sequence[float]]
-
-
-def _is_pair(first: Sequence[float], second: Sequence[float]) -> bool:
-    """Whether two rows differ in signs only."""
-    return any(first) and all(abs(a) == abs(b) for a, b in zip(first, second, strict=True))
-
-
-def _pairs(rows: Rows) -> list[tuple[int, int]]:
-    """Places of rows that differ in signs only, each in one pair."""
-    free = list(range(len(rows)))
-    found = []
-    while free:
-        first = free.pop(0)
-        second = next((other for other in free if _is_pair(rows[first], rows[other])), None)
-        if second is not None:
-            free.remove(second)
-            found.append((first, second))
-    return found
-
-
-def multiply(emitter: Emitter, matrix: Rows, vectors: Sequence[Any]) -> list[Any]:
-    """The matrix times vectors."""
-    builder, vectors = emitter.builder, list(vectors)
-    columns = [list(column) for column in zip(*matrix, strict=True)]
-    column_pairs = _pairs(columns)
-    if column_pairs and not _pairs(matrix):
-        rows = [list(row) for row in matrix]
-        for first, second in column_pairs:  # weights of the sum and of the difference
-            for row in rows:
-                a, b = row[first], row[second]
-                row[first], row[second] = (a, 0.0) if a == b else (0.0, a)
-            x, y = vectors[first], vectors[second]
-            vectors[first], vectors[second] = builder.fadd(x, y), builder.fsub(x, y)
-        return [emitter.weighted_sum(row, vectors) for row in rows]
-    results: list[Any] = [None] * len(matrix)
-    for first, second in _pairs(matrix):
-        even = [a if a == b else 0.0 for a, b in zip(matrix[first], matrix[second], strict=True)]
-        odd = [a if a != b else 0.0 for a, b in zip(matrix[first], matrix[second], strict=True)]
-        x, y = emitter.weighted_sum(even, vectors), emitter.weighted_sum(odd, vectors)
-        results[first], results[second] = builder.fadd(x, y), builder.fsub(x, y)
-    return [
-        emitter.weighted_sum(row, vectors) if result is None else result
-        for row, result in zip(matrix, results, strict=True)
-    ]
-
-
-def _emit_map(
-    emitter: Emitter,
-    matrices: tuple[Rows, Rows],
-    load: Callable[[int, int], Any],
-    store: Callable[[int, int, Any], None],
-) -> None:
-    """Load a tile, multiply by the matrices of its rows and of its columns, store what comes out."""
-    vertical, horizontal = matrices
-    tile = [[load(row, column) for column in range(len(horizontal[0]))] for row in range(len(vertical[0]))]
-    columns = [multiply(emitter, vertical, column) for column in zip(*tile, strict=True)]
-    for row, vectors in enumerate(zip(*columns, strict=True)):
-        for column, vector in enumerate(multiply(emitter, horizontal, vectors)):
-            store(row, column, vector)
-
-
-class _Tile:
-    """Where the places of a tile lie: pointers are written once, as each costs time to compile."""
-
-    def __init__(self, emitter: Emitter, pointer: Any, row: Any, column: Any) -> None:
-        self.emitter, self.steps = emitter, (row, column)
-        self.places = {(0, 0): pointer}
-
-    def place(self, row: int, column: int) -> Any:
-        """The pointer to a place: one step from the place to the left or above."""
-        if (row, column) not in self.places:
-            before, step = ((row, column - 1), 1) if column else ((row - 1, 0), 0)
-            self.places[row, column] = self.emitter.moved(self.place(*before), self.steps[step])
-        return self.places[row, column]
-
-    def load(self, row: int, column: int) -> Any:
-        """The vector at a place."""
-        return self.emitter.load(self.place(row, column))
-
-    def load_and_fetch(self, width: int) -> Any:
-        """`load`, which fetches what the tile `width` columns further will load."""
-
-        def load(row: int, column: int) -> Any:
-            self.emitter.fetch(self.place(row, column + width))
-            return self.load(row, column)
-
-        return load
-
-    def store(self, row: int, column: int, vector: Any) -> None:
-        """Write the vector to a place."""
-        self.emitter.store(vector, self.place(row, column))
-
-
-class _ScatteredTile(_Tile):
-    """A tile whose places lie where a table says: `(rows, columns)` offsets from the pointer, in memory."""
-
-    def __init__(self, emitter: Emitter, pointer: Any, table: Any, columns: int, column_step: Any) -> None:
-        super().__init__(emitter, pointer, None, column_step)
-        self.pointer, self.table, self.columns = pointer, table, columns
-        self.places = {}
-
-    def place(self, row: int, column: int) -> Any:
-        """The pointer to a place."""
-        if column >= self.columns:  # of the next tile, should it lie beside this one
-            last = self.place(row, self.columns - 1)
-            return self.emitter.moved(last, self.emitter.builder.mul(self.steps[1], INTEGER(column - self.columns + 1)))
-        if (row, column) not in self.places:
-            entry = self.emitter.moved(self.table, row * self.columns + column)
-            self.places[row, column] = self.emitter.moved(self.pointer, self.emitter.builder.load(entry))
-        return self.places[row, column]
-
-
-class _Check:
-    """Adds zero times every number to a vector in memory: NaN stands there as soon as one was not finite."""
-
-    def __init__(self, emitter: Emitter, pointer: Any) -> None:
-        self.emitter, self.pointer = emitter, pointer
-        self.total = emitter.load(pointer)
-
-    def see(self, vector: Any) -> None:
-        """Look at a vector."""
-        self.total = self.emitter.multiply_add(vector, self.emitter.constant(0.0), self.total)
-
-    def close(self) -> None:
-        """Write the outcome."""
-        self.emitter.store(self.total, self.pointer)
 
 
 def _matrices(name: Any, sizes: Sequence[Any]) -> tuple[Rows, Rows]:
@@ -176,7 +48,7 @@ def transform_tile(
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         emitter = Emitter(builder, source.dtype)
-        _emit_map(emitter, matrices, _Tile(emitter, *arguments[5:8]).load, _Tile(emitter, *arguments[8:11]).store)
+        emit_map(emitter, matrices, Tile(emitter, *arguments[5:8]).load, Tile(emitter, *arguments[8:11]).store)
         return context.get_dummy_value()
 
     return signature, emit
@@ -203,9 +75,9 @@ def transform_input(
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         emitter = Emitter(builder, source.dtype)
-        tile = _ScatteredTile(emitter, arguments[4], arguments[5], len(matrices[1]), arguments[6])
+        tile = ScatteredTile(emitter, arguments[4], arguments[5], len(matrices[1]), arguments[6])
         load = tile.load_and_fetch(m_columns.literal_value)
-        _emit_map(emitter, matrices, load, _Tile(emitter, *arguments[7:10]).store)
+        emit_map(emitter, matrices, load, Tile(emitter, *arguments[7:10]).store)
         return context.get_dummy_value()
 
     return signature, emit
@@ -234,15 +106,15 @@ def add_input_gradient(
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         emitter = Emitter(builder, source.dtype)
         columns = len(matrices[1])
-        target_tile = _ScatteredTile(emitter, arguments[7], arguments[8], columns, arguments[9])
-        seen = _Check(emitter, arguments[10])
+        target_tile = ScatteredTile(emitter, arguments[7], arguments[8], columns, arguments[9])
+        seen = Check(emitter, arguments[10])
 
         def add(row: int, column: int, vector: Any) -> None:
             total = builder.fadd(target_tile.load_and_fetch(m_columns.literal_value)(row, column), vector)
             seen.see(total)
             target_tile.store(row, column, total)
 
-        _emit_map(emitter, matrices, _Tile(emitter, *arguments[4:7]).load, add)
+        emit_map(emitter, matrices, Tile(emitter, *arguments[4:7]).load, add)
         seen.close()
         return context.get_dummy_value()
 
@@ -284,7 +156,7 @@ def finish_output(
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         emitter = Emitter(builder, real)
-        target_tile, seen = _Tile(emitter, *arguments[7:10]), _Check(emitter, arguments[10])
+        target_tile, seen = Tile(emitter, *arguments[7:10]), Check(emitter, arguments[10])
         offset = emitter.load(arguments[11])
         zero, slope, cap = emitter.constant(0.0), *(emitter.spread(number) for number in arguments[12:14])
         sums = [emitter.load(place) for place in arguments[15:17]] if is_summed.literal_value else []
@@ -300,7 +172,7 @@ def finish_output(
             if sums:
                 sums[:] = builder.fadd(sums[0], vector), emitter.multiply_add(vector, vector, sums[1])
 
-        _emit_map(emitter, matrices, _Tile(emitter, *arguments[4:7]).load, store)
+        emit_map(emitter, matrices, Tile(emitter, *arguments[4:7]).load, store)
         seen.close()
         for total, place in zip(sums, arguments[15:17], strict=False):
             emitter.store(total, place)
@@ -348,12 +220,12 @@ def transform_output_gradient(
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         emitter = Emitter(builder, real)
-        source_tile, output_tile = _Tile(emitter, *arguments[4:7]), _Tile(emitter, *arguments[10:13])
+        source_tile, output_tile = Tile(emitter, *arguments[4:7]), Tile(emitter, *arguments[10:13])
         zero, slope, cap = emitter.constant(0.0), *(emitter.spread(number) for number in arguments[14:16])
         total, width = emitter.load(arguments[13]), m_columns.literal_value
         factors = []
         if is_normalized.literal_value:
-            rows = [builder.mul(arguments[18], INTEGER(row)) for row in range(NUMBERS_OF_NORMALIZATION)]
+            rows = [builder.mul(arguments[18], INTEGER(row)) for row in range(len(ROWS_OF_NORMALIZATION))]
             factors = [emitter.load(emitter.moved(arguments[17], row)) for row in rows]
 
         def load(row: int, column: int) -> Any:
@@ -369,7 +241,7 @@ def transform_output_gradient(
             total = builder.fadd(total, vector)
             return vector
 
-        _emit_map(emitter, matrices, load, _Tile(emitter, *arguments[7:10]).store)
+        emit_map(emitter, matrices, load, Tile(emitter, *arguments[7:10]).store)
         emitter.store(total, arguments[13])
         return context.get_dummy_value()
 

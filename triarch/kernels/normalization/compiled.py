@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from numba import carray
+from numba import carray, float64
 
 from triarch.kernels.native.runs import flush, zero
 from triarch.kernels.native.vectors import at, inlined, shifted
@@ -95,6 +95,26 @@ def _repeat(line, job, channel, value):
         line[place * job.channels + channel] = value
 
 
+@inlined
+def _scale_of(job, gamma, channel, inverse):
+    """What a channel is multiplied with."""
+    return inverse * gamma[channel] if job.gamma != 0 else inverse
+
+
+@inlined
+def _offset_of(job, beta, channel):
+    """What is added to a channel in the end."""
+    return float64(beta[channel]) if job.beta != 0 else 0.0
+
+
+@inlined
+def _write_channel(job, gamma, beta, centre, scale, offset, channel, mean, inverse):
+    """Write what a channel is normalised by into its places in the lines."""
+    _repeat(centre, job, channel, mean)
+    _repeat(scale, job, channel, _scale_of(job, gamma, channel, inverse))
+    _repeat(offset, job, channel, _offset_of(job, beta, channel))
+
+
 def settle(dtype: str) -> Callable[..., None]:
     """From sums to numbers of the channels: mean and variance, centre, scale and offset.
 
@@ -104,9 +124,9 @@ def settle(dtype: str) -> Callable[..., None]:
 
     def kernel(jobs: Any, thread: int, threads: int) -> None:
         job = carray(jobs, 1)[0]
-        sums, given = at("float64", job.moments), at(dtype, job.centre)
-        means, inverses = at("float64", job.mean), at("float64", job.inverse)
         gamma, beta = at(dtype, job.gamma), at(dtype, job.beta)
+        centre, scale, offset = at(dtype, job.centre), at(dtype, job.scale), at(dtype, job.offset)
+        sums, means, inverses = at("float64", job.moments), at("float64", job.mean), at("float64", job.inverse)
         verdict = at("int64", job.verdict)
         verdict[0] = 0
         for channel in range(job.channels):
@@ -114,7 +134,7 @@ def settle(dtype: str) -> Callable[..., None]:
                 start = 0.0
                 distance, square = sums[channel] / job.places, sums[job.channels + channel] / job.places
             else:
-                start = given[channel]
+                start = centre[channel]
                 distance, square = _total(job, 0, channel) / job.places, _total(job, 1, channel) / job.places
             variance = square - distance * distance
             variance = 0.0 if variance < 0 else variance  # NaN stays
@@ -124,9 +144,7 @@ def settle(dtype: str) -> Callable[..., None]:
             means[channel], inverses[channel] = start + distance, inverse
             at(dtype, job.batch_mean)[channel] = start + distance
             at(dtype, job.batch_variance)[channel] = variance
-            _repeat(at(dtype, job.centre), job, channel, start + distance)
-            _repeat(at(dtype, job.scale), job, channel, inverse * gamma[channel] if job.gamma != 0 else inverse)
-            _repeat(at(dtype, job.offset), job, channel, beta[channel] if job.beta != 0 else 0.0)
+            _write_channel(job, gamma, beta, centre, scale, offset, channel, start + distance, inverse)
 
     return kernel
 
@@ -136,13 +154,11 @@ def recall(dtype: str) -> Callable[..., None]:
 
     def kernel(jobs: Any, thread: int, threads: int) -> None:
         job = carray(jobs, 1)[0]
-        means, inverses = at("float64", job.mean), at("float64", job.inverse)
         gamma, beta = at(dtype, job.gamma), at(dtype, job.beta)
+        centre, scale, offset = at(dtype, job.centre), at(dtype, job.scale), at(dtype, job.offset)
+        means, inverses = at("float64", job.mean), at("float64", job.inverse)
         for channel in range(job.channels):
-            inverse = inverses[channel]
-            _repeat(at(dtype, job.centre), job, channel, means[channel])
-            _repeat(at(dtype, job.scale), job, channel, inverse * gamma[channel] if job.gamma != 0 else inverse)
-            _repeat(at(dtype, job.offset), job, channel, beta[channel] if job.beta != 0 else 0.0)
+            _write_channel(job, gamma, beta, centre, scale, offset, channel, means[channel], inverses[channel])
 
     return kernel
 
@@ -160,7 +176,7 @@ def settle_gradient(dtype: str) -> Callable[..., None]:
         gamma_gradient, beta_gradient = at(dtype, job.gamma_gradient), at(dtype, job.beta_gradient)
         for channel in range(job.channels):
             total, product, inverse = _total(job, 0, channel), _total(job, 1, channel), inverses[channel]
-            scale = inverse * gamma[channel] if job.gamma != 0 else inverse
+            scale = _scale_of(job, gamma, channel, inverse)
             slope, shift = scale * inverse * inverse * product / -job.places, scale * total / -job.places
             _repeat(at(dtype, job.slope), job, channel, slope)
             _repeat(at(dtype, job.shift), job, channel, shift)
@@ -170,8 +186,9 @@ def settle_gradient(dtype: str) -> Callable[..., None]:
                 beta_gradient[channel] = total
             rows[channel], rows[job.channels + channel] = means[channel], scale
             rows[2 * job.channels + channel], rows[3 * job.channels + channel] = slope, shift
-            offset = beta[channel] if job.beta != 0 else 0.0
-            rows[4 * job.channels + channel] = offset if job.rectifies and not job.has_residual else math.inf
+            rows[4 * job.channels + channel] = (
+                _offset_of(job, beta, channel) if job.rectifies and not job.has_residual else math.inf
+            )
 
     return kernel
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-OF_CHANNELS = ("centre", "scale", "slope", "shift", "offset")  # (length): of each channel, again and again
+from triarch.kernels.conv.binding import ROWS_OF_NORMALIZATION
 
 _ADDRESSES = (
     *("inputs", "residual", "outputs", "output_gradient", "input_gradient", "residual_gradient"),
-    *OF_CHANNELS,
+    *ROWS_OF_NORMALIZATION,  # (length): of each channel, again and again
     "totals",  # (team, 2, repeats, channels) in float64
     "sums",  # (team, 2, length)
     *("gamma", "beta", "gamma_gradient", "beta_gradient"),  # (channels), or nowhere

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from triarch.kernels.conv.binding import Numbers
+from triarch.kernels.conv.binding import ROWS_OF_NORMALIZATION, Numbers
 from triarch.kernels.native.call import Call, Calls
 from triarch.kernels.native.source import Source
-from triarch.kernels.normalization.job import JOB, OF_CHANNELS
+from triarch.kernels.normalization.job import JOB
 from triarch.tensors import dtype_name
 
 FUNCTIONS = ("moments", "settle", "recall", "products", "settle_gradient", "rescale", "propagate")
@@ -42,11 +42,11 @@ class Lines(Call):
             totals=np.empty((threads, 2, repeats, channels)),
             sums=np.empty(threads * 2 * length, name),
             verdict=np.zeros(1, np.int64),
-            **{field: np.zeros((repeats, channels), name) for field in OF_CHANNELS},
+            **{field: np.zeros((repeats, channels), name) for field in ROWS_OF_NORMALIZATION},
         )
 
     def spread(self, **of_channels: Numbers | float) -> None:
-        """Write numbers of the channels, line after line: any of `OF_CHANNELS`."""
+        """Write numbers of the channels, line after line: any of `ROWS_OF_NORMALIZATION`."""
         for name, values in of_channels.items():
             self.held[name][...] = values
 

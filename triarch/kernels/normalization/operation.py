@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from triarch.kernels.conv import expected_calls, method_in_use
-from triarch.kernels.conv.binding import NUMBERS_OF_NORMALIZATION, NormalizingKernel, Numbers
+from triarch.kernels.conv.binding import ROWS_OF_NORMALIZATION, NormalizingKernel, Numbers
 from triarch.kernels.normalization.lines import Lines, lines_of
 
 # Compiled code saves about so much for each number, forward and backward, and has to save its start.
@@ -159,7 +159,7 @@ class _Normalization(torch.autograd.Function):
         gradient, residual_gradient = gradients[0].contiguous(), None
         gamma_gradient = torch.empty_like(gamma) if wanted[3] else None
         beta_gradient = torch.empty_like(beta) if wanted[4] else None
-        statistics, rows = ctx.statistics, np.empty((NUMBERS_OF_NORMALIZATION, numbers.shape[-1]))
+        statistics, rows = ctx.statistics, np.empty((len(ROWS_OF_NORMALIZATION), numbers.shape[-1]))
         with lines_of(numbers) as lines:
             lines.place(gamma=_address(gamma), beta=_address(beta), rows=rows.ctypes.data)
             lines.place(mean=statistics[0].ctypes.data, inverse=statistics[1].ctypes.data)

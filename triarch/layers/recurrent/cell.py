@@ -35,20 +35,20 @@ class RecurrentCell(Layer):
     def __init__(
         self,
         units: int,
-        activation: Any,
-        use_bias: bool,
-        kernel_initializer: Any,
-        recurrent_initializer: Any,
-        bias_initializer: Any,
-        kernel_regularizer: Any,
-        recurrent_regularizer: Any,
-        bias_regularizer: Any,
-        kernel_constraint: Any,
-        recurrent_constraint: Any,
-        bias_constraint: Any,
-        dropout: float,
-        recurrent_dropout: float,
-        seed: int | None,
+        activation: Any = "tanh",
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        recurrent_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        recurrent_constraint: Any = None,
+        bias_constraint: Any = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        seed: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -83,24 +83,26 @@ class RecurrentCell(Layer):
         return self.units
 
     def build(self, input_shape: Any) -> None:
-        features = input_shape[-1]
-        if features is None:
+        if input_shape[self.axis] is None:
             raise ValueError(
-                f"{describe(self)} needs a number of features that is known. Received: shape {tuple(input_shape)}"
+                f"{describe(self)} needs a number of {self.features} that is known. "
+                f"Received: shape {tuple(input_shape)}"
             )
         self.kernel = self.add_weight(
-            (features, self.gates * self.units),
+            self._kernel_shape(input_shape[self.axis]),
             self.kernel_initializer,
             regularizer=self.kernel_regularizer,
             constraint=self.kernel_constraint,
             name="kernel",
+            memory_order=self._memory_order(),
         )
         self.recurrent_kernel = self.add_weight(
-            (self.units, self.gates * self.units),
+            self._kernel_shape(self.units),
             self.recurrent_initializer,
             regularizer=self.recurrent_regularizer,
             constraint=self.recurrent_constraint,
             name="recurrent_kernel",
+            memory_order=self._memory_order(),
         )
         if self.use_bias:
             self.bias = self.add_weight(
@@ -111,6 +113,15 @@ class RecurrentCell(Layer):
                 name="bias",
             )
 
+    axis = -1  # of the features
+    features: ClassVar[str] = "features"  # what they are called
+
+    def _kernel_shape(self, features: int) -> tuple[int, ...]:
+        return features, self.gates * self.units
+
+    def _memory_order(self) -> Sequence[int] | None:
+        return None
+
     def _bias_shape(self) -> tuple[int, ...]:
         return (self.gates * self.units,)
 
@@ -119,8 +130,7 @@ class RecurrentCell(Layer):
 
     def get_initial_state(self, batch_size: int) -> list[torch.Tensor]:
         """States of zeros, each `(batch_size, units)`."""
-        sizes = self.state_size if isinstance(self.state_size, list) else [self.state_size]
-        return [torch.zeros(batch_size, size, dtype=self._compute_torch_dtype, device=self.device) for size in sizes]
+        return as_list(zero_states(self.state_size, batch_size, self._compute_torch_dtype, self.device))
 
     def draw_masks(self, inputs: torch.Tensor, training: bool) -> Masks:
         """Dropout's masks for a series or a step, whose first axis is the batch's and last one the features'."""
@@ -177,3 +187,22 @@ def _by_gates(masked: torch.Tensor, kernel: torch.Tensor, gates: int) -> torch.T
     if len(masked) == 1:
         return masked[0] @ kernel
     return torch.cat([own @ part for own, part in zip(masked, kernel.chunk(gates, -1), strict=True)], -1)
+
+
+def as_list(states: Any) -> list[Any]:
+    """States as a list, a single one too."""
+    return list(states) if isinstance(states, (list, tuple)) else [states]
+
+
+def zero_states(sizes: Any, batch_size: int, dtype: torch.dtype, device: torch.device) -> Any:
+    """A state of zeros `(batch_size, size)` for a size, a list of them for a list of sizes."""
+    if isinstance(sizes, (list, tuple)):
+        return [zero_states(size, batch_size, dtype, device) for size in sizes]
+    return torch.zeros(batch_size, sizes, dtype=dtype, device=device)
+
+
+def call_cell(cell: Any, inputs: torch.Tensor, states: Any, training: bool) -> tuple[torch.Tensor, list[Any]]:
+    """Any cell's output and its new states, as a list."""
+    takes_training = "training" in getattr(cell, "_call_parameters", ())
+    output, new_states = cell(inputs, states, training=training) if takes_training else cell(inputs, states)
+    return output, as_list(new_states)

@@ -58,7 +58,6 @@ class ConvLSTMCell(RecurrentCell):
         self._window = Window(self.kernel_size, self.strides, self.dilation_rate, self.padding, self.data_format)
         unit = (1,) * rank
         self._recurrent_window = Window(self.kernel_size, unit, unit, "same", self.data_format)
-        self._axis = -1 if self.data_format == "channels_last" else 1
 
     @property
     def state_size(self) -> list[int]:
@@ -71,37 +70,21 @@ class ConvLSTMCell(RecurrentCell):
             return self._window.output_shape(input_shape, self.filters)
 
     def build(self, input_shape: Any) -> None:
-        channels = input_shape[self._axis]
-        if channels is None:
-            raise ValueError(
-                f"{describe(self)} needs a number of channels that is known. Received: shape {tuple(input_shape)}"
-            )
-        self._window = self._window._replace(channels=channels)
-        order = kernel_memory_order(self.rank, self.data_format)
-        self.kernel = self.add_weight(
-            (*self.kernel_size, channels, 4 * self.filters),
-            self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-            name="kernel",
-            memory_order=order,
-        )
-        self.recurrent_kernel = self.add_weight(
-            (*self.kernel_size, self.filters, 4 * self.filters),
-            self.recurrent_initializer,
-            regularizer=self.recurrent_regularizer,
-            constraint=self.recurrent_constraint,
-            name="recurrent_kernel",
-            memory_order=order,
-        )
-        if self.use_bias:
-            self.bias = self.add_weight(
-                (4 * self.filters,),
-                self._initial_bias,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-                name="bias",
-            )
+        super().build(input_shape)
+        self._window = self._window._replace(channels=input_shape[self.axis])
+
+    features = "channels"
+
+    @property
+    def axis(self) -> int:  # type: ignore[override]
+        """That of the channels."""
+        return -1 if self.data_format == "channels_last" else 1
+
+    def _kernel_shape(self, features: int) -> tuple[int, ...]:
+        return (*self.kernel_size, features, self.gates * self.filters)
+
+    def _memory_order(self) -> Sequence[int]:
+        return kernel_memory_order(self.rank, self.data_format)
 
     def _initial_bias(self, shape: Sequence[int], dtype: Any = None) -> torch.Tensor:
         return initial_bias(self, shape, dtype)
@@ -145,13 +128,13 @@ class ConvLSTMCell(RecurrentCell):
             return convolved(inputs * drops[0], kernel, bias)
         biases = [None] * 4 if bias is None else bias.chunk(4)
         parts = zip(inputs * drops, kernel.chunk(4, -1), biases, strict=True)
-        return torch.cat([convolved(own, part, shift) for own, part, shift in parts], self._axis)
+        return torch.cat([convolved(own, part, shift) for own, part, shift in parts], self.axis)
 
     def step(
         self, projected: torch.Tensor, states: Sequence[torch.Tensor], masks: Masks
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         h, c = states
-        gates = (projected + self.recur(h, masks)).chunk(4, self._axis)
+        gates = (projected + self.recur(h, masks)).chunk(4, self.axis)
         h, c = remember(gates, c, self.recurrent_activation, self.activation)
         return h, [h, c]
 

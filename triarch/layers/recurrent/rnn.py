@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 
 from triarch.layers.arguments import describe, require_axes
 from triarch.layers.base import Layer
-from triarch.layers.recurrent.cell import RecurrentCell
+from triarch.layers.recurrent.cell import RecurrentCell, as_list, call_cell, zero_states
 from triarch.layers.recurrent.stacked import StackedRNNCells
 from triarch.registry import register
 
@@ -100,8 +100,7 @@ class RNN(Layer):
     @property
     def state_size(self) -> list[Any]:
         """The sizes of the states."""
-        size = self.cell.state_size
-        return list(size) if isinstance(size, (list, tuple)) else [size]
+        return as_list(self.cell.state_size)
 
     def _check_shape(self, shape: Any) -> None:
         if len(shape) < 3:
@@ -127,10 +126,8 @@ class RNN(Layer):
         """States of zeros for a batch."""
         made = getattr(self.cell, "get_initial_state", None)
         if made is None:
-            dtype, device = self._compute_torch_dtype, self.device
-            return [torch.zeros(batch_size, size, dtype=dtype, device=device) for size in self.state_size]
-        states = made(batch_size=batch_size)
-        return list(states) if isinstance(states, (list, tuple)) else [states]
+            return zero_states(self.state_size, batch_size, self._compute_torch_dtype, self.device)
+        return as_list(made(batch_size=batch_size))
 
     def reset_state(self) -> None:
         """Let a stateful layer begin with zeros again."""
@@ -174,11 +171,9 @@ class RNN(Layer):
                 return cell.step(inputs[number], states, drops, training)
 
         else:
-            options = {"training": training} if "training" in getattr(cell, "_call_parameters", ()) else {}
 
             def step(number: int, states: Any) -> tuple[torch.Tensor, Any]:
-                output, new_states = cell(inputs[number], states, **options)
-                return output, list(new_states) if isinstance(new_states, (list, tuple)) else [new_states]
+                return call_cell(cell, inputs[number], states, training)
 
         return run_steps(step, len(inputs), states, mask, self.go_backwards, self.zero_output_for_mask)
 
@@ -210,7 +205,7 @@ class RNN(Layer):
         batch = shape[0]
         if given is None:
             given = self.states if self.stateful else self._zeros_for(shape)
-        states = list(given) if isinstance(given, (list, tuple)) else [given]
+        states = as_list(given)
         if len(states) != len(self.state_size):
             raise ValueError(f"{describe(self)} has {len(self.state_size)} states. Received: {len(states)}")
         for state in pytree.tree_leaves(states):

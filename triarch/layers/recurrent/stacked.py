@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from triarch.layers.base import Layer
-from triarch.layers.recurrent.cell import Masks, RecurrentCell
+from triarch.layers.recurrent.cell import Masks, RecurrentCell, as_list, call_cell, zero_states
 from triarch.registry import register
 
 
@@ -48,9 +48,7 @@ class StackedRNNCells(Layer):
     def _initial_state(self, cell: Any, batch_size: int) -> Any:
         if hasattr(cell, "get_initial_state"):
             return cell.get_initial_state(batch_size=batch_size)
-        sizes = cell.state_size if isinstance(cell.state_size, (list, tuple)) else [cell.state_size]
-        made = [torch.zeros(batch_size, size, dtype=self._compute_torch_dtype, device=self.device) for size in sizes]
-        return made if isinstance(cell.state_size, (list, tuple)) else made[0]
+        return zero_states(cell.state_size, batch_size, self._compute_torch_dtype, self.device)
 
     def call(  # type: ignore[override] # with states, as all cells
         self, inputs: torch.Tensor, states: Any, training: bool = False
@@ -72,14 +70,11 @@ class StackedRNNCells(Layer):
         """The output of the last cell and the new states of all."""
         new_states = []
         for cell, own, drops in zip(self.cells, states, masks, strict=True):
-            is_list = isinstance(own, (list, tuple))
             if isinstance(cell, RecurrentCell):
-                inputs, new = cell.step(cell.project(inputs, drops), own if is_list else [own], drops)
+                inputs, new = cell.step(cell.project(inputs, drops), as_list(own), drops)
             else:
-                options = {"training": training} if "training" in getattr(cell, "_call_parameters", ()) else {}
-                inputs, new = cell(inputs, own, **options)
-            parts = list(new) if isinstance(new, (list, tuple)) else [new]
-            new_states.append(parts if is_list else parts[0])
+                inputs, new = call_cell(cell, inputs, own, training)
+            new_states.append(new if isinstance(own, (list, tuple)) else new[0])
         return inputs, new_states
 
 

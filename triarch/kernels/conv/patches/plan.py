@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from triarch.kernels.conv.batches import Job, filled, rounded_up, with_channels_together, with_unit_axes
-from triarch.kernels.conv.binding import NUMBERS_OF_NORMALIZATION, Gradients, NormalizingKernel, Numbers
+from triarch.kernels.conv.binding import ROWS_OF_NORMALIZATION, Gradients, NormalizingKernel, Numbers
 from triarch.kernels.conv.methods import direct
 from triarch.kernels.conv.patches.job import AXES, JOB
 from triarch.kernels.conv.spec import ConvSpec
@@ -92,7 +92,7 @@ class PatchesKernel(NormalizingKernel):
             bias=np.zeros(self.filters_held, dtype),
             bias_gradient=np.zeros((threads, self.filters_held), dtype),
             moments=np.empty((threads, 2, self.filters_held)),
-            normalization=np.zeros((NUMBERS_OF_NORMALIZATION, self.filters_held), dtype),
+            normalization=np.zeros((len(ROWS_OF_NORMALIZATION), self.filters_held), dtype),
         )
 
     def _weights(self, kernel: Tensor, group: int) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 
 from numba import carray
 
-from triarch.kernels.conv.binding import NUMBERS_OF_NORMALIZATION
+from triarch.kernels.conv.binding import ROWS_OF_NORMALIZATION
 from triarch.kernels.conv.tiles import (
     add_input_gradient,
     finish_output,
@@ -205,7 +205,7 @@ def backward(
                         _normalize_patch(
                             patch, output_patch, m_columns, k_held, job.filters, rows_inside, columns_inside, numbers
                         )
-                        numbers = shifted(numbers, NUMBERS_OF_NORMALIZATION * k_held)  # that change nothing more
+                        numbers = shifted(numbers, len(ROWS_OF_NORMALIZATION) * k_held)  # that change nothing more
                 for k in range(0, k_held, lanes):
                     transform_output_gradient(
                         m_rows, r_rows, m_columns, r_columns,

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from triarch.kernels.conv.batches import Job, filled, rounded_up, with_channels_together, with_unit_axes
-from triarch.kernels.conv.binding import NUMBERS_OF_NORMALIZATION, Gradients, NormalizingKernel, Numbers
+from triarch.kernels.conv.binding import ROWS_OF_NORMALIZATION, Gradients, NormalizingKernel, Numbers
 from triarch.kernels.conv.methods import direct
 from triarch.kernels.conv.spec import ConvSpec
 from triarch.kernels.conv.winograd.job import AXES, JOB, TABLES
@@ -100,7 +100,7 @@ class WinogradKernel(NormalizingKernel):
 
     def _call(self) -> Call:
         threads, dtype = self.spec.threads, dtype_name(self.spec.dtype)
-        normalization = np.zeros((2, NUMBERS_OF_NORMALIZATION, self.filters_held), dtype)
+        normalization = np.zeros((2, len(ROWS_OF_NORMALIZATION), self.filters_held), dtype)
         normalization[1, 1], normalization[1, 4] = 1.0, math.inf  # a scale and an offset that change nothing
         return Call(
             self.job,
