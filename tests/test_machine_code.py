@@ -79,3 +79,50 @@ def test_a_team_that_is_smaller_than_asked_for(kept):
 def test_memory_settings_of_users_stay(kept):
     home, (number, _), _ = kept
     assert run(home, MALLOC_TRIM_THRESHOLD_="100000")[0] == [number, "False"]
+
+
+TRAINING = """
+import os, torch
+from triarch import kernels, layers
+from triarch.kernels.native import compiler
+compile_here, made = compiler.object_code, []
+compiler.object_code = lambda source: made.append(source.function) or compile_here(source)
+layer = layers.Conv2D(8, 3)
+with kernels.use("patches"):
+    layer(torch.ones(2, 9, 10, 8)).sum().backward()
+print(layer.kernel.grad.sum().item(), *made)
+"""
+SECOND = pytest.mark.skipif(
+    sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2, reason="a second process needs a second processor"
+)
+
+
+def run_training(home: Path, program: str = TRAINING) -> list[str]:
+    settings = os.environ | {"TRIARCH_HOME": str(home)}
+    done = subprocess.run([sys.executable, "-c", program], env=settings, capture_output=True, text=True, check=True)
+    assert done.stderr.count("compiling kernels") == 1
+    return done.stdout.split()
+
+
+@SECOND
+def test_what_will_be_needed_is_compiled_by_a_second_process(tmp_path):
+    gradient, *made = run_training(tmp_path)
+    assert float(gradient) == 2 * 7 * 8 * 9 * 8 * 8
+    assert "forward" in made
+    assert "backward" not in made
+    assert len(list((tmp_path / "kernels").glob("backward-*.o"))) == 1
+
+
+def test_a_process_that_may_have_no_children_compiles_all_itself(tmp_path):
+    program = "import multiprocessing\nmultiprocessing.current_process()._config['daemon'] = True\n" + TRAINING
+    _, *made = run_training(tmp_path, program)
+    assert {"forward", "backward"} <= set(made)
+
+
+@SECOND
+def test_a_second_process_that_dies_is_not_missed(tmp_path):
+    dies = "os.register_at_fork(after_in_child=lambda: setattr(compiler, 'object_code', lambda source: os.abort()))"
+    dying = TRAINING.replace("layer = ", f"{dies}\nlayer = ")
+    gradient, *made = run_training(tmp_path, dying)
+    assert float(gradient) == 2 * 7 * 8 * 9 * 8 * 8
+    assert "backward" in made

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +13,17 @@ from torch import Tensor
 from triarch.kernels.conv.spec import ConvSpec
 
 ROWS_OF_NORMALIZATION = ("centre", "scale", "slope", "shift", "offset")  # a number of each for each filter
+
+
+class Passes(NamedTuple):
+    """The names of the kernels of a method, forward and backward."""
+
+    forward: str
+    backward: str
+
+
+PLAIN = Passes("forward", "backward")
+NORMALIZING = Passes("forward_and_sum", "backward_through_normalization")  # with a part of the outputs' normalisation
 
 Numbers = np.ndarray[Any, Any]
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]

@@ -6,14 +6,14 @@ own. So all that stays the same is kept from one call to the next: memory, addre
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 from torch import Tensor
 
-from triarch.kernels.native.machine_code import compiled
+from triarch.kernels.native.machine_code import compiled, expect
 from triarch.kernels.native.source import Source
 from triarch.kernels.native.team import prepared
 
@@ -56,17 +56,22 @@ class Call:
         last = self._places[f"{name}_column"] + 1
         self._fields[last - len(steps) : last] = steps
 
-    def run(self, name: str) -> None:
-        """Do the job by a kernel, divided among the threads."""
-        self._start(name, self.threads)
+    def run(self, name: str, *later: str) -> None:
+        """Do the job by a kernel, divided among the threads.
+
+        Args:
+            later: The kernels that will be asked for after this one.
+        """
+        self._start(name, self.threads, later)
 
     def run_alone(self, name: str) -> None:
         """Do the job by a kernel on the thread that asks for it."""
-        self._start(name, 1)
+        self._start(name, 1, ())
 
-    def _start(self, name: str, threads: int) -> None:
+    def _start(self, name: str, threads: int, later: Sequence[str]) -> None:
         start = self._starts.get(name)
         if start is None:
+            expect(map(self._source_of, later))
             start = self._starts[name] = prepared(compiled(self._source_of(name)), self.job, threads)
         start()
 

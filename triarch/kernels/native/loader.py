@@ -29,22 +29,31 @@ _UNREACHED = (
 _engines: list[Any] = []  # that own the code which runs
 
 
-def load(source: Source) -> int:
-    """The address of a kernel's code, compiled now where it is not kept."""
-    path = folder() / f"{_key(source)}.o"
-    content = _read(path)
-    if content is None:
-        from triarch.kernels.native.compiler import object_code
+def load(content: bytes) -> int:
+    """The address of a kernel in this process.
 
-        _announce_start()
-        content = b"\0".join(object_code(source))
-        _keep(path, content)
+    Args:
+        content: The name of its entry, and its object file.
+    """
     entry, _, code = content.partition(b"\0")
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target_machine())
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     _engines.append(engine)
     return engine.get_function_address(entry.decode())
+
+
+def code(source: Source) -> bytes:
+    """The name of a kernel's entry, and its object file: what is kept, or compiled now."""
+    path = folder() / f"{_key(source)}.o"
+    content = _read(path)
+    if content is None:
+        from triarch.kernels.native.compiler import object_code
+
+        announce_start()
+        content = b"\0".join(object_code(source))
+        _keep(path, content)
+    return content
 
 
 def is_kept(source: Source) -> bool:
@@ -58,7 +67,8 @@ def folder() -> Path:
 
 
 @cache
-def _announce_start() -> None:
+def announce_start() -> None:
+    """Tell the user, once, what takes the time."""
     announce(f"compiling kernels for this machine, once (a few seconds; they are kept in {folder()})")
 
 

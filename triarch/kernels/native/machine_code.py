@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from functools import cache
 
 from triarch.kernels.native.allocator import keep_memory
@@ -14,8 +15,16 @@ _lock = threading.RLock()
 @cache
 def compiled(source: Source) -> int:
     """The address of the machine code of a kernel, `void (job *, int64 thread, int64 threads)`."""
-    from triarch.kernels.native import loader
+    from triarch.kernels.native import ahead, loader
 
     keep_memory()
     with _lock:
-        return loader.load(source)
+        return loader.load(ahead.take(source) or loader.code(source))
+
+
+def expect(sources: Iterable[Source]) -> None:
+    """Kernels that will be needed soon are compiled beside those that are needed now."""
+    from triarch.kernels.native import ahead
+
+    with _lock:
+        ahead.begin(sources)

@@ -13,7 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from triarch.kernels.conv.batches import Job, filled, rounded_up, with_channels_together, with_unit_axes
-from triarch.kernels.conv.binding import ROWS_OF_NORMALIZATION, Gradients, NormalizingKernel, Numbers
+from triarch.kernels.conv.binding import (
+    NORMALIZING,
+    PLAIN,
+    ROWS_OF_NORMALIZATION,
+    Gradients,
+    NormalizingKernel,
+    Numbers,
+)
 from triarch.kernels.conv.methods import direct
 from triarch.kernels.conv.patches.job import AXES, JOB
 from triarch.kernels.conv.spec import ConvSpec
@@ -27,7 +34,7 @@ from triarch.tensors import dtype_name
 _MODULE = "triarch.kernels.conv.patches.compiled"
 _CHUNK = 1 << 16  # numbers of patches and outputs that a thread works on at a time
 
-FUNCTIONS = ("forward", "backward", "forward_and_sum", "backward_through_normalization")
+FUNCTIONS = (*PLAIN, *NORMALIZING)
 
 
 def source(function: str, dtype: str) -> Source:
@@ -104,6 +111,8 @@ class PatchesKernel(NormalizingKernel):
         spec = self.spec
         inputs = with_channels_together(inputs)
         outputs = inputs.new_empty(spec.batch, *spec.output_sizes, spec.filters)
+        passes = PLAIN if moments is None else NORMALIZING
+        later = (passes.backward,) if spec.learns else ()
         with self.calls.one() as call, workspace(self.working, spec.dtype) as memory:
             call.place(workspace=memory.data_ptr())
             for group in range(spec.groups):
@@ -113,7 +122,7 @@ class PatchesKernel(NormalizingKernel):
                 call.place_batch("inputs", inputs, group * self.channels)
                 call.place_batch("outputs", outputs, group * self.filters)
                 call.place(kernel=panels.data_ptr())
-                call.run("forward" if moments is None else "forward_and_sum")
+                call.run(passes.forward, *later)
                 if moments is not None:
                     moments[:, own] = call.held["moments"].sum(0)[:, : self.filters]
         return outputs
@@ -150,7 +159,7 @@ class PatchesKernel(NormalizingKernel):
                     call.place(kernel=panels.data_ptr())
                 if normalization is not None:
                     call.held["normalization"][:, : self.filters] = normalization[:, own]
-                call.run("backward" if normalization is None else "backward_through_normalization")
+                call.run((PLAIN if normalization is None else NORMALIZING).backward)
                 if kernel_gradient is not None:
                     found = memory[:sums].view(threads, self.kernel_rows, self.depth_held).sum(0)
                     found = found[: self.filters, : self.depth].unflatten(1, (*spec.window.sizes, self.channels))

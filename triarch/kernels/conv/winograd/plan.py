@@ -14,7 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from triarch.kernels.conv.batches import Job, filled, rounded_up, with_channels_together, with_unit_axes
-from triarch.kernels.conv.binding import ROWS_OF_NORMALIZATION, Gradients, NormalizingKernel, Numbers
+from triarch.kernels.conv.binding import (
+    NORMALIZING,
+    PLAIN,
+    ROWS_OF_NORMALIZATION,
+    Gradients,
+    NormalizingKernel,
+    Numbers,
+)
 from triarch.kernels.conv.methods import direct
 from triarch.kernels.conv.spec import ConvSpec
 from triarch.kernels.conv.winograd.job import AXES, JOB, TABLES
@@ -27,10 +34,7 @@ from triarch.tensors import dtype_name
 
 _MODULE = "triarch.kernels.conv.winograd.compiled"
 
-FUNCTIONS = (
-    *("transform_kernel", "forward", "backward", "finish_kernel_gradient"),
-    *("forward_and_sum", "backward_through_normalization"),
-)
+FUNCTIONS = ("transform_kernel", *PLAIN, *NORMALIZING, "finish_kernel_gradient")
 
 
 def source(function: str, dtype: str, *tile: int) -> Source:
@@ -128,6 +132,8 @@ class WinogradKernel(NormalizingKernel):
         spec = self.spec
         inputs = with_channels_together(inputs)
         outputs = inputs.new_empty(spec.batch, *spec.output_sizes, spec.filters)
+        passes = PLAIN if moments is None else NORMALIZING
+        later = (passes.backward, "finish_kernel_gradient") if spec.learns else ()
         with self.calls.one() as call, workspace(self.products + self.working, spec.dtype) as memory:
             held, address = call.held, memory.data_ptr()
             held["check"].fill(0)
@@ -140,8 +146,8 @@ class WinogradKernel(NormalizingKernel):
                 call.place_batch("inputs", inputs, group * self.channels)
                 call.place_batch("outputs", outputs, group * self.filters)
                 call.place(kernel=weights.data_ptr())
-                call.run("transform_kernel")
-                call.run("forward" if moments is None else "forward_and_sum")
+                call.run("transform_kernel", *later)
+                call.run(passes.forward)
                 if moments is not None:
                     moments[:, own] = held["moments"].sum(0)[:, : self.filters]
             return None if np.isnan(held["check"]).any() else outputs
@@ -183,7 +189,7 @@ class WinogradKernel(NormalizingKernel):
                     call.run("transform_kernel")
                 if normalization is not None:
                     held["normalization"][0, :, : self.filters] = normalization[:, own]
-                call.run("backward" if normalization is None else "backward_through_normalization")
+                call.run((PLAIN if normalization is None else NORMALIZING).backward)
                 if kernel_gradient is not None:
                     call.run("finish_kernel_gradient")
                     found = memory[self.products + sums :][:kernel_size]
