@@ -6,6 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+TASKS = ("training", "inference")
+
 
 @dataclass(frozen=True)
 class Case:
@@ -15,7 +19,9 @@ class Case:
         shape: Of one sample.
         steps: Batches in a run.
         build: Keras's module -> the model, not compiled.
-        build_torch: The same network by hand, channels first.
+        build_torch: The same network by hand, channels first where they are an axis of convolutions.
+        is_convolutional: Whether PyTorch's network wants the channels before the other axes.
+        shortest: Steps of the shortest series: series are of random lengths, with zeros behind them.
     """
 
     shape: tuple[int, ...]
@@ -23,9 +29,22 @@ class Case:
     steps: int
     build: Callable[[Any], Any]
     build_torch: Callable[[], Any]
+    is_convolutional: bool = True
+    shortest: int | None = None
+    tasks: tuple[str, ...] = TASKS
+
+    def data(self) -> tuple[np.ndarray, np.ndarray]:
+        """Random samples for a run, and classes."""
+        rng = np.random.default_rng(0)
+        x = rng.random((self.steps * self.batch_size, *self.shape), dtype=np.float32)
+        y = rng.integers(0, 10, len(x))
+        if self.shortest is not None:
+            lengths = rng.integers(self.shortest, self.shape[0] + 1, len(x))
+            x *= (np.arange(self.shape[0]) < lengths[:, None])[..., None]
+        return x, y
 
 
-def _sequential(shape: tuple[int, ...], layers_of: Callable[[Any], list[Any]]) -> Callable[[Any], Any]:
+def sequential(shape: tuple[int, ...], layers_of: Callable[[Any], list[Any]]) -> Callable[[Any], Any]:
     return lambda keras: keras.Sequential([keras.layers.Input(shape=shape), *layers_of(keras.layers)])
 
 
@@ -202,11 +221,11 @@ def _torch_series() -> Any:
 
 
 CASES = {
-    "cnn": Case((28, 28, 1), 128, 4, _sequential((28, 28, 1), _cnn), _torch_cnn),
-    "vgg": Case((32, 32, 3), 64, 3, _sequential((32, 32, 3), _vgg), _torch_vgg),
+    "cnn": Case((28, 28, 1), 128, 4, sequential((28, 28, 1), _cnn), _torch_cnn),
+    "vgg": Case((32, 32, 3), 64, 3, sequential((32, 32, 3), _vgg), _torch_vgg),
     "resnet20": Case((32, 32, 3), 128, 3, _resnet20, _torch_resnet20),
     "resnet50": Case((224, 224, 3), 8, 1, _resnet50, _torch_resnet50),
     "depthwise": Case((64, 64, 32), 16, 2, _depthwise, _torch_depthwise),
-    "series": Case((16_000, 64), 2, 1, _sequential((16_000, 64), _series), _torch_series),
-    "mlp": Case((64,), 32, 1000, _sequential((64,), _mlp), _torch_mlp),
+    "series": Case((16_000, 64), 2, 1, sequential((16_000, 64), _series), _torch_series),
+    "mlp": Case((64,), 32, 1000, sequential((64,), _mlp), _torch_mlp),
 }

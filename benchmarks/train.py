@@ -13,14 +13,14 @@ import datetime
 import importlib
 import json
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
 from benchmarks.interleaved import RESULTS, Worker, compare, median_ratio, record, serve
-from benchmarks.networks import CASES, Case
+from benchmarks.networks import CASES, TASKS, Case
 
 SIDES: dict[str, dict[str, str]] = {  # side -> environment of its process
     "triarch": {},
@@ -31,15 +31,12 @@ SIDES: dict[str, dict[str, str]] = {  # side -> environment of its process
     "keras-tensorflow": {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"},
 }
 _STEPS = 10_000
-TASKS = ("training", "inference")
 PATIENCE = 20.0  # times as long as triarch in the first round: a side takes no part in the others
 
 
 def run_of(side: str, case: Case, task: str) -> Callable[[], Any]:
     """A function that goes through `case.steps` batches."""
-    rng = np.random.default_rng(0)
-    x = rng.random((case.steps * case.batch_size, *case.shape), dtype=np.float32)
-    y = rng.integers(0, 10, len(x))
+    x, y = case.data()
     if side.startswith("torch"):
         return _torch_loop(case, x, y, task, is_compiled=side == "torch-compile")
     return _keras_loop(side, case, x, y, task)
@@ -50,7 +47,7 @@ def _torch_loop(case: Case, x: np.ndarray, y: np.ndarray, task: str, is_compiled
     import torch
 
     inputs = torch.from_numpy(x)
-    if inputs.ndim > 2:
+    if inputs.ndim > 2 and case.is_convolutional:
         inputs = inputs.movedim(-1, 1)
     labels = torch.from_numpy(y)
     model = case.build_torch()
@@ -107,10 +104,20 @@ def _keras_loop(side: str, case: Case, x: np.ndarray, y: np.ndarray, task: str) 
     return train
 
 
-def main() -> None:
-    """Compare the sides and write the result file; or be a worker."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+def main(
+    name: str = "train",
+    cases: Mapping[str, Case] = CASES,
+    run_of: Callable[[str, Case, str], Callable[[], Any]] = run_of,
+    description: str | None = __doc__,
+) -> None:
+    """Compare the sides and write the result file; or be a worker.
+
+    Args:
+        name: Of the benchmark, its module and its record.
+        run_of: From side, case and task to a function that goes through the batches.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--cases", nargs="+", choices=cases, default=list(cases))
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
     parser.add_argument("--rounds", type=int, default=7)
@@ -118,27 +125,29 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.worker:
         side, case, task = arguments.worker
-        serve(run_of(side, CASES[case], task), warm_ups=1)
+        serve(run_of(side, cases[case], task), warm_ups=1)
         return
     packages = ["triarch", "torch", "numba", "keras", "jax", "tensorflow-cpu", "numpy"]
-    results = _cases_of_today()
-    for name in arguments.cases:
+    results = _cases_of_today(name)
+    for case in arguments.cases:
         for task in arguments.tasks:
-            results[f"{name} {task}"] = _compare_case(name, task, arguments.sides, arguments.rounds)
-            path = record("train", {"cases": results}, packages)
+            if task in cases[case].tasks:
+                found = _compare_case(name, case, cases[case], task, arguments.sides, arguments.rounds)
+                results[f"{case} {task}"] = found
+                path = record(name, {"cases": results}, packages)
     print("written to", path)
 
 
-def _cases_of_today() -> dict[str, Any]:
+def _cases_of_today(name: str) -> dict[str, Any]:
     """What this day's record holds already: cases that are not measured again stay in it."""
-    path = RESULTS / f"train-{datetime.datetime.now(datetime.UTC):%Y-%m-%d}.json"
+    path = RESULTS / f"{name}-{datetime.datetime.now(datetime.UTC):%Y-%m-%d}.json"
     return json.loads(path.read_text())["cases"] if path.exists() else {}
 
 
-def _compare_case(name: str, task: str, sides: list[str], rounds: int) -> dict[str, Any]:
-    case, workers = CASES[name], []
+def _compare_case(benchmark: str, name: str, case: Case, task: str, sides: list[str], rounds: int) -> dict[str, Any]:
+    workers = []
     for side in sides:
-        worker = Worker(side, "benchmarks.train", ["--worker", side, name, task], SIDES[side])
+        worker = Worker(side, f"benchmarks.{benchmark}", ["--worker", side, name, task], SIDES[side])
         if worker.error is None:
             workers.append(worker)
         else:

@@ -63,6 +63,7 @@ _epsilon = 1e-7
 _image_data_format = "channels_last"
 _device = os.environ.get("TRIARCH_DEVICE", "auto")
 _interactive_logging = True
+_recomputes_gates = False
 _dtype_policy: DTypePolicy | None = None
 
 
@@ -178,6 +179,20 @@ def datasets_folder() -> Path | None:
     """The folder of `TRIARCH_DATASETS`, where data sets are looked for first, or None."""
     folder = os.environ.get("TRIARCH_DATASETS")
     return Path(folder).expanduser() if folder else None
+
+
+def recomputes_gates() -> bool:
+    """Whether recurrent layers keep only their outputs for the gradients, and compute their gates again."""
+    return _recomputes_gates
+
+
+def set_recomputes_gates(value: bool) -> None:
+    """Set whether recurrent layers compute their gates twice: a third more time, and much less memory for long series.
+
+    It holds for the compiled steps on a CPU; the gradients stay the same to the last bit.
+    """
+    global _recomputes_gates
+    _recomputes_gates = bool(value)
 
 
 def is_interactive_logging_enabled() -> bool:

@@ -17,7 +17,7 @@ from triarch.tensors import dtype_name
 # Compiled code has to save this much in all the calls that are expected before the vendor's, which is there already, is
 # left: a job of seconds should not begin with a compilation of seconds. Whether the code is kept already is not asked:
 # what is chosen should be the same the next time.
-_START_SECONDS = 10.0
+START_SECONDS = 10.0
 # Tiles of a second size are compiled for a gain that is more than the predictions' error.
 _USUAL_SIZE = {"winograd_2": "winograd_4"}
 _WORTH_ANOTHER_SIZE = 1.1
@@ -78,7 +78,7 @@ def choose(spec: ConvSpec) -> str:
     usual = _USUAL_SIZE.get(best, best)
     if seconds.get(usual, math.inf) < _WORTH_ANOTHER_SIZE * seconds[best]:
         best = usual
-    is_earned = (seconds["direct"] - seconds[best]) * spec.calls > _START_SECONDS
+    is_earned = (seconds["direct"] - seconds[best]) * spec.calls > START_SECONDS
     return best if is_earned and seconds["direct"] > _LEAST_GAIN * seconds[best] else "direct"
 
 

@@ -34,17 +34,32 @@ def multiply_tile(
     signature = types.void(is_added, a, integer, integer, b, integer, c, integer, integer)
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        _emit_tile(builder, Emitter(builder, a.dtype), is_added.literal_value, *arguments[1:])
+        _emit_tile(builder, Emitter(builder, a.dtype), ROWS, is_added.literal_value, *arguments[1:])
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@emitting
+def multiply_low_tile(
+    typing_context, rows, is_added, a, a_row, a_step, b, b_step, c, c_row, depth
+):  # fmt: skip
+    """The same for a tile of fewer rows, a constant: nothing below them is read or written."""
+    integer = types.int64
+    signature = types.void(rows, is_added, a, integer, integer, b, integer, c, integer, integer)
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        _emit_tile(builder, Emitter(builder, a.dtype), rows.literal_value, is_added.literal_value, *arguments[2:])
         return context.get_dummy_value()
 
     return signature, emit
 
 
 def _emit_tile(
-    builder: ir.IRBuilder, emitter: Emitter, is_added: bool, a, a_row, a_step, b, b_step, c, c_row, depth
+    builder: ir.IRBuilder, emitter: Emitter, rows: int, is_added: bool, a, a_row, a_step, b, b_step, c, c_row, depth
 ) -> None:
-    places = [(row, vector) for row in range(ROWS) for vector in range(VECTORS)]
-    a_offsets = [builder.mul(a_row, INTEGER(row)) for row in range(ROWS)]
+    places = [(row, vector) for row in range(rows) for vector in range(VECTORS)]
+    a_offsets = [builder.mul(a_row, INTEGER(row)) for row in range(rows)]
     targets = [
         emitter.moved(c, builder.add(builder.mul(c_row, INTEGER(row)), INTEGER(vector * emitter.lanes)))
         for row, vector in places

@@ -17,10 +17,12 @@ from concurrent.futures.process import BrokenProcessPool
 from triarch.kernels.native import loader
 from triarch.kernels.native.source import Source
 
-_LONGEST = 120.0  # seconds that this process waits for the other
+_LONGEST = 60.0  # seconds that this process waits for the other
 
 _begun: dict[Source, Future[bytes]] = {}
 _seen: set[Source] = set()  # begun or asked for, ever
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begun.clear)  # a child never hears of what its parent has begun
 
 
 def begin(sources: Iterable[Source]) -> None:

@@ -64,9 +64,9 @@ class Call:
         """
         self._start(name, self.threads, later)
 
-    def run_alone(self, name: str) -> None:
+    def run_alone(self, name: str, *later: str) -> None:
         """Do the job by a kernel on the thread that asks for it."""
-        self._start(name, 1, ())
+        self._start(name, 1, later)
 
     def _start(self, name: str, threads: int, later: Sequence[str]) -> None:
         start = self._starts.get(name)

@@ -9,9 +9,12 @@ import torch
 import torch.nn.functional as F
 
 from triarch import activations, constraints, initializers, regularizers
+from triarch.kernels.recurrent import ACTIVATIONS, Cell
 from triarch.layers.arguments import describe, is_integer
 from triarch.layers.base import Layer
 from triarch.random import SeedGenerator, dropout
+
+_NAMES: dict[Any, str] = {getattr(activations, name): name for name in ACTIVATIONS}
 
 
 class Masks(NamedTuple):
@@ -31,6 +34,7 @@ class RecurrentCell(Layer):
     """
 
     gates: ClassVar[int]
+    kind: ClassVar[str | None] = None  # what `kernels.recurrent` calls it
 
     def __init__(
         self,
@@ -167,6 +171,16 @@ class RecurrentCell(Layer):
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """The output and the new states, from the projected inputs of a step and the states before it."""
         raise NotImplementedError
+
+    @property
+    def compiled(self) -> Cell | None:
+        """The cell as compiled steps know it; None where they do not."""
+        names = [_NAMES.get(getattr(self, name, None)) for name in ("activation", "recurrent_activation")]
+        if self.kind is None or names[0] is None:
+            return None
+        if not hasattr(self, "recurrent_activation"):
+            return Cell(self.kind, names[0])
+        return None if names[1] is None else Cell(self.kind, names[0], names[1])
 
     def call(  # type: ignore[override] # with states, as all cells
         self, inputs: torch.Tensor, states: Any, training: bool = False

@@ -68,6 +68,11 @@ class GRUCell(RecurrentCell):
         self.recurrent_activation = activations.get(recurrent_activation)
         self.reset_after = reset_after
 
+    @property
+    def kind(self) -> str | None:  # type: ignore[override]
+        """Compiled steps know the reset after the product."""
+        return "gru" if self.reset_after else None
+
     def _bias_shape(self) -> tuple[int, ...]:
         return (2, 3 * self.units) if self.reset_after else (3 * self.units,)
 

@@ -44,6 +44,7 @@ class LSTMCell(RecurrentCell):
     """One step: inputs `(batch, features)`, and states h and C, `(batch, units)` each, become h and the new states."""
 
     gates = 4  # i, f, C̃, o
+    kind = "lstm"
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
+from triarch.kernels.recurrent import Weights, recur
 from triarch.layers.arguments import describe, require_axes
 from triarch.layers.base import Layer
 from triarch.layers.recurrent.cell import RecurrentCell, as_list, call_cell, zero_states
@@ -140,20 +141,23 @@ class RNN(Layer):
         self._check_shape(sequences.shape)
         mask = self._checked_mask(mask, sequences)
         states = self._first_states(initial_state, sequences.shape)
+        output, states = self._run(sequences, states, mask, training)
+        if self.stateful:
+            self.states = pytree.tree_map(torch.Tensor.detach, states)
+        return (output, *states) if self.return_state else output
+
+    def _run(self, sequences: torch.Tensor, states: Any, mask: torch.Tensor | None, training: bool) -> tuple[Any, Any]:
+        """The output and the last states."""
         with ExitStack() as stack:
             for cell in getattr(self.cell, "cells", [self.cell]):
                 if isinstance(cell, RecurrentCell) and cell._casts_weights:  # its steps are taken without its `forward`
                     stack.enter_context(cell._cast_weights())
-            outputs, states = self._run(sequences, states, mask, training)
-        if self.stateful:
-            self.states = pytree.tree_map(torch.Tensor.detach, states)
+            outputs, states = self._take_steps(sequences, states, mask, training)
         if self.return_sequences:
-            output = torch.stack(outputs, 1) if outputs else self._nothing(sequences)
-        else:
-            output = outputs[-1] if outputs else self._nothing(sequences)[:, :0].sum(1)
-        return (output, *states) if self.return_state else output
+            return torch.stack(outputs, 1) if outputs else self._nothing(sequences), states
+        return outputs[-1] if outputs else self._nothing(sequences)[:, :0].sum(1), states
 
-    def _run(
+    def _take_steps(
         self, sequences: torch.Tensor, states: Any, mask: torch.Tensor | None, training: bool
     ) -> tuple[list[torch.Tensor], Any]:
         cell, inputs = self.cell, sequences.unbind(1)
@@ -267,6 +271,31 @@ class CellRNN(RNN):
             raise ValueError(
                 f"{describe(self)} expects {self.cell.kernel.shape[0]} features. Received: shape {tuple(shape)}"
             )
+
+    def _run(self, sequences: torch.Tensor, states: Any, mask: torch.Tensor | None, training: bool) -> tuple[Any, Any]:
+        cell, known = self.cell, self.cell.compiled
+        if known is None or (training and cell.recurrent_dropout):
+            return super()._run(sequences, states, mask, training)
+        drops = cell.draw_masks(sequences, training).inputs
+        dropped = sequences if drops is None else sequences * drops[0].unsqueeze(1)
+
+        def reference(inputs: torch.Tensor, states: Any) -> tuple[torch.Tensor, Any]:
+            outputs, states = self._take_steps(inputs, list(states), mask, False)
+            return torch.stack(outputs[::-1] if self.go_backwards else outputs, 1), states
+
+        found = recur(
+            known,
+            dropped,
+            Weights(cell.kernel, cell.recurrent_kernel, cell.bias),
+            tuple(states),
+            mask,
+            reference,
+            self.go_backwards,
+            self.return_sequences,
+            self.zero_output_for_mask,
+            self.stateful,
+        )
+        return super()._run(dropped, states, mask, False) if found is None else (found[0], list(found[1]))
 
     def _arguments(self) -> Iterator[tuple[str, Any]]:
         yield from (pair for pair in super()._arguments() if pair[0] != "cell")

@@ -17,6 +17,7 @@ class SimpleRNNCell(RecurrentCell):
     """One step: inputs `(batch, features)` and the state `(batch, units)` become the output, which is the new state."""
 
     gates = 1
+    kind = "simple"
 
     _optional_config = ("seed",)  # which Keras does not write
 

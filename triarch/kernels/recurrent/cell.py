@@ -1,0 +1,35 @@
+"""What is computed at each step, and with which weights."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Cell(NamedTuple):
+    """What is computed at each step.
+
+    Args:
+        kind: `"simple"`, `"lstm"`, or `"gru"` with the reset after the product.
+        activation: One of `triarch.kernels.recurrent.ACTIVATIONS`; so is the other.
+        recurrent_activation: Of the gates.
+    """
+
+    kind: str
+    activation: str
+    recurrent_activation: str = "sigmoid"
+
+
+class Weights(NamedTuple):
+    """Of a cell, as the layer has them: gates side by side in Keras's order.
+
+    Args:
+        kernel: `(features, gates * units)`.
+        recurrent_kernel: `(units, gates * units)`.
+        bias: `(gates * units,)`; of a GRU `(2, 3 * units)`.
+    """
+
+    kernel: Tensor
+    recurrent_kernel: Tensor
+    bias: Tensor | None
