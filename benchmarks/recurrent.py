@@ -50,10 +50,10 @@ def _torch_network(layer_of: Any, is_masked: bool) -> Any:
 
 
 CASES = {
-    "lstm": _case((100, 32), 64, 4, lambda keras: [keras.LSTM(128)], lambda nn: nn.LSTM(32, 128, batch_first=True)),
-    "gru": _case((100, 32), 64, 4, lambda keras: [keras.GRU(128)], lambda nn: nn.GRU(32, 128, batch_first=True)),
+    "lstm": _case((100, 32), 64, 8, lambda keras: [keras.LSTM(128)], lambda nn: nn.LSTM(32, 128, batch_first=True)),
+    "gru": _case((100, 32), 64, 8, lambda keras: [keras.GRU(128)], lambda nn: nn.GRU(32, 128, batch_first=True)),
     "simple": _case(
-        (100, 32), 64, 4, lambda keras: [keras.SimpleRNN(128)], lambda nn: nn.RNN(32, 128, batch_first=True)
+        (100, 32), 64, 8, lambda keras: [keras.SimpleRNN(128)], lambda nn: nn.RNN(32, 128, batch_first=True)
     ),
     "bidirectional": _case(
         (60, 32),

@@ -27,6 +27,7 @@ from triarch.serialization import deserialize_keras_object, serialize_keras_obje
 from triarch.tensors import torch_dtype
 from triarch.training.batches import pack_x_y_sample_weight, unpack_x_y_sample_weight
 from triarch.training.py_dataset import PyDataset
+from triarch.training.series import pad_sequences, text_dataset_from_directory, timeseries_dataset_from_array
 
 __all__ = [
     "CustomObjectScope",
@@ -46,10 +47,13 @@ __all__ = [
     "model_to_dot",
     "normalize",
     "pack_x_y_sample_weight",
+    "pad_sequences",
     "plot_model",
     "register_keras_serializable",
     "serialize_keras_object",
     "set_random_seed",
+    "text_dataset_from_directory",
+    "timeseries_dataset_from_array",
     "to_categorical",
     "unpack_x_y_sample_weight",
 ]

@@ -66,6 +66,8 @@ from triarch.layers.pooling import (
     MaxPooling2D,
     MaxPooling3D,
 )
+from triarch.layers.preprocessing.lookup import IntegerLookup, StringLookup
+from triarch.layers.preprocessing.text_vectorization import TextVectorization
 from triarch.layers.recurrent.bidirectional import Bidirectional
 from triarch.layers.recurrent.conv_lstm import ConvLSTM1D, ConvLSTM2D, ConvLSTM3D
 from triarch.layers.recurrent.gru import GRU, GRUCell
@@ -167,6 +169,7 @@ __all__ = [
     "Identity",
     "Input",
     "InputLayer",
+    "IntegerLookup",
     "LSTMCell",
     "Lambda",
     "Layer",
@@ -202,7 +205,9 @@ __all__ = [
     "SpatialDropout3D",
     "SpectralNormalization",
     "StackedRNNCells",
+    "StringLookup",
     "Subtract",
+    "TextVectorization",
     "TimeDistributed",
     "TorchModuleWrapper",
     "UnitNormalization",

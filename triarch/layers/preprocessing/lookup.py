@@ -1,0 +1,391 @@
+"""From tokens to their numbers in a vocabulary, and back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from triarch import config
+from triarch.layers.arguments import describe
+from triarch.layers.base import Layer
+from triarch.registry import register
+from triarch.tensors import torch_dtype
+
+_MODES = ("int", "one_hot", "multi_hot", "count", "tf_idf")
+
+
+class Lookup(Layer):
+    """A table of tokens: numbers 0 for the mask, then those of unknown tokens, then those of the vocabulary."""
+
+    vocabulary_dtype: str
+
+    def __init__(
+        self,
+        max_tokens: int | None,
+        num_oov_indices: int,
+        mask_token: Any,
+        oov_token: Any,
+        vocabulary: Any,
+        idf_weights: Any,
+        invert: bool,
+        output_mode: str,
+        sparse: bool,
+        pad_to_max_tokens: bool,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        output_mode = {"binary": "multi_hot", "tf-idf": "tf_idf"}.get(output_mode, output_mode)
+        if output_mode not in _MODES:
+            raise ValueError(f"`output_mode` is one of {_MODES}. Received: output_mode={output_mode!r}")
+        if invert and output_mode != "int":
+            raise ValueError(f"With `invert`, `output_mode` is 'int'. Received: output_mode={output_mode!r}")
+        if sparse:
+            raise ValueError("There are no sparse outputs here. Received: sparse=True")
+        if num_oov_indices < 0:
+            raise ValueError(f"`num_oov_indices` is not negative. Received: num_oov_indices={num_oov_indices}")
+        if invert and num_oov_indices > 1:
+            raise ValueError(f"With `invert`, `num_oov_indices` is 0 or 1. Received: num_oov_indices={num_oov_indices}")
+        if max_tokens is not None and max_tokens <= num_oov_indices + (mask_token is not None):
+            raise ValueError(f"`max_tokens` leaves no room for a vocabulary. Received: max_tokens={max_tokens}")
+        if pad_to_max_tokens and max_tokens is None:
+            raise ValueError("With `pad_to_max_tokens`, `max_tokens` is given.")
+        self.max_tokens, self.num_oov_indices, self.pad_to_max_tokens = max_tokens, num_oov_indices, pad_to_max_tokens
+        self.mask_token, self.oov_token = mask_token, oov_token
+        self.invert, self.output_mode, self.sparse = invert, output_mode, sparse
+        self._tokens: np.ndarray[Any, Any] | None = None
+        self._idf: np.ndarray[Any, Any] | None = None
+        self._table: dict[Any, int] = {}
+        if vocabulary is not None:
+            self.set_vocabulary(vocabulary, idf_weights)
+
+    untracked = Layer.untracked | {"_table"}
+
+    @classmethod
+    def from_config(cls, config: Any) -> Any:
+        """Make the layer anew; a file of a vocabulary is not read because a configuration names it.
+
+        Raises:
+            ValueError: The configuration names a file.
+        """
+        if isinstance(config.get("vocabulary"), (str, Path)):
+            raise ValueError(
+                "A configuration holds the vocabulary itself; files are read only where a program names them. "
+                f"Received: vocabulary={config['vocabulary']!r}"
+            )
+        known = {name: value for name, value in config.items() if name not in _UNUSED}
+        return super().from_config(known)
+
+    @property
+    def vocabulary(self) -> list[Any] | None:
+        """The tokens without the special ones; None before there are any."""
+        return None if self._tokens is None else self._tokens.tolist()
+
+    @property
+    def idf_weights(self) -> list[float] | None:
+        """How rare each token is; None but for `"tf_idf"`."""
+        return None if self._idf is None else self._idf.tolist()
+
+    @property
+    def _first_token(self) -> int:
+        """The number of the first token of the vocabulary."""
+        return self.num_oov_indices + self._has_mask
+
+    @property
+    def _has_mask(self) -> bool:
+        return self.mask_token is not None and self.output_mode == "int"
+
+    def vocabulary_size(self) -> int:
+        """How many numbers there are, those of special tokens too."""
+        return self._first_token + (0 if self._tokens is None else len(self._tokens))
+
+    def get_vocabulary(self, include_special_tokens: bool = True) -> list[Any]:
+        """The tokens, each at its number; or only those of the vocabulary."""
+        own = self.vocabulary or []
+        if not include_special_tokens:
+            return own
+        return [self.mask_token] * self._has_mask + [self.oov_token] * self.num_oov_indices + own
+
+    def set_vocabulary(self, vocabulary: Any, idf_weights: Any = None) -> None:
+        """Use these tokens, the first of which may be the special ones.
+
+        Args:
+            vocabulary: Tokens, or the path of a file with one on each line.
+            idf_weights: A weight for each token, for `"tf_idf"`.
+
+        Raises:
+            ValueError: A token comes twice, there are none or too many, or weights are missing.
+        """
+        if isinstance(vocabulary, (str, Path)):
+            vocabulary = Path(vocabulary).read_text(encoding="utf-8").splitlines()
+        if (idf_weights is not None) != (self.output_mode == "tf_idf"):
+            raise ValueError(
+                f"`idf_weights` go with output mode 'tf_idf'. Received: output_mode={self.output_mode!r} and "
+                f"idf_weights={idf_weights!r}"
+            )
+        tokens = self._standardized(vocabulary).ravel()
+        special = self.get_vocabulary()[: self._first_token]
+        has_special = len(special) > 0 and tokens[: len(special)].tolist() == special
+        weights = None if idf_weights is None else np.asarray(idf_weights, np.float64)
+        if weights is not None and weights.shape != tokens.shape:
+            raise ValueError(f"`idf_weights` has a weight for each of {len(tokens)} tokens. Received: {weights.shape}")
+        if has_special:
+            tokens = tokens[len(special) :]
+            weights = None if weights is None else weights[len(special) :]
+        if not len(tokens):
+            raise ValueError(f"A vocabulary has at least one token. Received: vocabulary={vocabulary!r}")
+        repeated = [token for token, count in Counter(tokens.tolist()).items() if count > 1]
+        reserved = [token for token in (self.mask_token, self.oov_token if self.invert else None) if token is not None]
+        misplaced = [token for token in reserved if token in tokens.tolist()]
+        if repeated or misplaced:
+            raise ValueError(
+                f"In a vocabulary each token comes once, and special ones come first, if at all, as {special}. "
+                f"Received: {repeated or misplaced} at other places"
+            )
+        if self.max_tokens is not None and len(tokens) + self._first_token > self.max_tokens:
+            raise ValueError(
+                f"With special tokens there may be {self.max_tokens} tokens (`max_tokens`). "
+                f"Received: {len(tokens) + self._first_token}"
+            )
+        self._use(tokens, weights)
+
+    def _use(self, tokens: np.ndarray[Any, Any], weights: np.ndarray[Any, Any] | None) -> None:
+        self._tokens, self._idf = tokens, weights
+        self._table = {token: number for number, token in enumerate(tokens.tolist(), self._first_token)}
+        if self._has_mask:
+            self._table[self.mask_token] = 0
+
+    def adapt(self, data: Any, steps: int | None = None) -> None:
+        """Make a vocabulary of the tokens in the data, the most frequent one first.
+
+        Args:
+            data: An array of tokens, or batches of them.
+            steps: How many batches are looked at; None for all.
+        """
+        tokens: Counter[Any] = Counter()
+        documents: Counter[Any] = Counter()
+        number_of_documents = 0
+        for batch in _batches(data, steps):
+            for document in self._documents(batch):
+                tokens.update(document)
+                documents.update(set(document))
+                number_of_documents += 1
+        for special in (self.mask_token, self.oov_token):
+            tokens.pop(special, None)
+        ordered = sorted(tokens, key=lambda token: (tokens[token], token), reverse=True)
+        if self.max_tokens is not None:
+            ordered = ordered[: self.max_tokens - self._first_token]
+        if not ordered:
+            raise ValueError(f"{describe(self)} found no tokens in the data that it was to adapt to.")
+        weights = None
+        if self.output_mode == "tf_idf":
+            weights = np.log1p(number_of_documents / (1 + np.array([documents[token] for token in ordered])))
+        self._use(self._standardized(ordered), weights)
+
+    def _documents(self, batch: Any) -> Iterator[list[Any]]:
+        """The tokens of each sample."""
+        array = self._standardized(batch)
+        yield from (array.reshape(-1, 1) if array.ndim < 2 else array.reshape(len(array), -1)).tolist()
+
+    def _standardized(self, tokens: Any) -> np.ndarray[Any, Any]:
+        raise NotImplementedError
+
+    def _unknown_number(self, tokens: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """The numbers of tokens that the vocabulary does not have, where there is more than one such number."""
+        raise NotImplementedError
+
+    def __call__(self, inputs: Any, *, training: bool | None = None, **kwargs: Any) -> Any:  # type: ignore[override]
+        return self.call(inputs)  # tokens may be strings, of which there are no tensors
+
+    def call(self, inputs: Any) -> Any:
+        """Numbers as a tensor; with `invert`, tokens as an array."""
+        if self._tokens is None:
+            raise ValueError(f"{describe(self)} has no vocabulary yet: call `adapt`, or give it a `vocabulary`.")
+        if self.invert:
+            return self._tokens_of(inputs)
+        return self._encoded(self.numbers(self._standardized(inputs)))
+
+    def numbers(self, tokens: np.ndarray[Any, Any]) -> torch.Tensor:
+        """The number of each token."""
+        if not tokens.size:
+            return torch.zeros(tokens.shape, dtype=torch.long, device=config.device())
+        different, places = np.unique(tokens, return_inverse=True)
+        found = np.array([self._table.get(token, -1) for token in different.tolist()])
+        unknown = found < 0
+        if unknown.any():
+            if not self.num_oov_indices:
+                raise ValueError(
+                    f"{describe(self)} has no number for unknown tokens (`num_oov_indices=0`). "
+                    f"Received: {different[unknown][:10].tolist()}"
+                )
+            own = self._unknown_number(different[unknown]) if self.num_oov_indices > 1 else 0
+            found[unknown] = int(self._has_mask) + own
+        return torch.from_numpy(found[places].reshape(tokens.shape)).to(config.device())
+
+    def _tokens_of(self, numbers: Any) -> np.ndarray[Any, Any]:
+        numbers = np.asarray(numbers.cpu() if isinstance(numbers, torch.Tensor) else numbers)
+        tokens = np.array(self.get_vocabulary(), dtype=None if self.vocabulary_dtype == "int64" else object)
+        is_known = (numbers >= 0) & (numbers < len(tokens))
+        if not is_known.all() and not self.num_oov_indices:
+            raise ValueError(
+                f"{describe(self)} has {len(tokens)} tokens. Received: numbers {np.unique(numbers[~is_known]).tolist()}"
+            )
+        found = np.where(is_known, tokens[np.where(is_known, numbers, 0)], self.oov_token)
+        return found.astype(str) if self.vocabulary_dtype == "string" else found
+
+    def _encoded(self, numbers: torch.Tensor) -> torch.Tensor:
+        """Numbers as `output_mode` says."""
+        if self.output_mode == "int":
+            return numbers
+        depth = self.max_tokens if self.pad_to_max_tokens and self.max_tokens else self.vocabulary_size()
+        floats = torch_dtype(config.floatx())
+        if self.output_mode == "one_hot":
+            if numbers.ndim > 1 and numbers.shape[-1] == 1:
+                numbers = numbers[..., 0]
+            return torch.nn.functional.one_hot(numbers, depth).to(floats)
+        numbers = numbers.unsqueeze(0) if numbers.ndim == 0 else numbers
+        counts = torch.zeros(*numbers.shape[:-1], depth, dtype=floats, device=numbers.device)
+        counts.scatter_add_(-1, numbers, torch.ones_like(numbers, dtype=counts.dtype))
+        if self.output_mode == "multi_hot":
+            return counts.clamp(max=1)
+        if self.output_mode == "tf_idf":
+            assert self._idf is not None
+            weights = np.concatenate([np.full(self.num_oov_indices, self._idf.mean()), self._idf])
+            weights = np.pad(weights, (0, depth - len(weights)))
+            counts = counts * torch.as_tensor(weights, dtype=floats, device=numbers.device)
+        return counts
+
+
+# Of Keras's configurations: what follows from the vocabulary, and what one class alone has.
+_UNUSED = frozenset({"vocabulary_size", "has_input_vocabulary", "oov_method", "salt"})
+
+
+def _batches(data: Any, steps: int | None) -> Iterable[Any]:
+    """An array as one batch; other data as the batches that it gives."""
+    if isinstance(data, (np.ndarray, list, tuple, str, torch.Tensor)):
+        return [data]
+    return (batch for number, batch in enumerate(data) if steps is None or number < steps)
+
+
+@register("keras.layers")
+class StringLookup(Lookup):
+    """Strings become their numbers in a vocabulary, which is given or made by `adapt`.
+
+    It is called with strings, lists or arrays of strings, outside models: there are no tensors of strings.
+
+    Args:
+        max_tokens: The largest vocabulary that `adapt` makes, special tokens included.
+        num_oov_indices: Numbers for unknown strings; with 0 they are an error.
+        mask_token: The string that becomes 0, in output mode `"int"`.
+        oov_token: What the numbers of unknown strings become with `invert`.
+        vocabulary: Strings, or the path of a file with one on each line.
+        idf_weights: A weight for each string, for `"tf_idf"`.
+        invert: Whether numbers become strings instead.
+        output_mode: `"int"`; or for each sample of strings (the last axis) `"multi_hot"`, `"count"` or `"tf_idf"`; or
+            `"one_hot"` for each string.
+        pad_to_max_tokens: Whether encodings have `max_tokens` numbers however small the vocabulary is.
+    """
+
+    vocabulary_dtype = "string"
+
+    def __init__(
+        self,
+        max_tokens: int | None = None,
+        num_oov_indices: int = 1,
+        mask_token: str | None = None,
+        oov_token: str = "[UNK]",  # no password
+        vocabulary: Any = None,
+        idf_weights: Any = None,
+        invert: bool = False,
+        output_mode: str = "int",
+        pad_to_max_tokens: bool = False,
+        sparse: bool = False,
+        encoding: str = "utf-8",
+        **kwargs: Any,
+    ) -> None:
+        if num_oov_indices > 1:
+            raise ValueError(f"Unknown strings have one number here, or none. Received: {num_oov_indices=}")
+        super().__init__(
+            max_tokens, num_oov_indices, mask_token, oov_token, vocabulary, idf_weights, invert, output_mode, sparse,
+            pad_to_max_tokens, **kwargs,
+        )  # fmt: skip
+        self.encoding = encoding
+
+    def _standardized(self, tokens: Any) -> np.ndarray[Any, Any]:
+        return strings(tokens)
+
+
+def strings(values: Any) -> np.ndarray[Any, Any]:
+    """An array of strings.
+
+    Raises:
+        ValueError: Values are not strings, or not an array's.
+    """
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"Samples of strings have the same number of strings each. Received: {values!r}") from error
+    if array.dtype.kind == "S":
+        array = np.char.decode(array, "utf-8")
+    if array.dtype.kind == "O" and all(isinstance(value, str) for value in array.flat):
+        array = array.astype(str)
+    if array.dtype.kind != "U" and array.size:
+        raise ValueError(f"Expected strings. Received: {values!r}")
+    return array.astype(str)
+
+
+@register("keras.layers")
+class IntegerLookup(Lookup):
+    """Integers become their numbers in a vocabulary, which is given or made by `adapt`.
+
+    Args:
+        max_tokens: The largest vocabulary that `adapt` makes, special tokens included.
+        num_oov_indices: Numbers for unknown integers, which are distributed by their remainder; with 0 they are an
+            error.
+        mask_token: The integer that becomes 0, in output mode `"int"`.
+        oov_token: What the numbers of unknown integers become with `invert`.
+        vocabulary: Integers, or the path of a file with one on each line.
+        idf_weights: A weight for each integer, for `"tf_idf"`.
+        invert: Whether numbers become the integers of the vocabulary instead.
+        output_mode: `"int"`; or for each sample (the last axis) `"multi_hot"`, `"count"` or `"tf_idf"`; or `"one_hot"`.
+        pad_to_max_tokens: Whether encodings have `max_tokens` numbers however small the vocabulary is.
+    """
+
+    vocabulary_dtype = "int64"
+
+    def __init__(
+        self,
+        max_tokens: int | None = None,
+        num_oov_indices: int = 1,
+        mask_token: int | None = None,
+        oov_token: int = -1,
+        vocabulary: Any = None,
+        vocabulary_dtype: str = "int64",
+        idf_weights: Any = None,
+        invert: bool = False,
+        output_mode: str = "int",
+        pad_to_max_tokens: bool = False,
+        sparse: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        if vocabulary_dtype != "int64":
+            raise ValueError(f"The integers here are of type int64. Received: vocabulary_dtype={vocabulary_dtype!r}")
+        super().__init__(
+            max_tokens, num_oov_indices, mask_token, oov_token, vocabulary, idf_weights, invert, output_mode, sparse,
+            pad_to_max_tokens, **kwargs,
+        )  # fmt: skip
+
+    def _standardized(self, tokens: Any) -> np.ndarray[Any, Any]:
+        array = np.asarray(tokens.cpu() if isinstance(tokens, torch.Tensor) else tokens)
+        if isinstance(tokens, Sequence) and array.dtype.kind == "U":  # the lines of a file
+            array = array.astype(np.int64)
+        if array.dtype.kind not in "iub" and array.size:
+            raise ValueError(f"{describe(self)} takes integers. Received: type {array.dtype}")
+        return array.astype(np.int64)
+
+    def _unknown_number(self, tokens: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return tokens % self.num_oov_indices
