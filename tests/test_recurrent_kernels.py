@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from triarch import config, kernels, layers
+from triarch import config, kernels, layers, utils
 from triarch.kernels.native.call import Call
 from triarch.kernels.native.source import Source
 from triarch.kernels.recurrent import ACTIVATIONS
@@ -267,3 +267,34 @@ def test_activations_are_within_two_units_in_the_last_place(name, dtype):
     call.place(numbers=nothing.ctypes.data, count=64)
     call.run_alone("kernel_of")
     assert np.isnan(nothing).all()
+
+
+MODULES = {"SimpleRNN": torch.nn.RNN, "LSTM": torch.nn.LSTM, "GRU": torch.nn.GRU}
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("is_bidirectional", [False, True])
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_weights_go_to_torch_and_back(kind, is_bidirectional, use_bias):
+    def layer():
+        made = LAYERS[kind](9, return_sequences=True, use_bias=use_bias)
+        return layers.Bidirectional(made) if is_bidirectional else made
+
+    module = MODULES[kind](FEATURES, 9, batch_first=True, bidirectional=is_bidirectional, bias=use_bias)
+    inputs, ours = torch.randn(BATCH, LENGTH, FEATURES), layer()
+    utils.recurrent_from_torch(ours, module)
+    torch.testing.assert_close(ours(inputs), module(inputs)[0])
+    again = utils.recurrent_to_torch(ours)
+    torch.testing.assert_close(again(inputs)[0], module(inputs)[0])
+
+
+def test_what_torch_does_not_have_is_refused():
+    layer = made("LSTM", activation="relu")
+    with pytest.raises(ValueError, match="no such activations"):
+        utils.recurrent_to_torch(layer)
+    with pytest.raises(ValueError, match="Expected a built"):
+        utils.recurrent_to_torch(layers.Dense(3))
+    with pytest.raises(ValueError, match="no room"):
+        utils.recurrent_from_torch(made("LSTM"), torch.nn.LSTM(FEATURES, 10))
+    with pytest.raises(ValueError, match="no room"):
+        utils.recurrent_from_torch(made("LSTM"), torch.nn.GRU(FEATURES, 9))

@@ -14,6 +14,7 @@ from triarch import config, files
 from triarch.backend import clear_session
 from triarch.callbacks import Progbar
 from triarch.config import disable_interactive_logging, enable_interactive_logging, is_interactive_logging_enabled
+from triarch.layers.recurrent.exchange import recurrent_from_torch, recurrent_to_torch
 from triarch.models.drawing import model_to_dot, plot_model
 from triarch.random import set_random_seed
 from triarch.registry import (
@@ -49,6 +50,8 @@ __all__ = [
     "pack_x_y_sample_weight",
     "pad_sequences",
     "plot_model",
+    "recurrent_from_torch",
+    "recurrent_to_torch",
     "register_keras_serializable",
     "serialize_keras_object",
     "set_random_seed",

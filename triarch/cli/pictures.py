@@ -58,12 +58,15 @@ def picture(path: Path, width: float, height: float, layout: Any = "constrained"
 
 
 def draw_curves(path: Path, rows: Sequence[Mapping[str, float]], title: str) -> None:
-    """Loss and accuracy of training and validation over the epochs."""
+    """Loss of training and validation over the epochs, and accuracy where there is one."""
     epochs = [row["epoch"] for row in rows]
-    with picture(path, 10, 4.2) as figure:
+    has_accuracy = "accuracy" in rows[0]
+    with picture(path, 10 if has_accuracy else 6, 4.2) as figure:
         figure.suptitle(title, x=0.01, ha="left", fontsize=14, fontweight="bold")
-        left, right = figure.subplots(1, 2)
-        for axes, name, label in ((left, "loss", "Loss (cross-entropy, nats)"), (right, "accuracy", "Accuracy")):
+        left, *others = figure.subplots(1, 1 + has_accuracy, squeeze=False)[0]
+        panels = [(left, "loss", "Loss (cross-entropy, nats)" if has_accuracy else "Loss (mean square)")]
+        panels += [(axes, "accuracy", "Accuracy") for axes in others]
+        for axes, name, label in panels:
             axes.set_title(label)
             axes.set_xlabel("Epoch")
             axes.grid(axis="y")
@@ -81,10 +84,24 @@ def draw_curves(path: Path, rows: Sequence[Mapping[str, float]], title: str) -> 
             left.yaxis.set_minor_locator(NullLocator())
         left.yaxis.set_major_formatter("{x:g}")
         left.legend(frameon=False, loc="upper right")
-        lowest, highest = right.get_ylim()
-        right.set_ylim(top=min(highest, 1 + 0.05 * (1 - lowest)))  # no tick above 100 %
-        right.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
-        right.legend(frameon=False, loc="lower right")
+        for right in others:
+            lowest, highest = right.get_ylim()
+            right.set_ylim(top=min(highest, 1 + 0.05 * (1 - lowest)))  # no tick above 100 %
+            right.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
+            right.legend(frameon=False, loc="lower right")
+
+
+def draw_forecast(path: Path, truth: np.ndarray, found: np.ndarray, column: str, title: str) -> None:
+    """A series that was not learnt, and what was forecast of it."""
+    with picture(path, 10, 4.2) as figure:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=14, fontweight="bold")
+        axes = figure.subplots()
+        axes.plot(truth, color="#888888", linewidth=1.6, label=column)
+        axes.plot(found, color=TRAINING, linewidth=1.6, label="forecast")
+        axes.set_xlabel("Steps, none of which was learnt")
+        axes.set_ylabel(column)
+        axes.grid(axis="y")
+        axes.legend(frameon=False)
 
 
 def log_ticks(low: float, high: float) -> list[float]:

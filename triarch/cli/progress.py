@@ -89,13 +89,16 @@ class _TimeLeft(ProgressColumn):
 
 
 def _both(values: Mapping[str, float]) -> str:
-    """Loss and accuracy in training, then in validation; short enough for a terminal of 80 columns."""
-    validation = f"{_six(values['val_loss'])}  {_percent(values['val_accuracy'])}"
-    return f"{_described(values)}  val {validation}"
+    """Loss, and accuracy if there is one, in training and validation; short enough for a terminal of 80 columns."""
+    validation = [_six(values["val_loss"])]
+    if "val_accuracy" in values:
+        validation.append(_percent(values["val_accuracy"]))
+    return f"{_described(values)}  val {'  '.join(validation)}"
 
 
 def _described(values: Mapping[str, float]) -> str:
-    return f"loss {_six(values['loss'])}  accuracy {_percent(values['accuracy'])}"
+    loss = f"loss {_six(values['loss'])}"
+    return f"{loss}  accuracy {_percent(values['accuracy'])}" if "accuracy" in values else loss
 
 
 def _six(value: float) -> str:

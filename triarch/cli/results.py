@@ -131,6 +131,8 @@ def open_trained(argument: str) -> Trained:
         raise CommandError(f"The file {str(path)!r} is not a model that can be loaded: {error}") from error
     try:
         entry = json.loads(report.read_text(encoding="utf-8"))["input"]
+        if "task" in entry:
+            raise CommandError(f"{argument!r} is a model of series or texts; this command is for models of images.")
         return Trained(model, path, InputFormat(**{**entry, "class_names": tuple(entry["class_names"])}))
     except FileNotFoundError as error:
         raise CommandError(
@@ -173,9 +175,10 @@ def write_history(folder: Path, rows: Sequence[Mapping[str, float]]) -> None:
         writer.writerows(rows)
 
 
-def write_report(folder: Path, input_format: InputFormat, content: Mapping[str, Any]) -> None:
+def write_report(folder: Path, input_format: InputFormat | Mapping[str, Any], content: Mapping[str, Any]) -> None:
     """Everything about the run that is not a picture, and what `evaluate` and `predict` need."""
-    report = {**content, "input": asdict(input_format), "versions": versions(), "machine": machine()}
+    taken = asdict(input_format) if isinstance(input_format, InputFormat) else dict(input_format)
+    report = {**content, "input": taken, "versions": versions(), "machine": machine()}
     with atomic_write(folder / REPORT) as temporary:
         temporary.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 

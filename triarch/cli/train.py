@@ -13,15 +13,15 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from triarch import callbacks, optimizers
+from triarch import optimizers
 from triarch.cli import pictures
 from triarch.cli.data import DataSet, Part, every, load
-from triarch.cli.interruption import BetweenSteps, Interrupted, Interruption
+from triarch.cli.interruption import Interrupted, Interruption
+from triarch.cli.learning import Rows, learn
 from triarch.cli.networks import NETWORKS
-from triarch.cli.output import CommandError, console, counted, duration, percent, say, say_table, short_path
-from triarch.cli.progress import EpochBar, EpochLines
+from triarch.cli.output import CommandError, counted, duration, percent, say, say_table, short_path
+from triarch.cli.recurrent import RECURRENT
 from triarch.cli.results import (
-    HISTORY,
     MODEL,
     InputFormat,
     Scores,
@@ -32,6 +32,8 @@ from triarch.cli.results import (
     write_history,
     write_report,
 )
+from triarch.cli.tasks import task_of
+from triarch.cli.train_series import train_series
 from triarch.models import Model
 from triarch.random import set_random_seed
 
@@ -67,9 +69,15 @@ class _Run:
 
 def train(
     data: Annotated[
-        str, typer.Option(help="digits, mnist, fashion_mnist, cifar10, a folder of class folders, or an .npz file.")
+        str,
+        typer.Option(
+            help="digits, mnist, fashion_mnist, cifar10, a folder of class folders, or an .npz file; for series also a "
+            ".ts file (classes), a .csv file (a forecast) or a .txt file (its letters)."
+        ),
     ] = "digits",
-    model: Annotated[str, typer.Option(help=f"The network: {', '.join(NETWORKS)}.")] = "cnn",
+    model: Annotated[
+        str, typer.Option(help=f"The network: {', '.join(NETWORKS)}; or {', '.join(RECURRENT)} for series and texts.")
+    ] = "cnn",
     weights: Annotated[
         str | None,
         typer.Option(help="Begin from a file of weights (Keras's or torchvision's), or `imagenet`: residual networks."),
@@ -84,14 +92,26 @@ def train(
         int | None, typer.Option(min=1, help="Processor threads; default: 1 for grey images up to 16x16, else all.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Result folder; default: runs/<date>-<data>-<model>.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="The column of a .csv file that is forecast; default: the last.")
+    ] = None,
+    window: Annotated[
+        int | None, typer.Option(min=2, help="Steps that a forecast sees; letters in a row of text.")
+    ] = None,
+    horizon: Annotated[int, typer.Option(min=1, help="Steps that are forecast.")] = 1,
+    sample: Annotated[int, typer.Option(min=0, help="Letters that a model of text writes at the end.")] = 500,
 ) -> None:
-    """Train a network on images: model, pictures and a report."""
-    if model not in NETWORKS:
-        raise CommandError(f"--model must be one of {', '.join(NETWORKS)}. Received: {model!r}")
-    if weights is not None and model == "cnn":
+    """Train a network on images, series or texts: model, pictures and a report."""
+    if model not in (*NETWORKS, *RECURRENT):
+        raise CommandError(f"--model must be one of {', '.join((*NETWORKS, *RECURRENT))}. Received: {model!r}")
+    if weights is not None and model in ("cnn", *RECURRENT):
         raise CommandError("--weights is for residual networks, such as --model resnet18.")
     if not 0 < lr < math.inf:
         raise CommandError(f"--lr must be a positive number. Received: {lr}")
+    if model in RECURRENT:
+        task = task_of(data, target, window, horizon, sample)
+        train_series(task, data, model, epochs, batch_size, lr, seed, threads, out)
+        return
     with Interruption() as interruption:
         run = _prepare(data, model, weights, epochs, batch_size, lr, seed, out, interruption)
         if threads or run.data_set.train.images[0].size <= _SMALL_IMAGE:
@@ -175,35 +195,20 @@ def _prepare(
     return _Run(data_set, learning, validation, network, epochs, batch_size, steps, folder, started, facts)
 
 
-def _learn(run: _Run, interruption: Interruption) -> list[dict[str, float]]:
-    """Train; the history, a row an epoch. An interruption saves the model as it is and says where."""
-    lines = EpochBar(run.epochs, run.steps) if console().is_terminal else EpochLines(run.epochs)
-    try:
-        with lines:
-            run.network.fit(
-                run.learning.images,
-                run.learning.labels,
-                batch_size=run.batch_size,
-                epochs=run.epochs,
-                validation_data=(run.validation.images, run.validation.labels),
-                validation_batch_size=256,
-                callbacks=[lines, callbacks.TerminateOnNaN(), BetweenSteps(interruption)],
-                verbose=0,
-            )
-    except Interrupted:
-        run.save(lines.rows, interrupted=True)
-        say(f"Interrupted in epoch {len(lines.rows) + 1}. The model as it is now: {short_path(run.folder / MODEL)}")
-        raise
-    except (OSError, SystemExit):  # the output cannot be written; rich ends the process where it is a closed pipe
-        run.save(lines.rows, interrupted=True)
-        raise
-    if not math.isfinite(lines.rows[-1]["loss"]):
-        write_history(run.folder, lines.rows)
-        raise CommandError(
-            f"The loss became {lines.rows[-1]['loss']} in epoch {len(lines.rows)}; try a smaller --lr. The history: "
-            f"{short_path(run.folder / HISTORY)}"
-        )
-    return lines.rows
+def _learn(run: _Run, interruption: Interruption) -> Rows:
+    return learn(
+        run.network,
+        run.epochs,
+        run.steps,
+        run.folder,
+        lambda rows: run.save(rows, interrupted=True),
+        interruption,
+        x=run.learning.images,
+        y=run.learning.labels,
+        batch_size=run.batch_size,
+        validation_data=(run.validation.images, run.validation.labels),
+        validation_batch_size=256,
+    )
 
 
 def _test(run: _Run, rows: list[dict[str, float]]) -> Scores:
