@@ -58,19 +58,19 @@ CASES = {
     "bidirectional": _case(
         (60, 32),
         32,
-        8,
+        32,
         lambda keras: [keras.Bidirectional(keras.LSTM(64))],
         lambda nn: nn.LSTM(32, 64, batch_first=True, bidirectional=True),
     ),
     "masked": _case(
         (100, 32),
         64,
-        4,
+        8,
         lambda keras: [keras.Masking(), keras.LSTM(128)],
         lambda nn: nn.LSTM(32, 128, batch_first=True),
         shortest=20,
     ),
-    "small": _case((50, 8), 32, 20, lambda keras: [keras.LSTM(16)], lambda nn: nn.LSTM(8, 16, batch_first=True)),
+    "small": _case((50, 8), 32, 200, lambda keras: [keras.LSTM(16)], lambda nn: nn.LSTM(8, 16, batch_first=True)),
 }
 CASES["stream"] = dataclasses.replace(CASES["lstm"], shape=(1, 32), batch_size=1, steps=_STREAMED, tasks=("inference",))
 

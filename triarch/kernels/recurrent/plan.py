@@ -178,7 +178,8 @@ class RecurrentKernel:
         for own, given in zip(state_gradients, last_gradients, strict=False):
             if given is not None:
                 own[:, : self.units] = given
-        step = self._rows(packing) * (2 * self.held + self.width) + 2 * self.held
+        rows = self._rows(packing) * (2 * self.held + self.width) + 2 * self.held
+        step = max(rows, (sum(self._tile_rows(inputs)) + self.sizes.blocks * self.held) * CHUNK)
         with self._one(inputs, packing, step) as call:
             call.place(gates=gates.data_ptr(), outputs=tape.outputs.data_ptr(), memory=_address(memory))
             call.place(recurrent_kernel=panels.data_ptr(), output_gradient=_address(output_gradient))
@@ -186,22 +187,21 @@ class RecurrentKernel:
             call.place(h_first=tape.first[0].data_ptr(), c_first=tape.first[1].data_ptr())
             call.place(h_gradient=state_gradients[0].data_ptr(), c_gradient=state_gradients[1].data_ptr())
             self._run(call, packing, "backward")
+            of_weights = self._weight_gradients(call, inputs, packing) if wants_weights else None
         inputs_gradient = found @ self._by_gates(weights.kernel).mT if wants_inputs else None
-        of_weights = self._weight_gradients(inputs, weights, tape, packing, found, extra) if wants_weights else None
         return inputs_gradient, of_weights, tuple(own[:, : self.units] for own in state_gradients)
 
-    def _weight_gradients(
-        self, inputs: Tensor, weights: Weights, tape: Tape, packing: Packing, found: Tensor, extra: Tensor | None
-    ) -> Weights:
-        features, units = inputs.shape[1], self.units
-        rows_x, rows_h = rounded_up(features + 1, registers.ROWS), rounded_up(units + 1, registers.ROWS)
-        threads = self._threads(packing)
+    def _tile_rows(self, inputs: Tensor) -> tuple[int, int]:
+        """Rows of the gradients of kernel and recurrent kernel, with one for the bias, in whole tiles."""
+        return rounded_up(inputs.shape[1] + 1, registers.ROWS), rounded_up(self.units + 1, registers.ROWS)
+
+    def _weight_gradients(self, call: Call, inputs: Tensor, packing: Packing) -> Weights:
+        """The gradients of the weights, by the call that has gone back through the steps."""
+        features, units, threads = inputs.shape[1], self.units, self._threads(packing)
+        rows_x, rows_h = self._tile_rows(inputs)
         sums = inputs.new_empty(threads, rows_x + rows_h, self.sizes.blocks * self.held)
-        with self._one(inputs, packing, (rows_x + rows_h + self.sizes.blocks * self.held) * CHUNK) as call:
-            call.place(outputs=tape.outputs.data_ptr(), h_first=tape.first[0].data_ptr())
-            call.place(gate_gradient=found.data_ptr(), extra_gradient=_address(extra))
-            call.place(rows_of_inputs=rows_x, rows_of_states=rows_h, weight_gradient=sums.data_ptr())
-            self._run(call, packing, "weight_gradients")
+        call.place(rows_of_inputs=rows_x, rows_of_states=rows_h, weight_gradient=sums.data_ptr())
+        self._run(call, packing, "weight_gradients")
         of_inputs, of_states = self._of_gates(sums.sum(0) if threads > 1 else sums[0]).split([rows_x, rows_h])
         gates, own = self.sizes.gates * units, self.sizes.added * units
         of_inputs = of_inputs[:, :gates]
