@@ -136,7 +136,8 @@ def test_every_kind_of_data_becomes_json_and_comes_back() -> None:
 
 
 def test_names_are_those_of_keras(keras: types.ModuleType) -> None:
-    assert set(utils.__all__) <= set(dir(keras.utils))
+    others = {"recurrent_from_torch", "recurrent_to_torch"}  # which Keras has no use for
+    assert set(utils.__all__) - others <= set(dir(keras.utils))
 
 
 @pytest.fixture
