@@ -101,7 +101,7 @@ def train(
     horizon: Annotated[int, typer.Option(min=1, help="Steps that are forecast.")] = 1,
     sample: Annotated[int, typer.Option(min=0, help="Letters that a model of text writes at the end.")] = 500,
 ) -> None:
-    """Train a network on images, series or texts: model, pictures and a report."""
+    """Train a network on images, series or texts."""
     if model not in (*NETWORKS, *RECURRENT):
         raise CommandError(f"--model must be one of {', '.join((*NETWORKS, *RECURRENT))}. Received: {model!r}")
     if weights is not None and model in ("cnn", *RECURRENT):
