@@ -140,6 +140,15 @@ def test_what_compiled_steps_do_not_know_is_done_by_the_layers_steps(kind, setti
 
 
 @pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("dtype", ["bfloat16", "mixed_bfloat16"])
+def test_short_numbers_are_left_to_the_layers_steps(kind, dtype, asked):
+    layer = made(kind, dtype=dtype, recurrent_initializer="zeros")  # torch draws no orthogonal bfloat16
+    with kernels.expecting(10**9):
+        assert layer(torch.ones(2, 3, FEATURES))[0].dtype == torch.bfloat16
+    assert asked == [False]
+
+
+@pytest.mark.parametrize("kind", LAYERS)
 def test_dropout_of_inputs(kind, asked, monkeypatch):
     layer, again = (made(kind, return_sequences=True, dropout=0.4, seed=5) for _ in range(2))
     with kernels.expecting(10**9):

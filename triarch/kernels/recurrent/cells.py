@@ -10,7 +10,7 @@ Blocks of gates lie `held` numbers apart, in Keras's order.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from llvmlite import ir
@@ -139,6 +139,19 @@ _EQUATIONS = {
 }
 
 
+def _emitting_step(
+    equations: Callable[[_Step], None], dtype: Any, phi: Any, sigma: Any, names: Sequence[str]
+) -> Callable[..., Any]:
+    """What writes the instructions of a step whose arguments, behind cell, activations and `held`, have these names."""
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        places = dict(zip(names, arguments[4:], strict=True))
+        equations(_Step(Emitter(builder, dtype), phi.literal_value, sigma.literal_value, arguments[3], **places))
+        return context.get_dummy_value()
+
+    return emit
+
+
 @emitting
 def advance(
     typing_context, cell, phi, sigma, held, gates, products, h, c, outputs, memory
@@ -155,14 +168,7 @@ def advance(
     pointers = (gates, products, h, c, outputs, memory)
     signature = types.void(cell, phi, sigma, types.int64, *pointers)
     names = ("gates", "products", "h", "c", "outputs", "memory")
-
-    def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        places = dict(zip(names, arguments[4:], strict=True))
-        step = _Step(Emitter(builder, gates.dtype), phi.literal_value, sigma.literal_value, arguments[3], **places)
-        _EQUATIONS[cell.literal_value].forward(step)
-        return context.get_dummy_value()
-
-    return signature, emit
+    return signature, _emitting_step(_EQUATIONS[cell.literal_value].forward, gates.dtype, phi, sigma, names)
 
 
 @emitting
@@ -191,11 +197,4 @@ def retreat(
         *("gates", "memory", "previous", "output_gradient", "h_gradient", "c_gradient"),
         *("gate_gradient", "product_gradient", "extra_gradient"),
     )
-
-    def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        places = dict(zip(names, arguments[4:], strict=True))
-        step = _Step(Emitter(builder, gates.dtype), phi.literal_value, sigma.literal_value, arguments[3], **places)
-        _EQUATIONS[cell.literal_value].backward(step)
-        return context.get_dummy_value()
-
-    return signature, emit
+    return signature, _emitting_step(_EQUATIONS[cell.literal_value].backward, gates.dtype, phi, sigma, names)

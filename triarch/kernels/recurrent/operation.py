@@ -49,11 +49,7 @@ def recur(
         is_stream: Whether calls will follow for ever.
     """
     batch, length, _ = inputs.shape
-    if (
-        not (batch and length)
-        or _is_traced(inputs)
-        or len({inputs.dtype, *(weight.dtype for weight in weights[:2])}) > 1
-    ):
+    if not (batch and length) or _is_traced(inputs) or not _have_one_type(inputs, weights):
         return None
     is_compiled = _is_worth_code(cell, inputs, weights, is_stream)
     if not is_compiled and vendor.refuse(cell) is not None:
@@ -80,10 +76,8 @@ def recur(
 
 def _have_one_type(inputs: Tensor, weights: Weights) -> bool:
     """Whether inputs and weights are of the same type of numbers, one that recurrence is exact enough in."""
-    known = (
-        (torch.float32, torch.float64) if inputs.device.type == "cpu" else (torch.float16, torch.float32, torch.float64)
-    )
-    return inputs.dtype in known and all(weight.dtype == inputs.dtype for weight in weights if weight is not None)
+    is_exact = inputs.dtype in (torch.float32, torch.float64) or inputs.device.type != "cpu"
+    return is_exact and all(weight.dtype == inputs.dtype for weight in weights if weight is not None)
 
 
 def _is_traced(inputs: Tensor) -> bool:

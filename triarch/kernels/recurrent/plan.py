@@ -25,9 +25,8 @@ from triarch.kernels.recurrent.job import CHUNK, JOB, SIZES
 from triarch.kernels.recurrent.packing import Packing
 from triarch.tensors import dtype_name
 
-_FEW_ROWS = (
-    8  # in all: products with a kernel then take less time than arranging it would; nor is it worth it for one row
-)
+# Of all series together: products with a kernel then take less time than arranging it; so do those of one series.
+_FEW_ROWS = 8
 
 
 def source(function: str, dtype: str, cell: Cell) -> Source:
