@@ -119,7 +119,7 @@ def main() -> None:
     """Run what is asked for, write the record, draw."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lengths", nargs="+", type=int, default=[200, 400])
-    parser.add_argument("--steps", type=int, default=5_000, help="of training")
+    parser.add_argument("--steps", nargs="+", type=int, default=[5_000, 15_000], help="of training, for each length")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--figure-only", action="store_true")
     arguments = parser.parse_args()
@@ -128,8 +128,8 @@ def main() -> None:
         results = json.loads(path.read_text())["results"]
     else:
         results = {
-            f"{kind} {length}": experiment(kind, length, arguments.steps, arguments.seed)
-            for length in arguments.lengths
+            f"{kind} {length}": experiment(kind, length, steps, arguments.seed)
+            for length, steps in zip(arguments.lengths, arguments.steps, strict=True)
             for kind in CELLS
         }
         path = record("long-memory", {"results": results, "seed": arguments.seed}, ["triarch", "torch", "numba"])

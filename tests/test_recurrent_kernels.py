@@ -105,7 +105,14 @@ def test_sizes(kind, units, batch, length, use_bias, asked, monkeypatch):
     same(found, steps_of_the_layer(monkeypatch, layer, batch=batch, length=length))
 
 
-@pytest.mark.parametrize(("kind", "name"), [("SimpleRNN", "relu"), ("LSTM", "hard_sigmoid"), ("GRU", "linear")])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        *(("LSTM", name) for name in ("hard_sigmoid", "leaky_relu", "relu6", "selu", "softsign")),
+        *(("GRU", name) for name in ("linear", "hard_tanh")),
+        *(("SimpleRNN", name) for name in ("relu", "elu")),
+    ],
+)
 def test_other_activations(kind, name, asked, monkeypatch):
     settings = {"activation": name} | ({} if kind == "SimpleRNN" else {"recurrent_activation": name})
     layer = made(kind, return_sequences=True, **settings)
@@ -130,7 +137,7 @@ def test_single_precision(kind, asked, monkeypatch):
 
 @pytest.mark.parametrize(
     ("kind", "settings"),
-    [("LSTM", {"activation": "softsign"}), ("GRU", {"reset_after": False}), ("LSTM", {"recurrent_dropout": 0.3})],
+    [("LSTM", {"activation": "gelu"}), ("GRU", {"reset_after": False})],
 )
 def test_what_compiled_steps_do_not_know_is_done_by_the_layers_steps(kind, settings, asked):
     layer = made(kind, return_sequences=True, **settings)
@@ -158,6 +165,22 @@ def test_dropout_of_inputs(kind, asked, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize(("units", "batch", "dropout"), [(9, BATCH, 0.0), (16, BATCH, 0.3), (9, 1, 0.3), (33, 2, 0.3)])
+def test_dropout_of_states_by_gates(kind, mask, units, batch, dropout, asked, monkeypatch):
+    settings = {"return_sequences": True, "dropout": dropout, "recurrent_dropout": 0.4, "seed": 5}
+    layer, again = (made(kind, units, **settings) for _ in range(2))
+    mask = None if MASKS[mask] is None else MASKS[mask][:batch]
+    if batch == 1:  # few rows lie as they are
+        mask = None if mask is None else mask[:, :2]
+    settings = {"mask": mask, "states": True, "training": True, "batch": batch, "length": 2 if batch == 1 else LENGTH}
+    with kernels.expecting(10**9):
+        found = everything(layer, **settings)
+    assert asked == [True]
+    same(found, steps_of_the_layer(monkeypatch, again, **settings))
+
+
+@pytest.mark.parametrize("kind", LAYERS)
 def test_gates_that_are_computed_again_give_the_same_bits(kind):
     layer = made(kind, return_sequences=True)
     with kernels.expecting(10**9):
@@ -172,17 +195,18 @@ def test_gates_that_are_computed_again_give_the_same_bits(kind):
 
 @pytest.mark.parametrize("kind", LAYERS)
 @pytest.mark.parametrize("mask", ["none", "holes"])
-def test_gradients_of_gradients(kind, mask):
-    layer = made(kind, 3, return_sequences=True)
-
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_gradients_of_gradients(kind, mask, dropout):
+    layer, again = (made(kind, 3, return_sequences=True, recurrent_dropout=dropout, seed=4) for _ in range(2))
     inputs = torch.randn(BATCH, LENGTH, FEATURES, dtype=torch.float64, requires_grad=True)
     with kernels.expecting(10**9):
-        outputs = layer(inputs, mask=MASKS[mask])[0]
+        outputs = layer(inputs, mask=MASKS[mask], training=True)[0]
         weights = layer.trainable_weights
         first = torch.autograd.grad(outputs.square().sum(), [inputs, *weights], create_graph=True)
         second = torch.autograd.grad(sum(own.square().sum() for own in first), [inputs, *weights])
     with kernels.use("direct"):
-        outputs = layer(inputs, mask=MASKS[mask])[0]
+        outputs = again(inputs, mask=MASKS[mask], training=True)[0]
+        weights = again.trainable_weights
         first = torch.autograd.grad(outputs.square().sum(), [inputs, *weights], create_graph=True)
         expected = torch.autograd.grad(sum(own.square().sum() for own in first), [inputs, *weights])
     same(second, expected)

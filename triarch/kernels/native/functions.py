@@ -121,15 +121,69 @@ def _hard_sigmoid(emitter: Emitter, x: Vector) -> Vector:
     return _at_most(emitter, _at_least(emitter, scaled, 0.0), 1.0)
 
 
+def _clamped(low: float, high: float) -> Activation:
+    """What is below or above the limits is at them."""
+    return Activation(
+        lambda emitter, x: _at_most(emitter, _at_least(emitter, x, low), high),
+        lambda emitter, y: _inside(emitter, y, low, high, 1.0),
+    )
+
+
+def _bent(emitter: Emitter, by: Vector, above: Vector, below: Vector) -> Vector:
+    """One of two vectors, by the sign of a third; a NaN there takes the second."""
+    return emitter.builder.select(emitter.builder.fcmp_ordered(">", by, emitter.constant(0.0)), above, below)
+
+
+def _exponential_below_zero(scale: float, alpha: float) -> Activation:
+    """`scale x`, and `scale alpha (exp(x) - 1)` below 0."""
+
+    def apply(emitter: Emitter, x: Vector) -> Vector:
+        builder, factor = emitter.builder, emitter.constant(scale)
+        bounded = _at_most(emitter, _at_least(emitter, x, -_FORMATS[emitter.size].largest), 0.0)
+        power, less_one = _exponential(emitter, bounded)
+        grown = emitter.multiply_add(power, less_one, builder.fsub(power, emitter.constant(1.0)))
+        below = builder.fmul(grown, emitter.constant(scale * alpha))
+        return _bent(emitter, x, builder.fmul(x, factor), below)
+
+    def slope(emitter: Emitter, y: Vector) -> Vector:
+        below = emitter.builder.fadd(y, emitter.constant(scale * alpha))
+        return _bent(emitter, y, emitter.constant(scale), below)
+
+    return Activation(apply, slope)
+
+
+def _leaking(slope: float) -> Activation:
+    def apply(emitter: Emitter, x: Vector) -> Vector:
+        return _bent(emitter, x, x, emitter.builder.fmul(x, emitter.constant(slope)))
+
+    return Activation(apply, lambda emitter, y: _bent(emitter, y, emitter.constant(1.0), emitter.constant(slope)))
+
+
+def _softsign(emitter: Emitter, x: Vector) -> Vector:
+    size = _unary(emitter, "fabs", x)
+    return emitter.builder.fdiv(x, emitter.builder.fadd(size, emitter.constant(1.0)))
+
+
+def _softsign_slope(emitter: Emitter, y: Vector) -> Vector:
+    rest = emitter.builder.fsub(emitter.constant(1.0), _unary(emitter, "fabs", y))
+    return emitter.builder.fmul(rest, rest)
+
+
 ACTIVATIONS = {
+    "elu": _exponential_below_zero(1.0, 1.0),
     "hard_sigmoid": Activation(_hard_sigmoid, lambda emitter, y: _inside(emitter, y, 0.0, 1.0, 1 / 6)),
+    "hard_tanh": _clamped(-1.0, 1.0),
+    "leaky_relu": _leaking(0.2),
     "linear": Activation(lambda emitter, x: x, lambda emitter, y: emitter.constant(1.0)),
     "relu": Activation(
         lambda emitter, x: _at_least(emitter, x, 0.0), lambda emitter, y: _inside(emitter, y, 0.0, None, 1.0)
     ),
+    "relu6": _clamped(0.0, 6.0),
+    "selu": _exponential_below_zero(1.0507009873554805, 1.6732632423543772),
     "sigmoid": Activation(
         _sigmoid, lambda emitter, y: emitter.builder.fmul(y, emitter.builder.fsub(emitter.constant(1.0), y))
     ),
+    "softsign": Activation(_softsign, _softsign_slope),
     "tanh": Activation(
         _tanh, lambda emitter, y: emitter.multiply_add(emitter.builder.fneg(y), y, emitter.constant(1.0))
     ),

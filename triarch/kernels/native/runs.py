@@ -20,6 +20,13 @@ def add(source, target, count):
 
 
 @inlined
+def multiply(source, target, count):
+    """Multiply the target's numbers with `count` numbers of the source."""
+    for number in range(count):
+        target[number] *= source[number]
+
+
+@inlined
 def add_moments(source, totals, squares, count):
     """Add `count` numbers of the source to the totals, and their squares to the squares."""
     for number in range(count):

@@ -1,9 +1,12 @@
 """Recurrence: cells that go through series, with compiled steps in both directions of time."""
 
-from triarch.kernels.recurrent.cell import Cell, Weights
+from triarch.kernels.recurrent.cell import Cell, Masks, Weights
 from triarch.kernels.recurrent.operation import recur
 from triarch.kernels.recurrent.vendor import reordered, torch_weights
 
-ACTIVATIONS = ("hard_sigmoid", "linear", "relu", "sigmoid", "tanh")  # that compiled steps have
+ACTIVATIONS = (  # that compiled steps have
+    *("elu", "hard_sigmoid", "hard_tanh", "leaky_relu", "linear", "relu", "relu6", "selu", "sigmoid", "softsign"),
+    "tanh",
+)
 
-__all__ = ["ACTIVATIONS", "Cell", "Weights", "recur", "reordered", "torch_weights"]
+__all__ = ["ACTIVATIONS", "Cell", "Masks", "Weights", "recur", "reordered", "torch_weights"]

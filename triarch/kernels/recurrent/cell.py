@@ -14,11 +14,13 @@ class Cell(NamedTuple):
         kind: `"simple"`, `"lstm"`, or `"gru"` with the reset after the product.
         activation: One of `triarch.kernels.recurrent.ACTIVATIONS`; so is the other.
         recurrent_activation: Of the gates.
+        has_masks: Whether each gate has a mask of its own that inputs or states are multiplied with.
     """
 
     kind: str
     activation: str
     recurrent_activation: str = "sigmoid"
+    has_masks: bool = False
 
 
 class Weights(NamedTuple):
@@ -32,4 +34,11 @@ class Weights(NamedTuple):
 
     kernel: Tensor
     recurrent_kernel: Tensor
-    bias: Tensor | None
+    bias: Tensor | None = None
+
+
+class Masks(NamedTuple):
+    """What inputs and states are multiplied with at every step, `(gates or 1, batch, features)`; None for 1."""
+
+    inputs: Tensor | None = None
+    states: Tensor | None = None

@@ -1,7 +1,8 @@
 """Recurrence, forward and backward: each thread carries its series through all their steps, and waits for no other.
 
 The series of a thread are sorted, the longest first, so that those which still go on are its first ones: a step is one
-product of their inputs and states with the kernels, and then the equations of the cell.
+product of their inputs and states with the kernels, and then the equations of the cell. Where each gate has masks of
+its own, there is a product for each gate.
 """
 
 from __future__ import annotations
@@ -12,18 +13,24 @@ from typing import Any
 from numba import carray
 
 from triarch.kernels.matmul.rows import add_row_product, multiply_rows
-from triarch.kernels.matmul.tile import multiply_tile
-from triarch.kernels.native.registers import ROWS, VECTORS
-from triarch.kernels.native.runs import copy, zero
-from triarch.kernels.native.vectors import at, inlined, lanes_of, shifted
+from triarch.kernels.native.registers import VECTORS
+from triarch.kernels.native.runs import copy, multiply, zero
+from triarch.kernels.native.vectors import at, inlined, lanes_of, shifted, size_of
 from triarch.kernels.recurrent.cells import advance, retreat
-from triarch.kernels.recurrent.job import CHUNK, SIZES
+from triarch.kernels.recurrent.job import SIZES
 
 
 @inlined
-def _position(job, offset, length, step):
+def position(job, offset, length, step):
     """Where the numbers of a step lie, which is counted in the order of going through the series."""
     return offset + (length - 1 - step if job.goes_backwards else step)
+
+
+@inlined
+def copy_made_up(source, count, target, held):
+    """Copy numbers, and make them up to `held` with zeros."""
+    copy(source, target, count)
+    zero(shifted(target, count), held - count)
 
 
 @inlined
@@ -39,15 +46,28 @@ def _add_products(panel, is_packed, a, depth, kernel, width, first, last, sums, 
             )  # fmt: skip
 
 
-def forward(dtype: str, cell: str, phi: str, sigma: str) -> Callable[..., None]:
+@inlined
+def _mask_rows(dtype, mask, numbers, row, count, order, thread, threads, rows, target):
+    """Multiply the first `count` numbers of rows with the masks `(series, count)` of their series; 0 means no mask."""
+    for number in range(rows):
+        own = shifted(target, number * row)
+        copy(shifted(numbers, number * row), own, row)
+        if mask:
+            series = order[thread + number * threads]
+            multiply(shifted(at(dtype, mask), series * count), own, count)
+
+
+def forward(dtype: str, cell: str, phi: str, sigma: str, has_masks: bool) -> Callable[..., None]:
     """The outputs and the last states."""
     lanes = lanes_of(dtype)
-    panel, sizes = VECTORS * lanes, SIZES[cell]
-    gates_count, added, blocks = sizes
+    panel, size = VECTORS * lanes, size_of(dtype)
+    gates_count, added, blocks = SIZES[cell]
+    has_c = cell == "lstm"
 
     def kernel(jobs: Any, thread: int, threads: int) -> None:
         job = carray(jobs, 1)[0]
-        held, width, all_width, features = job.held, gates_count * job.held, blocks * job.held, job.features
+        held, units, features = job.held, job.units, job.features
+        width, all_width = gates_count * held, blocks * held
         rows = (job.series - thread + threads - 1) // threads
         order, offsets, lengths = at("int64", job.order), at("int64", job.offsets), at("int64", job.lengths)
         inputs, outputs, memory = at(dtype, job.inputs), at(dtype, job.outputs), at(dtype, job.memory)
@@ -57,10 +77,12 @@ def forward(dtype: str, cell: str, phi: str, sigma: str) -> Callable[..., None]:
         x = shifted(c, rows * held)
         products = shifted(x, rows * features)
         unread = shifted(products, rows * all_width)
+        masked = shifted(unread, width)
         for row in range(rows):
             series = order[thread + row * threads]
-            copy(shifted(at(dtype, job.h_first), series * held), shifted(h, row * held), held)
-            copy(shifted(at(dtype, job.c_first), series * held), shifted(c, row * held), held)
+            copy_made_up(shifted(at(dtype, job.h_first), series * units), units, shifted(h, row * held), held)
+            if has_c:
+                copy_made_up(shifted(at(dtype, job.c_first), series * units), units, shifted(c, row * held), held)
         active, step = rows, 0
         while True:
             while active > 0 and lengths[order[thread + (active - 1) * threads]] <= step:
@@ -69,26 +91,42 @@ def forward(dtype: str, cell: str, phi: str, sigma: str) -> Callable[..., None]:
                 break
             for row in range(active):
                 series = order[thread + row * threads]
-                position = _position(job, offsets[series], lengths[series], step)
-                copy(shifted(inputs, position * features), shifted(x, row * features), features)
+                place = position(job, offsets[series], lengths[series], step)
+                copy(shifted(inputs, place * features), shifted(x, row * features), features)
                 copy(bias, shifted(products, row * all_width), all_width)
-            _add_products(
-                panel, job.is_packed, x, features, weights, width, 0, width, products, all_width, active
-            )  # fmt: skip
-            _add_products(
-                panel, job.is_packed, h, held, recurrent, width, 0, added * held, products, all_width, active
-            )  # fmt: skip
-            if added < gates_count:
+            if has_masks:
+                for gate in range(gates_count):
+                    first, end = gate * held, (gate + 1) * held
+                    mask = job.inputs_mask + gate * job.series * features * size if job.inputs_mask else 0
+                    _mask_rows(dtype, mask, x, features, features, order, thread, threads, active, masked)
+                    _add_products(
+                        panel, job.is_packed, masked, features, weights, width, first, end,
+                        shifted(products, first), all_width, active,
+                    )  # fmt: skip
+                    mask = job.states_mask + gate * job.series * units * size if job.states_mask else 0
+                    _mask_rows(dtype, mask, h, held, units, order, thread, threads, active, masked)
+                    _add_products(
+                        panel, job.is_packed, masked, held, recurrent, width, first, end,
+                        shifted(products, first if gate < added else width), all_width, active,
+                    )  # fmt: skip
+            else:
                 _add_products(
-                    panel, job.is_packed, h, held, recurrent, width, added * held, width,
-                    shifted(products, width), all_width, active,
+                    panel, job.is_packed, x, features, weights, width, 0, width, products, all_width, active
                 )  # fmt: skip
+                _add_products(
+                    panel, job.is_packed, h, held, recurrent, width, 0, added * held, products, all_width, active
+                )  # fmt: skip
+                if added < gates_count:
+                    _add_products(
+                        panel, job.is_packed, h, held, recurrent, width, added * held, width,
+                        shifted(products, width), all_width, active,
+                    )  # fmt: skip
             for row in range(active):
                 series = order[thread + row * threads]
-                position = _position(job, offsets[series], lengths[series], step)
-                own = shifted(at(dtype, job.gates), position * width) if job.gates else unread
-                shown = shifted(outputs, position * held) if job.outputs else unread
-                kept = shifted(memory, position * held) if job.memory else unread
+                place = position(job, offsets[series], lengths[series], step)
+                own = shifted(at(dtype, job.gates), place * width) if job.gates else unread
+                shown = shifted(outputs, place * held) if job.outputs else unread
+                kept = shifted(memory, place * held) if job.memory else unread
                 for unit in range(0, held, lanes):
                     advance(
                         cell, phi, sigma, held, shifted(own, unit), shifted(products, row * all_width + unit),
@@ -98,36 +136,42 @@ def forward(dtype: str, cell: str, phi: str, sigma: str) -> Callable[..., None]:
             step += 1
         for row in range(rows):
             series = order[thread + row * threads]
-            copy(shifted(h, row * held), shifted(at(dtype, job.h_last), series * held), held)
-            copy(shifted(c, row * held), shifted(at(dtype, job.c_last), series * held), held)
+            copy(shifted(h, row * held), shifted(at(dtype, job.h_last), series * units), units)
+            if has_c:
+                copy(shifted(c, row * held), shifted(at(dtype, job.c_last), series * units), units)
 
     return kernel
 
 
-def backward(dtype: str, cell: str, phi: str, sigma: str) -> Callable[..., None]:
+def backward(dtype: str, cell: str, phi: str, sigma: str, has_masks: bool) -> Callable[..., None]:
     """The gradients of projected inputs and of the first states."""
     lanes = lanes_of(dtype)
-    panel, gates_count = VECTORS * lanes, SIZES[cell].gates
-    remembers_c = cell == "lstm"
+    panel, gates_count, size = VECTORS * lanes, SIZES[cell].gates, size_of(dtype)
+    has_c = cell == "lstm"
 
     def kernel(jobs: Any, thread: int, threads: int) -> None:
         job = carray(jobs, 1)[0]
-        held, width = job.held, gates_count * job.held
+        held, units, width = job.held, job.units, gates_count * job.held
         rows = (job.series - thread + threads - 1) // threads
         order, offsets, lengths = at("int64", job.order), at("int64", job.offsets), at("int64", job.lengths)
         gates, outputs, memory = at(dtype, job.gates), at(dtype, job.outputs), at(dtype, job.memory)
-        weights, output_gradient = at(dtype, job.recurrent_kernel), at(dtype, job.output_gradient)
+        weights, output_gradient = at(dtype, job.turned), at(dtype, job.output_gradient)
         gate_gradient, extra_gradient = at(dtype, job.gate_gradient), at(dtype, job.extra_gradient)
         dh = shifted(at(dtype, job.workspace), thread * job.workspace_step)
         dc = shifted(dh, rows * held)
         products = shifted(dc, rows * held)
-        nothing = shifted(products, rows * width)
-        unread = shifted(nothing, held)
-        zero(nothing, held)
+        begun = shifted(products, rows * width)
+        made_up = shifted(begun, held)
+        unread = shifted(made_up, held)
+        found_before = shifted(unread, held)
+        zero(made_up, held)
+        zero(dh, 2 * rows * held)
         for row in range(rows):
             series = order[thread + row * threads]
-            copy(shifted(at(dtype, job.h_gradient), series * held), shifted(dh, row * held), held)
-            copy(shifted(at(dtype, job.c_gradient), series * held), shifted(dc, row * held), held)
+            if job.h_gradient:
+                copy(shifted(at(dtype, job.h_gradient), series * units), shifted(dh, row * held), units)
+            if has_c and job.c_gradient:
+                copy(shifted(at(dtype, job.c_gradient), series * units), shifted(dc, row * held), units)
         active = 0
         for back in range(lengths[order[thread]] if rows > 0 else 0):
             step = lengths[order[thread]] - 1 - back
@@ -135,95 +179,51 @@ def backward(dtype: str, cell: str, phi: str, sigma: str) -> Callable[..., None]
                 active += 1
             for row in range(active):
                 series = order[thread + row * threads]
-                position = _position(job, offsets[series], lengths[series], step)
+                place = position(job, offsets[series], lengths[series], step)
                 if step > 0:
-                    before = _position(job, offsets[series], lengths[series], step - 1)
-                    previous = shifted(memory if remembers_c else outputs, before * held)
+                    before = position(job, offsets[series], lengths[series], step - 1)
+                    previous = shifted(memory if has_c else outputs, before * held)
                 else:
-                    previous = shifted(at(dtype, job.c_first if remembers_c else job.h_first), series * held)
-                arriving = shifted(output_gradient, position * held) if job.output_gradient else nothing
-                own, found = shifted(gates, position * width), shifted(gate_gradient, position * width)
-                kept = shifted(memory, position * held) if job.memory else unread
-                extra = shifted(extra_gradient, position * held) if job.extra_gradient else unread
+                    state = at(dtype, job.c_first if has_c else job.h_first)
+                    copy_made_up(shifted(state, series * units), units, begun, held)
+                    previous = begun
+                arriving = made_up
+                if job.output_gradient and held == units:
+                    arriving = shifted(output_gradient, place * units)
+                elif job.output_gradient:
+                    copy(shifted(output_gradient, place * units), made_up, units)
+                own, found = shifted(gates, place * width), shifted(gate_gradient, place * width)
+                kept = shifted(memory, place * held) if job.memory else unread
+                extra = shifted(extra_gradient, place * held) if job.extra_gradient else unread
                 for unit in range(0, held, lanes):
                     retreat(
                         cell, phi, sigma, held, shifted(own, unit), shifted(kept, unit), shifted(previous, unit),
                         shifted(arriving, unit), shifted(dh, row * held + unit), shifted(dc, row * held + unit),
                         shifted(found, unit), shifted(products, row * width + unit), shifted(extra, unit),
                     )  # fmt: skip
-            multiply_rows(panel, products, width, weights, dh, held, active, held, width)
+            if has_masks:
+                for gate in range(gates_count):
+                    zero(found_before, active * held)
+                    multiply_rows(
+                        panel, shifted(products, gate * held), width, shifted(weights, gate * held * held),
+                        found_before, held, active, held, held,
+                    )  # fmt: skip
+                    mask = job.states_mask + gate * job.series * units * size if job.states_mask else 0
+                    for row in range(active):
+                        series = order[thread + row * threads]
+                        own = shifted(found_before, row * held)
+                        if mask:
+                            multiply(shifted(at(dtype, mask), series * units), own, units)
+                        target = shifted(dh, row * held)
+                        for unit in range(units):
+                            target[unit] += own[unit]
+            else:
+                multiply_rows(panel, products, width, weights, dh, held, active, held, width)
         for row in range(rows):
             series = order[thread + row * threads]
-            copy(shifted(dh, row * held), shifted(at(dtype, job.h_gradient), series * held), held)
-            copy(shifted(dc, row * held), shifted(at(dtype, job.c_gradient), series * held), held)
-
-    return kernel
-
-
-@inlined
-def _lay_columns(source, count, target, step):
-    """Write a step's numbers, and a 1 behind them, into tiles of `ROWS` rows whose columns are steps."""
-    whole = count // ROWS
-    for tile in range(whole):
-        copy(shifted(source, tile * ROWS), shifted(target, (tile * CHUNK + step) * ROWS), ROWS)
-    last = shifted(target, (whole * CHUNK + step) * ROWS)
-    zero(last, ROWS)
-    for number in range(whole * ROWS, count):
-        last[number - whole * ROWS] = source[number]
-    last[count - whole * ROWS] = 1.0
-
-
-def weight_gradients(dtype: str, cell: str) -> Callable[..., None]:
-    """Each thread's part of the gradients of kernel, recurrent kernel and biases: sums over its part of the steps.
-
-    Rows are those of inputs and a 1, and those of states before the steps and a 1; columns are the gradients of gates,
-    and behind them what the products with the states have of their own.
-    """
-    panel, sizes = VECTORS * lanes_of(dtype), SIZES[cell]
-    gates_count, added, blocks = sizes
-
-    def kernel(jobs: Any, thread: int, threads: int) -> None:
-        job = carray(jobs, 1)[0]
-        held, features, width, all_width = job.held, job.features, gates_count * job.held, blocks * job.held
-        rows_x, rows_h = job.rows_of_inputs, job.rows_of_states
-        offsets, lengths = at("int64", job.offsets), at("int64", job.lengths)
-        inputs, outputs, h_first = at(dtype, job.inputs), at(dtype, job.outputs), at(dtype, job.h_first)
-        gate_gradient, extra_gradient = at(dtype, job.gate_gradient), at(dtype, job.extra_gradient)
-        found = shifted(at(dtype, job.weight_gradient), thread * (rows_x + rows_h) * all_width)
-        zero(found, (rows_x + rows_h) * all_width)
-        a = shifted(at(dtype, job.workspace), thread * job.workspace_step)
-        b = shifted(a, (rows_x + rows_h) * CHUNK)
-        last = job.steps * (thread + 1) // threads
-        start = job.steps * thread // threads
-        series = 0
-        while start < last:
-            count = min(CHUNK, last - start)
-            for step in range(count):
-                place = start + step
-                while place >= offsets[series] + lengths[series]:
-                    series += 1
-                end = offsets[series] + lengths[series] - 1 if job.goes_backwards else offsets[series]
-                before = shifted(outputs, (place + (1 if job.goes_backwards else -1)) * held)
-                state = shifted(h_first, series * held) if place == end else before
-                _lay_columns(shifted(inputs, place * features), features, a, step)
-                _lay_columns(state, job.units, shifted(a, rows_x * CHUNK), step)
-                for column in range(0, width, panel):
-                    copy(
-                        shifted(gate_gradient, place * width + column), shifted(b, column * CHUNK + step * panel), panel
-                    )
-                for column in range(width, all_width, panel):
-                    copy(
-                        shifted(extra_gradient, place * held + column - width),
-                        shifted(b, column * CHUNK + step * panel), panel,
-                    )  # fmt: skip
-            for column in range(0, all_width, panel):
-                first = rows_x if column >= width else 0
-                end = rows_x if added * held <= column < width else rows_x + rows_h
-                for row in range(first, end, ROWS):
-                    multiply_tile(
-                        True, shifted(a, row * CHUNK), 1, ROWS, shifted(b, column * CHUNK), panel,
-                        shifted(found, row * all_width + column), all_width, count,
-                    )  # fmt: skip
-            start += count
+            if job.h_gradient:
+                copy(shifted(dh, row * held), shifted(at(dtype, job.h_gradient), series * units), units)
+            if has_c and job.c_gradient:
+                copy(shifted(dc, row * held), shifted(at(dtype, job.c_gradient), series * units), units)
 
     return kernel

@@ -31,18 +31,22 @@ CHUNK = 64  # steps whose part of the weights' gradients a thread adds up at a t
 _ADDRESSES = (
     *("order", "offsets", "lengths"),  # int64: the series, longest first; where each begins, and its steps
     "inputs",  # (steps of all series, features)
+    *("inputs_mask", "states_mask"),  # (gates, series, features or units): each gate's own dropout; may be 0
     "gates",  # (steps of all series, gates, held); may be 0
     "outputs",  # (steps of all series, held); may be 0
     "memory",  # (steps of all series, held): what else the backward pass needs; may be 0
+    *("own_kernel", "own_recurrent_kernel", "own_bias"),  # as the layer has them; the bias may be 0
     "kernel",  # (gates * held / panel, features, panel)
-    "recurrent_kernel",  # (gates * held / panel, held, panel); for gradients (held / panel, gates * held, panel)
+    "recurrent_kernel",  # (gates * held / panel, held, panel)
+    "turned",  # the same for the way back: (gates or 1, held / panel, held or gates * held, panel)
     "bias",  # (blocks, held)
-    *("h_first", "c_first", "h_last", "c_last"),  # (series, held)
-    "output_gradient",  # (steps of all series, held); may be 0
+    *("h_first", "c_first", "h_last", "c_last"),  # (series, units); those of C may be 0
+    "output_gradient",  # (steps of all series, units); may be 0
     "gate_gradient",  # (steps of all series, gates, held)
     "extra_gradient",  # (steps of all series, held), of a GRU
-    *("h_gradient", "c_gradient"),  # (series, held): of the last states, then of the first
-    "weight_gradient",  # (threads, rows_of_inputs + rows_of_states, blocks * held)
+    *("h_gradient", "c_gradient"),  # (series, units): of the last states, then of the first; may be 0
+    "sums",  # (threads, rows_of_inputs + rows_of_states, blocks * held): of the weights' gradients
+    *("kernel_gradient", "recurrent_gradient", "bias_gradient"),  # as the layer has the weights
     "workspace",  # (threads, workspace_step)
 )
 _SIZES = (

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from triarch.kernels.conv.choice import START_SECONDS, expected_calls, method_in_use
 from triarch.kernels.recurrent import vendor
-from triarch.kernels.recurrent.cell import Cell, Weights
+from triarch.kernels.recurrent.cell import Cell, Masks, Weights
 from triarch.kernels.recurrent.job import SIZES
 from triarch.kernels.recurrent.packing import Packing, pack, unpack
 from triarch.kernels.recurrent.plan import RecurrentKernel, Tape
@@ -22,6 +22,7 @@ Reference = Callable[[Tensor, tuple[Tensor, ...]], tuple[Tensor, tuple[Tensor, .
 # What torch takes on a CPU: for a product of two numbers and their sum, and for a step whatever its size.
 _VENDOR_PRODUCT, _VENDOR_STEP, _LOOP_STEP = 2 / 55e9, 30e-6, 150e-6
 _SAVED = 0.5  # of that time, by compiled code
+_NO_MASKS = Masks()
 
 
 def recur(
@@ -35,6 +36,7 @@ def recur(
     returns_sequences: bool = False,
     zero_output_for_mask: bool = False,
     is_stream: bool = False,
+    masks: Masks = _NO_MASKS,
 ) -> tuple[Tensor, tuple[Tensor, ...]] | None:
     """The output and the last states; None where only the layer's own steps can give them.
 
@@ -47,6 +49,7 @@ def recur(
             they are gone through; else the last one, `(batch, units)`.
         zero_output_for_mask: Whether steps that do not count give zeros.
         is_stream: Whether calls will follow for ever.
+        masks: Of a cell that has them, for each gate.
     """
     batch, length, _ = inputs.shape
     if not (batch and length) or _is_traced(inputs) or not _have_one_type(inputs, weights):
@@ -56,7 +59,9 @@ def recur(
         return None
     packing = pack(batch, length, mask)
     if is_compiled:
-        outputs, last = _run(cell, inputs, weights, states, packing, reference, goes_backwards, returns_sequences)
+        outputs, last = _run(
+            cell, inputs, weights, states, packing, reference, goes_backwards, returns_sequences, masks
+        )
     else:
         rows = _rows(inputs, packing)
         outputs, last = vendor.recur(cell, rows, weights, states, packing, goes_backwards)
@@ -121,45 +126,50 @@ def _run(
     reference: Reference,
     goes_backwards: bool,
     shows: bool,
+    masks: Masks,
 ) -> tuple[Tensor | None, tuple[Tensor, ...]]:
     units = weights.recurrent_kernel.shape[0]
     plan = _plan(cell, units, inputs.dtype, torch.get_num_threads(), goes_backwards)
     operands = (inputs, *weights, *states)
     if torch.is_grad_enabled() and any(operand is not None and operand.requires_grad for operand in operands):
-        outputs, *last = _Recurrence.apply(plan, packing, reference, *operands)
+        outputs, *last = _Recurrence.apply(plan, packing, reference, masks, *operands)
         return outputs, tuple(last)
     with torch.no_grad():
-        _, shown, last = plan.forward(
-            _rows(inputs, packing), weights, plan.held_states(states), packing, learns=False, shows=shows
-        )
-    return (None if shown is None else shown[:, :units]), tuple(state[:, :units] for state in last[: len(states)])
+        rows = _rows(inputs, packing)
+        _, shown, last = plan.forward(rows, weights, states, packing, learns=False, shows=shows, masks=masks)
+    return (None if shown is None else shown[:, :units]), last
 
 
 class _Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, plan: RecurrentKernel, packing: Packing, reference: Reference, inputs: Tensor, *operands: Tensor
+        ctx: Any,
+        plan: RecurrentKernel,
+        packing: Packing,
+        reference: Reference,
+        masks: Masks,
+        inputs: Tensor,
+        *operands: Tensor,
     ) -> tuple[Tensor, ...]:
         weights, states = Weights(*operands[:3]), operands[3:]
-        tape, outputs, last = plan.forward(
-            _rows(inputs, packing), weights, plan.held_states(states), packing, learns=True, shows=True
-        )
+        rows = _rows(inputs, packing)
+        tape, outputs, last = plan.forward(rows, weights, states, packing, learns=True, shows=True, masks=masks)
         assert tape is not None
         assert outputs is not None
         ctx.save_for_backward(inputs, *operands, tape.gates, tape.outputs, tape.memory, *tape.first)
-        ctx.plan, ctx.packing, ctx.reference, ctx.states = plan, packing, reference, len(states)
+        ctx.plan, ctx.packing, ctx.reference, ctx.masks, ctx.states = plan, packing, reference, masks, len(states)
         ctx.set_materialize_grads(False)
-        return outputs[:, : plan.units], *(state[:, : plan.units] for state in last[: len(states)])
+        return outputs[:, : plan.units], *last
 
     @staticmethod
     def backward(ctx: Any, output_gradient: Tensor | None, *last_gradients: Tensor | None) -> Any:
         inputs, *operands = ctx.saved_tensors
         weights, states = Weights(*operands[:3]), tuple(operands[3 : 3 + ctx.states])
         gates, outputs, memory, *first = operands[3 + ctx.states :]
-        wanted = ctx.needs_input_grad[3:]
+        wanted = ctx.needs_input_grad[4:]
         if torch.is_grad_enabled():
             given = (output_gradient, *last_gradients)
-            return None, None, None, *_differentiable(ctx, given, inputs, weights, states, wanted)
+            return None, None, None, None, *_differentiable(ctx, given, inputs, weights, states, wanted)
         plan, packing = ctx.plan, ctx.packing
         inputs_gradient, of_weights, of_states = plan.backward(
             _rows(inputs, packing),
@@ -170,14 +180,22 @@ class _Recurrence(torch.autograd.Function):
             last_gradients,
             wanted[0],
             any(wanted[1:4]),
+            any(wanted[4:]),
+            ctx.masks,
         )
         if inputs_gradient is not None:
             if packing.places is not None:
                 all_rows = inputs_gradient.new_zeros(inputs.shape[0] * inputs.shape[1], inputs.shape[2])
                 inputs_gradient = all_rows.index_copy_(0, packing.places, inputs_gradient)
             inputs_gradient = inputs_gradient.view(inputs.shape)
-        found = (inputs_gradient, *(of_weights or (None,) * 3), *of_states[: ctx.states])
-        return None, None, None, *(own if is_wanted else None for own, is_wanted in zip(found, wanted, strict=True))
+        found = (inputs_gradient, *(of_weights or (None,) * 3), *of_states)
+        return (
+            None,
+            None,
+            None,
+            None,
+            *(own if is_wanted else None for own, is_wanted in zip(found, wanted, strict=True)),
+        )
 
 
 def _differentiable(

@@ -26,6 +26,8 @@ _ORDER = {"simple": (0,), "lstm": (0, 1, 2, 3), "gru": (1, 0, 2)}
 
 def refuse(cell: Cell) -> str | None:
     """Why torch has no operation for a cell; None where it has."""
+    if cell.has_masks:
+        return "there is none with a mask for each gate"
     if (cell.kind, cell.activation) not in _OPERATIONS:
         return f"there is none with the activation {cell.activation!r}"
     if cell.kind != "simple" and cell.recurrent_activation != "sigmoid":

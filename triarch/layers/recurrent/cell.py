@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 
 from triarch import activations, constraints, initializers, regularizers
-from triarch.kernels.recurrent import ACTIVATIONS, Cell
+from triarch.kernels.recurrent import ACTIVATIONS, Cell, Masks
 from triarch.layers.arguments import describe, is_integer
 from triarch.layers.base import Layer
 from triarch.random import SeedGenerator, dropout
 
 _NAMES: dict[Any, str] = {getattr(activations, name): name for name in ACTIVATIONS}
-
-
-class Masks(NamedTuple):
-    """What inputs and states are multiplied with at every step, `(gates or 1, batch, features)`; None for 1."""
-
-    inputs: torch.Tensor | None = None
-    states: torch.Tensor | None = None
 
 
 class RecurrentCell(Layer):

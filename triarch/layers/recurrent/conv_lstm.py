@@ -10,6 +10,7 @@ import torch
 from triarch import activations
 from triarch.config import standardize_data_format
 from triarch.kernels import Window, convolve, kernel_memory_order
+from triarch.kernels.recurrent import Masks
 from triarch.kernels.windows import axis_names, split_shape
 from triarch.layers.arguments import (
     describe,
@@ -19,7 +20,7 @@ from triarch.layers.arguments import (
     standardize_padding,
     standardize_tuple,
 )
-from triarch.layers.recurrent.cell import Masks, RecurrentCell
+from triarch.layers.recurrent.cell import RecurrentCell
 from triarch.layers.recurrent.lstm import initial_bias, remember
 from triarch.layers.recurrent.rnn import CellRNN, of_cell
 from triarch.random import dropout

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from triarch import activations
-from triarch.layers.recurrent.cell import Masks, RecurrentCell
+from triarch.kernels.recurrent import Masks
+from triarch.layers.recurrent.cell import RecurrentCell
 from triarch.layers.recurrent.rnn import CellRNN, of_cell
 from triarch.registry import register
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from triarch.kernels.recurrent import Weights, recur
+from triarch.kernels.recurrent import Masks, Weights, recur
 from triarch.layers.arguments import describe, require_axes
 from triarch.layers.base import Layer
 from triarch.layers.recurrent.cell import RecurrentCell, as_list, call_cell, zero_states
@@ -146,27 +146,39 @@ class RNN(Layer):
             self.states = pytree.tree_map(torch.Tensor.detach, states)
         return (output, *states) if self.return_state else output
 
-    def _run(self, sequences: torch.Tensor, states: Any, mask: torch.Tensor | None, training: bool) -> tuple[Any, Any]:
-        """The output and the last states."""
+    def _run(
+        self,
+        sequences: torch.Tensor,
+        states: Any,
+        mask: torch.Tensor | None,
+        training: bool,
+        masks: Masks | None = None,
+    ) -> tuple[Any, Any]:
+        """The output and the last states; `masks` are those of a `RecurrentCell`, where they are drawn already."""
         with ExitStack() as stack:
             for cell in getattr(self.cell, "cells", [self.cell]):
                 if isinstance(cell, RecurrentCell) and cell._casts_weights:  # its steps are taken without its `forward`
                     stack.enter_context(cell._cast_weights())
-            outputs, states = self._take_steps(sequences, states, mask, training)
+            outputs, states = self._take_steps(sequences, states, mask, training, masks)
         if self.return_sequences:
             return torch.stack(outputs, 1) if outputs else self._nothing(sequences), states
         return outputs[-1] if outputs else self._nothing(sequences)[:, :0].sum(1), states
 
     def _take_steps(
-        self, sequences: torch.Tensor, states: Any, mask: torch.Tensor | None, training: bool
+        self,
+        sequences: torch.Tensor,
+        states: Any,
+        mask: torch.Tensor | None,
+        training: bool,
+        masks: Masks | None,
     ) -> tuple[list[torch.Tensor], Any]:
         cell, inputs = self.cell, sequences.unbind(1)
         if isinstance(cell, RecurrentCell):  # all steps are projected in one product
-            masks = cell.draw_masks(sequences, training)
-            projected = cell.project(sequences, masks).unbind(1)
+            own = cell.draw_masks(sequences, training) if masks is None else masks
+            projected = cell.project(sequences, own).unbind(1)
 
             def step(number: int, states: Any) -> tuple[torch.Tensor, Any]:
-                return cell.step(projected[number], states, masks)
+                return cell.step(projected[number], states, own)
 
         elif isinstance(cell, StackedRNNCells):
             drops = cell.draw_masks(sequences, training)
@@ -272,20 +284,30 @@ class CellRNN(RNN):
                 f"{describe(self)} expects {self.cell.kernel.shape[0]} features. Received: shape {tuple(shape)}"
             )
 
-    def _run(self, sequences: torch.Tensor, states: Any, mask: torch.Tensor | None, training: bool) -> tuple[Any, Any]:
+    def _run(
+        self,
+        sequences: torch.Tensor,
+        states: Any,
+        mask: torch.Tensor | None,
+        training: bool,
+        masks: Masks | None = None,
+    ) -> tuple[Any, Any]:
         cell, known = self.cell, self.cell.compiled
-        if known is None or (training and cell.recurrent_dropout):
-            return super()._run(sequences, states, mask, training)
-        drops = cell.draw_masks(sequences, training).inputs
-        dropped = sequences if drops is None else sequences * drops[0].unsqueeze(1)
+        if known is None:
+            return super()._run(sequences, states, mask, training, masks)
+        masks = cell.draw_masks(sequences, training)
+        if masks.states is not None:
+            known = known._replace(has_masks=True)
+        elif masks.inputs is not None:
+            sequences, masks = sequences * masks.inputs[0].unsqueeze(1), Masks()
 
         def reference(inputs: torch.Tensor, states: Any) -> tuple[torch.Tensor, Any]:
-            outputs, states = self._take_steps(inputs, list(states), mask, False)
+            outputs, states = self._take_steps(inputs, list(states), mask, False, masks)
             return torch.stack(outputs[::-1] if self.go_backwards else outputs, 1), states
 
         found = recur(
             known,
-            dropped,
+            sequences,
             Weights(cell.kernel, cell.recurrent_kernel, cell.bias),
             tuple(states),
             mask,
@@ -294,8 +316,11 @@ class CellRNN(RNN):
             self.return_sequences,
             self.zero_output_for_mask,
             self.stateful,
+            masks,
         )
-        return super()._run(dropped, states, mask, False) if found is None else (found[0], list(found[1]))
+        if found is None:
+            return super()._run(sequences, states, mask, False, masks)
+        return found[0], list(found[1])
 
     def _arguments(self) -> Iterator[tuple[str, Any]]:
         yield from (pair for pair in super()._arguments() if pair[0] != "cell")

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from triarch.layers.recurrent.cell import Masks, RecurrentCell
+from triarch.kernels.recurrent import Masks
+from triarch.layers.recurrent.cell import RecurrentCell
 from triarch.layers.recurrent.rnn import CellRNN
 from triarch.registry import register
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
+from triarch.kernels.recurrent import Masks
 from triarch.layers.base import Layer
-from triarch.layers.recurrent.cell import Masks, RecurrentCell, as_list, call_cell, zero_states
+from triarch.layers.recurrent.cell import RecurrentCell, as_list, call_cell, zero_states
 from triarch.registry import register
 
 
