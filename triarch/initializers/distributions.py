@@ -68,4 +68,5 @@ class Orthogonal(RandomInitializer):
         rows, columns = math.prod(shape[:-1]), shape[-1]
         q, r = torch.linalg.qr(random.normal((max(rows, columns), min(rows, columns)), dtype=dtype, seed=self.seed))
         q = q * r.diagonal().sign()  # makes the distribution uniform over the orthogonal matrices
-        return self.gain * (q.T if rows < columns else q).reshape(tuple(shape))
+        # LAPACK gives columns that lie side by side; weights are gone through by rows.
+        return (self.gain * (q.T if rows < columns else q)).reshape(tuple(shape)).contiguous()

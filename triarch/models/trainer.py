@@ -17,7 +17,7 @@ from triarch.optimizers import Optimizer
 from triarch.training import loop, step
 from triarch.training.batches import Batch, moved, pack_x_y_sample_weight, to_tensors, unpack_x_y_sample_weight
 from triarch.training.sources import ArraySource, Source, limited, make_source, prepared
-from triarch.training.whole_step import WholeStep
+from triarch.training.whole_step import RepeatedPrediction, WholeStep
 
 Verbosity = int | str
 
@@ -35,11 +35,12 @@ class Trainer(Compilation):
         self.test_function: loop.Step | None = None
         self.predict_function: loop.Step | None = None
         self.whole_step: WholeStep | None = None  # of the loop that runs
+        self._repeated_prediction: RepeatedPrediction | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # Functions made for this model would go on training it from within a copy.
         made_anew = {"train_function": None, "test_function": None, "predict_function": None}
-        made_anew |= {"_learning_plan": None, "whole_step": None}
+        made_anew |= {"_learning_plan": None, "whole_step": None, "_repeated_prediction": None}
         state = {**super().__getstate__(), **made_anew}
         state.pop("call", None)
         return state
@@ -88,6 +89,7 @@ class Trainer(Compilation):
     def forget_functions(self) -> None:
         """Let the functions of the loops be made anew at the next use."""
         self.train_function = self.test_function = self.predict_function = None
+        self._repeated_prediction = None
 
     # The loops.
 
@@ -232,7 +234,13 @@ class Trainer(Compilation):
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch, as arrays."""
-        batch = moved((to_tensors(x), None, None), self.device)
+        x = to_tensors(x)
+        if self._repeated_prediction is None:
+            self._repeated_prediction = RepeatedPrediction(self)
+        outputs = self._repeated_prediction.predict(x)
+        if outputs is not None:
+            return outputs.numpy()
+        batch = moved((x, None, None), self.device)
         with self.mode(False), torch.no_grad():
             return pytree.tree_map(loop.as_array, self.make_predict_function()([batch]))
 

@@ -12,6 +12,7 @@ from triarch import config
 from triarch.tensors import torch_dtype
 
 Batch = tuple[Any, Any, Any]
+_SINGLE = np.dtype(np.float32)
 
 
 def unpack_x_y_sample_weight(data: Any) -> Batch:
@@ -64,6 +65,10 @@ def _is_plain_list(data: Any) -> bool:
 def _tensor(array: Any) -> torch.Tensor | None:
     if array is None:
         return None
+    if type(array) is np.ndarray and array.dtype is _SINGLE and config.floatx() == "float32":
+        flags = array.flags
+        if flags.c_contiguous and flags.writeable:  # as batches of a stream are
+            return torch.from_numpy(array)
     if isinstance(array, np.ndarray):
         if array.dtype.kind not in "biufc":
             raise ValueError(

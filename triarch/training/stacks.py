@@ -1,4 +1,4 @@
-"""Models as stacks of dense layers: what their layers, losses and metrics are to the kernel of perceptrons."""
+"""Models as stacks of dense layers, behind recurrent ones or not: what they, losses and metrics are to the kernels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,20 @@ import torch
 from triarch import activations, losses, metrics
 from triarch.kernels import Rectifier
 from triarch.kernels.perceptron import Affine, Target, refuse
-from triarch.layers import Activation, Dense, Dropout, Flatten, LeakyReLU, ReLU, Softmax
+from triarch.kernels.recurrent import Direction, Weights
+from triarch.layers import (
+    GRU,
+    LSTM,
+    Activation,
+    Bidirectional,
+    Dense,
+    Dropout,
+    Flatten,
+    LeakyReLU,
+    ReLU,
+    SimpleRNN,
+    Softmax,
+)
 from triarch.layers.activation import in_two_steps
 
 _TARGET_OF_LOSS = {  # class or function
@@ -32,6 +45,7 @@ _TARGET_OF_METRIC = {
     metrics.BinaryAccuracy: Target.DECISIONS,
     metrics.binary_accuracy: Target.DECISIONS,
 }
+_RECURRENT = (SimpleRNN, LSTM, GRU)
 _ENDS = {  # the function behind the last layer -> the targets that it serves
     activations.softmax: (Target.CLASSES, Target.DISTRIBUTIONS),
     activations.sigmoid: (Target.DECISIONS,),
@@ -45,11 +59,17 @@ class RefusalError(Exception):
 
 
 class Stack(NamedTuple):
-    """Dense layers one after the other, and the function behind the last of them."""
+    """Dense layers one after the other, and the function behind the last of them.
+
+    Args:
+        products: Multiplications for each row.
+        recurrent: The recurrent layers before them, each with its ways through the series.
+    """
 
     layers: list[Affine]
     end: Any
-    products: int  # multiplications for each row
+    products: int
+    recurrent: list[list[Any]]
 
 
 def read_stack(layers: Sequence[torch.nn.Module], learns: bool) -> Stack:
@@ -58,11 +78,17 @@ def read_stack(layers: Sequence[torch.nn.Module], learns: bool) -> Stack:
     Raises:
         RefusalError: They are no stack of dense layers.
     """
+    layers = list(layers)
+    recurrent: list[list[Any]] = []
+    while layers and isinstance(layers[0], (*_RECURRENT, Bidirectional)):
+        recurrent.append(_ways(layers.pop(0), learns))
+    if any(way.return_sequences != (ways is not recurrent[-1]) for ways in recurrent for way in ways):
+        raise RefusalError("the last recurrent layer gives the outputs of all steps, or another one only the last")
     found: list[Affine] = []
     end: Any = activations.linear
     for layer in layers:
         kind, name = type(layer), getattr(layer, "name", type(layer).__name__)
-        if (kind is Flatten and not found and layer.data_format == "channels_last") or (
+        if (kind is Flatten and not (found or recurrent) and layer.data_format == "channels_last") or (
             kind is Dropout and not (learns and layer.rate)
         ):
             continue
@@ -90,13 +116,46 @@ def read_stack(layers: Sequence[torch.nn.Module], learns: bool) -> Stack:
         raise RefusalError(reason)
     if end is not activations.linear and found[-1].rectifier is not None:
         raise RefusalError(f"a rectifier comes before the {end.__name__}")
-    return Stack(found, end, sum(math.prod(affine.kernel.shape) for affine in found))
+    if any(weight.dtype != found[0].kernel.dtype for ways in recurrent for way in ways for weight in way.weights):
+        raise RefusalError("its layers have weights of several types")
+    return Stack(found, end, sum(math.prod(affine.kernel.shape) for affine in found), recurrent)
 
 
-def _check_weights(layer: Dense, name: str) -> None:
+def _ways(layer: Any, learns: bool) -> list[Any]:
+    """The ways of a recurrent layer through its series: itself, or the two layers of a bidirectional one.
+
+    Raises:
+        RefusalError: It does more than that.
+    """
+    if isinstance(layer, Bidirectional):
+        ways = [layer.forward_layer, layer.backward_layer]
+        plain = type(layer) is Bidirectional and layer.merge_mode == "concat" and not ways[0].go_backwards
+    else:
+        ways, plain = [layer], not (layer.go_backwards and layer.return_sequences)
+    for way in ways:
+        cell = way.cell if type(way) in _RECURRENT else None
+        has_dropout = cell is not None and learns and (cell.dropout or cell.recurrent_dropout)
+        if cell is None or cell.compiled is None or way.return_state or has_dropout or not plain:
+            raise RefusalError(f"layer {layer.name!r} is no plain recurrent layer")
+        own = (layer, way, cell)
+        if any(each.compute_dtype != each.variable_dtype or each.activity_regularizer is not None for each in own):
+            raise RefusalError(f"layer {layer.name!r} has a precision or a regularizer of its own")
+        _check_weights(cell, layer.name)
+        if any(weight.device.type != "cpu" or not weight.is_contiguous() for weight in cell.weights):
+            raise RefusalError(f"the weights of layer {layer.name!r} lie elsewhere, or not one number after the other")
+    return ways
+
+
+def direction_of(way: Any) -> Direction:
+    """A recurrent layer as the kernels know it."""
+    cell = way.cell
+    return Direction(cell.compiled, Weights(cell.kernel, cell.recurrent_kernel, cell.bias), way.go_backwards)
+
+
+def _check_weights(layer: Any, name: str) -> None:
     if not layer.built:
         raise RefusalError(f"layer {name!r} is not built")
-    for weight in (layer.kernel, layer.bias):
+    for weight in layer.weights:
         if getattr(weight, "regularizer", None) or getattr(weight, "constraint", None):
             raise RefusalError(f"layer {name!r} has a regularizer or a constraint")
         if getattr(weight, "learning_rate_factor", 1.0) != 1.0:

@@ -1,4 +1,6 @@
-"""Whole steps: what a small model does with a batch, as one call of compiled code where it is a stack of dense layers.
+"""Whole steps: what a small model does with a batch, by a few calls of compiled code.
+
+A stack of dense layers is one call; recurrent layers before it are some more, without a graph of gradients between.
 
 A step of a small model takes less time in its arithmetic than in the calls of its layers. Whether a model can be one
 call is found out once for a loop. A batch of another kind, a label that is none and numbers that are not finite go
@@ -7,30 +9,63 @@ through the step layer by layer, which knows how to complain.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+import operator
+import threading
+from collections.abc import Callable, Sequence
 from math import sqrt
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from triarch.kernels import expected_calls, method_in_use
+from triarch.kernels import expected_calls, expecting, method_in_use
 from triarch.kernels.perceptron import Learning, Means, Pass, Perceptron, Rule, Target
+from triarch.kernels.recurrent import Recurrences
 from triarch.optimizers import SGD, Adam, Optimizer
 from triarch.tensors import dtype_name
 from triarch.training.batches import Batch
 from triarch.training.stacks import (
     RefusalError,
     Stack,
+    direction_of,
     read_stack,
     target_for_prediction,
     target_of_loss,
     threshold_of_metric,
 )
 
-_START_SECONDS = 3.0  # what compiling takes, where the code is not kept
-_SAVED_SECONDS = 3e-4  # by a step in one call
+# What compiling takes, where the code is not kept, and what is saved by a step.
+_START_SECONDS, _SAVED_SECONDS = 3.0, 3e-4
+_START_SECONDS_OF_SERIES, _SAVED_SECONDS_OF_SERIES = 10.0, 1.5e-3
 _MOST_PRODUCTS = 1 << 22  # multiplications forward; above, the vendor's threads are as fast
+
+
+class _Network(NamedTuple):
+    """The calls for one purpose: recurrent layers, if there are any, and then dense ones."""
+
+    recurrences: Recurrences | None
+    ways: list[Any]  # the recurrent layers, which keep states
+    perceptron: Perceptron
+
+    @property
+    def weights(self) -> list[Tensor]:
+        own = [] if self.recurrences is None else self.recurrences.weights
+        return [*own, *self.perceptron.weights]
+
+    def features(self, x: Tensor) -> tuple[Tensor, Any]:
+        """What the dense layers take, and the states that the recurrent layers end with."""
+        return (x, ()) if self.recurrences is None else self.recurrences.infer(x, self.states())
+
+    def states(self) -> list[Any]:
+        """Those that stateful layers begin with."""
+        return [tuple(way.states) if way.stateful else None for way in self.ways]
+
+    def keep(self, states: Any) -> None:
+        """Let stateful layers go on from here."""
+        for way, own in zip(self.ways, states, strict=True):
+            if way.stateful:
+                vars(way)["states"] = [state.clone() for state in own]  # no layers, which would have to be found
 
 
 class WholeStep:
@@ -43,7 +78,7 @@ class WholeStep:
 
     def __init__(self, model: Any) -> None:
         self._model = model
-        self._perceptrons: dict[Pass, Perceptron | None] = {}  # by what they are for; None where it cannot be
+        self._networks: dict[Pass, _Network | None] = {}  # by what they are for; None where it cannot be
         self._modules: list[torch.nn.Module] = []
         self._sample_shape: tuple[int | None, ...] = ()
         self._most_rows = 0
@@ -53,64 +88,91 @@ class WholeStep:
         found = self._ready(batch, learns=True)
         if found is None:
             return False
-        perceptron, x, targets = found
-        optimizer = self._model.optimizer
+        network, x, targets = found
+        optimizer, perceptron = self._model.optimizer, network.perceptron
         if perceptron.learning is None:
-            if not perceptron.differentiate(x, targets):
-                return False
-            self._show_gradients(perceptron)
-            optimizer.apply(perceptron.gradients, perceptron.weights)
+            recurrences, gradients = network.recurrences, perceptron.gradients
+            if recurrences is None:
+                if not perceptron.differentiate(x, targets):
+                    return False
+            else:
+                features, passage, states = recurrences.forward(x, network.states())
+                if not perceptron.differentiate(features, targets):
+                    return False
+                gradients = [*recurrences.backward(passage, perceptron.inputs_gradient[: x.shape[0]]), *gradients]
+                network.keep(states)
+            _show_gradients(network.weights, gradients)
+            optimizer.apply(gradients, network.weights)
             return True
         lr, t = optimizer.next_update()
         rate, settings = _SETTINGS[perceptron.learning.rule](optimizer, lr, t)
         if not perceptron.learn(x, targets, rate, settings):
             return False
-        self._show_gradients(perceptron)
+        _show_gradients(perceptron.weights, perceptron.gradients)
         return True
 
     def evaluate(self, batch: Batch) -> bool:
         """Loss and metrics; whether it was done."""
         found = self._ready(batch, learns=False)
-        return found is not None and found[0].evaluate(*found[1:])
+        if found is None:
+            return False
+        network, x, targets = found
+        features, states = network.features(x)
+        is_done = network.perceptron.evaluate(features, targets)
+        if is_done:
+            network.keep(states)
+        return is_done
 
     def predict(self, x: Any) -> Tensor | None:
         """The outputs; None where it cannot be done so."""
-        perceptron = self._found(Pass.PREDICT, self._for_prediction)
-        return perceptron.predict(x) if perceptron is not None and self._fits(x, perceptron) else None
+        network = self._found(Pass.PREDICT, self._for_prediction)
+        if network is None or not self._fits(x, network):
+            return None
+        features, states = network.features(x)
+        outputs = network.perceptron.predict(features)
+        if outputs is not None:
+            network.keep(states)
+        return outputs
 
     def explain(self) -> str:
         """How a training step is computed, and why."""
         try:
-            is_known = self._for_learning() is not None
+            known = self._for_learning()
         except RefusalError as refusal:
             return f"layer by layer, because {refusal}"
-        if not is_known:
+        if known is None:
             return "layer by layer, as the first step always is"
-        return f"as one call of compiled code, for batches of up to {self._most_rows} samples"
+        calls = "as one call" if known.recurrences is None else "by calls"
+        return f"{calls} of compiled code, for batches of up to {self._most_rows} samples"
 
-    def _ready(self, batch: Batch, learns: bool) -> tuple[Perceptron, Tensor, Tensor] | None:
+    @property
+    def layers(self) -> Sequence[torch.nn.Module]:
+        """Those that are not called any more, with the layers and cells inside."""
+        return self._modules[1:]
+
+    def _ready(self, batch: Batch, learns: bool) -> tuple[_Network, Tensor, Tensor] | None:
         """The call and its operands; None where the batch is of another kind."""
         x, y, sample_weight = batch
         kind = (Pass.LEARN, self._for_learning) if learns else (Pass.EVALUATE, self._for_evaluation)
-        perceptron = self._found(*kind)
-        if perceptron is None or sample_weight is not None or not self._fits(x, perceptron):
+        network = self._found(*kind)
+        if network is None or sample_weight is not None or not self._fits(x, network):
             return None
-        if learns and not all(weight.requires_grad for weight in perceptron.weights):
+        if learns and not all(weight.requires_grad for weight in network.weights):
             return None
-        targets = _as_targets(y, perceptron, x.shape[0])
-        return None if targets is None else (perceptron, x, targets)
+        targets = _as_targets(y, network.perceptron, x.shape[0])
+        return None if targets is None else (network, x, targets)
 
-    def _found(self, purpose: Pass, make: Callable[[], Perceptron | None]) -> Perceptron | None:
+    def _found(self, purpose: Pass, make: Callable[[], _Network | None]) -> _Network | None:
         """The call for this purpose; None where it cannot be, or cannot be known yet."""
-        if purpose not in self._perceptrons:
+        if purpose not in self._networks:
             try:
                 made = make()
             except RefusalError:
-                self._perceptrons[purpose] = None
+                self._networks[purpose] = None
                 return None
             if made is None:
                 return None
-            self._perceptrons[purpose] = made
+            self._networks[purpose] = made
         for module in self._modules:  # what listens to layers wants them to be called
             if (
                 module._forward_hooks
@@ -119,17 +181,24 @@ class WholeStep:
                 or module._backward_pre_hooks
             ):
                 return None
-        return self._perceptrons[purpose]
+        return self._networks[purpose]
 
-    def _fits(self, x: Any, perceptron: Perceptron) -> bool:
+    def _fits(self, x: Any, network: _Network) -> bool:
         return (
             type(x) is Tensor
-            and x.dtype is perceptron.dtype
-            and x.shape[1:] == self._sample_shape
+            and x.dtype is network.perceptron.dtype
+            and (x.shape[1:] == self._sample_shape or self._are_series(x, network))
             and 0 < x.shape[0] <= self._most_rows
             and x.is_contiguous()
             and x.device.type == "cpu"
         )
+
+    def _are_series(self, x: Tensor, network: _Network) -> bool:
+        """Whether these are series of any length, where the model takes such."""
+        if network.recurrences is None or x.ndim != 3:
+            return False
+        length, features = self._sample_shape
+        return length is None and x.shape[1] > 0 and x.shape[2] == features
 
     def _stack(self, learns: bool) -> Stack:
         """The model's layers, if it is worth while."""
@@ -144,36 +213,43 @@ class WholeStep:
         if not model.built:
             raise RefusalError("the model is not built")
         stack = read_stack(layers, learns)
-        if expected_calls() * _SAVED_SECONDS < _START_SECONDS:
+        saved, needed = _SAVED_SECONDS, _START_SECONDS
+        if stack.recurrent:
+            saved, needed = _SAVED_SECONDS_OF_SERIES, _START_SECONDS_OF_SERIES
+        is_stream = any(way.stateful for ways in stack.recurrent for way in ways)
+        if expected_calls() * saved < needed and (learns or not is_stream):
             raise RefusalError(f"{expected_calls()} steps save less than compiling takes")
         self._most_rows = _MOST_PRODUCTS // stack.products
         if not self._most_rows:
             raise RefusalError(f"{stack.products} multiplications for a sample are work for the vendor's threads")
         self._sample_shape = tuple(model.input_shape[1:])
-        self._modules = [model, *layers]
+        ways = [way for ways in stack.recurrent for way in ways]
+        self._modules = [model, *layers, *ways, *(way.cell for way in ways)]
         return stack
 
-    def _for_prediction(self) -> Perceptron:
+    def _for_prediction(self) -> _Network:
         stack = self._stack(learns=False)
-        return Perceptron(stack.layers, target_for_prediction(stack.end))
+        return _network(stack, Perceptron(stack.layers, target_for_prediction(stack.end)))
 
-    def _for_evaluation(self) -> Perceptron | None:
+    def _for_evaluation(self) -> _Network | None:
         return self._for_targets(self._stack(learns=False), None)
 
-    def _for_learning(self) -> Perceptron | None:
+    def _for_learning(self) -> _Network | None:
         stack, optimizer = self._stack(learns=True), self._model.optimizer
         if not isinstance(optimizer, Optimizer):
             raise RefusalError("the optimizer is torch's")
         if not optimizer.built:
             return None
+        ways = [way for ways in stack.recurrent for way in ways]
         weights = [weight for layer in stack.layers for weight in layer[:2] if weight is not None]
+        weights = [*(weight for way in ways for weight in way.cell.weights), *weights]
         if {id(weight) for weight in weights} != {id(weight) for weight in self._model.trainable_weights}:
             raise RefusalError("some weights are not learnt")
-        rule = _rule_of(optimizer)
+        rule = None if stack.recurrent else _rule_of(optimizer)
         learning = None if rule is None else Learning(rule, optimizer.slots_of(weights), optimizer._iterations)
         return self._for_targets(stack, learning)
 
-    def _for_targets(self, stack: Stack, learning: Learning | None) -> Perceptron | None:
+    def _for_targets(self, stack: Stack, learning: Learning | None) -> _Network | None:
         parts = self._model.sole_loss_and_metrics()
         if parts is None:
             return None  # laid out when the first batch has shown what there is
@@ -185,13 +261,65 @@ class WholeStep:
         threshold = threshold_of_metric(metrics[0], target, stack.end, dtype) if metrics else 0.5
         hits = (metrics[0].total, metrics[0].count) if metrics else None
         means = Means((mean.total, mean.count), hits)
-        return Perceptron(stack.layers, target, learning, means, threshold)
+        return _network(stack, Perceptron(stack.layers, target, learning, means, threshold, bool(stack.recurrent)))
 
-    def _show_gradients(self, perceptron: Perceptron) -> None:
-        """Let the gradients be seen where a step layer by layer leaves them."""
-        if perceptron.weights[0].grad is not perceptron.gradients[0]:
-            for weight, gradient in zip(perceptron.weights, perceptron.gradients, strict=True):
-                weight.grad = gradient
+
+class RepeatedPrediction:
+    """Predictions of a model outside of loops, one batch after the other.
+
+    A model that was asked so often will be asked as often again: so much can be spent on its first prediction, its
+    second, its fourth and so on. Layers that have changed since then are looked at anew.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._calls, self._next = 0, 1
+        self._is_free = threading.Lock()  # calls have one place for their numbers
+        self._step: WholeStep | None = None
+        self._seen: list[tuple[dict[str, Any], list[Any]]] = []  # what layers have, and had
+        self._stateful: list[tuple[dict[str, Any], list[Any]]] = []  # those of them whose states go on
+
+    def predict(self, x: Any) -> Tensor | None:
+        """The outputs; None where it cannot be done by whole steps."""
+        if not self._is_free.acquire(blocking=False):
+            return None
+        try:
+            return self._predict(x)
+        finally:
+            self._is_free.release()
+
+    def _predict(self, x: Any) -> Tensor | None:
+        self._calls += 1
+        if self._step is not None and self._calls < self._next and all(itertools.starmap(_is_as_it_was, self._seen)):
+            outputs = self._step.predict(x) if method_in_use() == "auto" else None
+            for now, before in self._stateful:
+                before[:] = now.values()
+            return outputs
+        self._next = max(self._next, 2 * self._calls)
+        self._step = WholeStep(self._model)
+        with expecting(self._calls):
+            outputs = self._step.predict(x)
+        layers = {id(layer): layer for layer in (self._model, *self._step.layers)}.values()
+        self._seen = [(own, list(own.values())) for layer in layers for own in (vars(layer), layer._parameters)]
+        self._stateful = [pair for pair in self._seen if pair[0].get("stateful")]
+        return outputs
+
+
+def _is_as_it_was(now: dict[str, Any], before: list[Any]) -> bool:
+    return len(now) == len(before) and all(map(operator.is_, now.values(), before))
+
+
+def _network(stack: Stack, perceptron: Perceptron) -> _Network:
+    ways = [way for ways in stack.recurrent for way in ways]
+    made = Recurrences([list(map(direction_of, ways)) for ways in stack.recurrent]) if ways else None
+    return _Network(made, ways, perceptron)
+
+
+def _show_gradients(weights: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+    """Let the gradients be seen where a step layer by layer leaves them."""
+    if weights[0].grad is not gradients[0]:
+        for weight, gradient in zip(weights, gradients, strict=True):
+            weight.grad = gradient
 
 
 def _as_targets(y: Any, perceptron: Perceptron, rows: int) -> Tensor | None:

@@ -278,8 +278,9 @@ def step(dtype: str) -> Callable[..., None]:
                 panel, x, 1, features, y_gradient, units, at(dtype, job.kernel_gradient[layer]), features, units,
                 rows, scratch_a, scratch_b, scratch_c,
             )  # fmt: skip
-            if layer:
-                transposed, x_gradient = at(dtype, job.transposed), at(dtype, job.gradient_of[layer - 1])
+            if layer or job.inputs_gradient:
+                transposed = at(dtype, job.transposed)
+                x_gradient = at(dtype, job.gradient_of[layer - 1] if layer else job.inputs_gradient)
                 _transpose(at(dtype, job.kernel[layer]), features, units, transposed)
                 _multiply(
                     panel, y_gradient, units, 1, transposed, features, x_gradient, rows, features, units,

@@ -38,6 +38,7 @@ _ADDRESSES = (
     "inputs",  # (rows, features of the first layer)
     "targets",  # int64 for classes, else as the weights
     "outputs",  # (rows, units of the last layer), what the model gives; may be 0
+    "inputs_gradient",  # as the inputs; may be 0
     "loss_total",  # the totals and counts of the means that are reported, of the weights' type; may be 0
     "loss_count",
     "hits_total",

@@ -62,6 +62,7 @@ class Perceptron:
 
     Args:
         threshold: Of decisions: above it a probability means 1.
+        differentiates_inputs: Whether what gives gradients gives `inputs_gradient` as well.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Perceptron:
         learning: Learning | None = None,
         means: Means | None = None,
         threshold: float = 0.5,
+        differentiates_inputs: bool = False,
     ) -> None:
         self.layers = tuple(layers)
         self.target = target
@@ -80,6 +82,8 @@ class Perceptron:
         self.dtype, self.units = first.dtype, self.layers[-1].kernel.shape[1]
         self.weights = [part for layer in self.layers for part in (layer.kernel, layer.bias) if part is not None]
         self.gradients = [torch.zeros_like(weight, requires_grad=False) for weight in self.weights]
+        self.inputs_gradient = torch.empty(0)  # its first rows, as many as the last batch has
+        self._differentiates_inputs = differentiates_inputs
         self._placed: list[int] = []
         self._memory = torch.empty(0)
         self._capacity = 0
@@ -182,6 +186,9 @@ class Perceptron:
         for place in range(len(widths)):
             self.job["outputs_of"][0, place] = addresses[len(pieces) + 2 * place]
             self.job["gradient_of"][0, place] = addresses[len(pieces) + 2 * place + 1]
+        if self._differentiates_inputs:
+            self.inputs_gradient = torch.empty(rows, sizes[0][0], dtype=self.dtype)
+            self.job["inputs_gradient"] = self.inputs_gradient.data_ptr()
         self._capacity = rows
 
 

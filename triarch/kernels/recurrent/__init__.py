@@ -2,6 +2,7 @@
 
 from triarch.kernels.recurrent.cell import Cell, Masks, Weights
 from triarch.kernels.recurrent.operation import recur
+from triarch.kernels.recurrent.series import Direction, Recurrences
 from triarch.kernels.recurrent.vendor import reordered, torch_weights
 
 ACTIVATIONS = (  # that compiled steps have
@@ -9,4 +10,14 @@ ACTIVATIONS = (  # that compiled steps have
     "tanh",
 )
 
-__all__ = ["ACTIVATIONS", "Cell", "Masks", "Weights", "recur", "reordered", "torch_weights"]
+__all__ = [
+    "ACTIVATIONS",
+    "Cell",
+    "Direction",
+    "Masks",
+    "Recurrences",
+    "Weights",
+    "recur",
+    "reordered",
+    "torch_weights",
+]

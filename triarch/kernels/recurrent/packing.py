@@ -19,6 +19,7 @@ class Packing(NamedTuple):
         lengths: Its steps that count.
         steps: The steps of all series together.
         places: Of these steps among all places `batch * length`, a row after the other; None where every step counts.
+        addresses: Of order, offsets and lengths.
         rank: `(batch, length)`: how many steps of the series count up to each place, that place with them; or None.
     """
 
@@ -26,6 +27,7 @@ class Packing(NamedTuple):
     offsets: np.ndarray[Any, Any]
     lengths: np.ndarray[Any, Any]
     steps: int
+    addresses: tuple[int, ...]
     places: Tensor | None = None
     rank: Tensor | None = None
 
@@ -36,16 +38,21 @@ def pack(batch: int, length: int, mask: Tensor | None) -> Packing:
         return _whole(batch, length)
     rank = mask.cumsum(1)
     lengths = rank[:, -1].numpy() if length else np.zeros(batch, np.int64)
-    ends = np.cumsum(lengths)
+    offsets, lengths = np.cumsum(lengths) - lengths, np.ascontiguousarray(lengths)
     order = np.argsort(-lengths, kind="stable")
     places = mask.flatten().nonzero().squeeze(1)
-    return Packing(order, ends - lengths, np.ascontiguousarray(lengths), len(places), places, rank)
+    return Packing(order, offsets, lengths, len(places), _addresses(order, offsets, lengths), places, rank)
+
+
+def _addresses(*arrays: np.ndarray[Any, Any]) -> tuple[int, ...]:
+    return tuple(array.ctypes.data for array in arrays)
 
 
 @lru_cache(maxsize=256)
 def _whole(batch: int, length: int) -> Packing:
     series = np.arange(batch, dtype=np.int64)
-    return Packing(series, series * length, np.full(batch, length, np.int64), batch * length)
+    offsets, lengths = series * length, np.full(batch, length, np.int64)
+    return Packing(series, offsets, lengths, batch * length, _addresses(series, offsets, lengths))
 
 
 def unpack(packing: Packing, outputs: Tensor, mask: Tensor, goes_backwards: bool, zero_for_mask: bool) -> Tensor:

@@ -58,9 +58,10 @@ class RecurrentKernel:
         self.held = rounded_up(units, registers.columns(dtype))
         self.width = self.sizes.gates * self.held
         self.all_width = self.sizes.blocks * self.held
-        self.calls = Calls(self._call)
+        self.calls = Calls(self.new_call)
 
-    def _call(self) -> Call:
+    def new_call(self) -> Call:
+        """A call that only this layer's sizes are told."""
         job = np.zeros(1, JOB)
         job["units"], job["held"], job["goes_backwards"] = self.units, self.held, self.goes_backwards
         name = dtype_name(self.dtype)
@@ -111,32 +112,39 @@ class RecurrentKernel:
         masks: Masks,
     ) -> tuple[Tensor, ...]:
         last = tuple(torch.empty_like(state) for state in first)
-        rows, features = self._rows(packing), inputs.shape[1]
+        step, laid = self.room(packing, inputs.shape[1])
+        with self._one(inputs, packing, step, laid, masks) as (call, place):
+            is_to_arrange = self.place_weights(call, weights, packing, place)
+            call.place(gates=_address(gates), outputs=_address(outputs), memory=_address(memory))
+            _place_states(call, "first", first)
+            _place_states(call, "last", last)
+            if is_to_arrange:
+                self.run(call, packing, "arrange", "forward", *(_LATER if learns else ()))
+            self.run(call, packing, "forward", *(_LATER if learns else ()))
+        return last
+
+    def room(self, packing: Packing, features: int) -> tuple[int, int]:
+        """Numbers of working memory for the way forward: of each thread, and what all share."""
+        rows = self._rows(packing)
         step = rows * (2 * self.held + features + self.all_width) + self.width
         if self.cell.has_masks:
             step += rows * max(self.held, features)
-        laid = self.width * (features + self.held) + self.all_width
-        with self._one(inputs, packing, step, laid, masks) as (call, place):
-            is_packed = rows > 1 and packing.steps > _FEW_ROWS
-            kernel, recurrent, bias = self._place_weights(call, weights)
-            # What lies as it is needed stays there.
-            lies_so = not is_packed and self.held == self.units
-            row = self.width * self.dtype.itemsize
-            places = (place, place + features * row, place + (features + self.held) * row)
-            call.place(
-                kernel=kernel if lies_so else places[0],
-                recurrent_kernel=recurrent if lies_so else places[1],
-                bias=bias if bias and self.held == self.units and self.cell.kind != "gru" else places[2],
-                gates=_address(gates),
-                outputs=_address(outputs),
-                memory=_address(memory),
-                is_packed=is_packed,
-            )
-            _place_states(call, "first", first)
-            _place_states(call, "last", last)
-            self._run(call, packing, "arrange", "forward", *(_LATER if learns else ()))
-            self._run(call, packing, "forward")
-        return last
+        return step, self.width * (features + self.held) + self.all_width
+
+    def place_weights(self, call: Call, weights: Weights, packing: Packing, place: int) -> bool:
+        """Say where the weights for the way forward lie: from `place` on, or where the layer has them.
+
+        Returns:
+            Whether they have to be arranged.
+        """
+        is_packed = self._rows(packing) > 1 and packing.steps > _FEW_ROWS
+        own = kernel, recurrent, bias = self._place_own(call, weights)
+        row = self.width * self.dtype.itemsize
+        places = (place, place + len(weights.kernel) * row, place + (len(weights.kernel) + self.held) * row)
+        if not is_packed and self.held == self.units:
+            places = (kernel, recurrent, bias if bias and self.cell.kind != "gru" else places[2])
+        call.place(kernel=places[0], recurrent_kernel=places[1], bias=places[2], is_packed=is_packed)
+        return places != own
 
     def backward(
         self,
@@ -179,10 +187,10 @@ class RecurrentKernel:
             rows += self._rows(packing) * self.held
             layouts = self.sizes.gates
         tiles = (layouts * (rows_x + rows_h) + self.all_width) * CHUNK + max(inputs.shape[1], self.held)
-        sums = self._threads(packing) * (rows_x + rows_h) * self.all_width
+        sums = self.threads_for(packing) * (rows_x + rows_h) * self.all_width
         laid = self.held * self.width + (sums if wants_weights else 0)
         with self._one(inputs, packing, max(rows, tiles), laid, masks) as (call, place):
-            self._place_weights(call, weights)
+            self._place_own(call, weights)
             call.place(
                 gates=gates.data_ptr(),
                 outputs=tape.outputs.data_ptr(),
@@ -197,8 +205,8 @@ class RecurrentKernel:
             )
             _place_states(call, "first", tape.first)
             _place_states(call, "gradient", states)
-            self._run(call, packing, "turn", "backward")
-            self._run(call, packing, "backward")
+            self.run(call, packing, "turn", "backward")
+            self.run(call, packing, "backward")
             of_weights = self._weight_gradients(call, weights, packing) if wants_weights else None
         inputs_gradient = self._inputs_gradient(found, weights, packing, masks) if wants_inputs else None
         return inputs_gradient, of_weights, states
@@ -215,8 +223,8 @@ class RecurrentKernel:
             found = found._replace(bias=bias.new_empty(bias.shape))
         call.place(kernel_gradient=_address(found.kernel), recurrent_gradient=_address(found.recurrent_kernel))
         call.place(bias_gradient=_address(found.bias))
-        self._run(call, packing, "sum_products")
-        self._run(call, packing, "collect")
+        self.run(call, packing, "sum_products")
+        self.run(call, packing, "collect")
         return found
 
     def _inputs_gradient(self, found: Tensor, weights: Weights, packing: Packing, masks: Masks) -> Tensor:
@@ -228,14 +236,15 @@ class RecurrentKernel:
         parts = zip(found.chunk(self.sizes.gates, 1), kernel.chunk(self.sizes.gates, 1), masks.inputs, strict=True)
         return torch.stack([(part @ own.mT).mul_(mask[series]) for part, own, mask in parts]).sum(0)
 
-    def _threads(self, packing: Packing) -> int:
+    def threads_for(self, packing: Packing) -> int:
+        """How many there is work for."""
         return max(min(self.threads, len(packing.order)), 1)
 
     def _rows(self, packing: Packing) -> int:
         """How many series a thread has, at most."""
-        return -(-len(packing.order) // self._threads(packing))
+        return -(-len(packing.order) // self.threads_for(packing))
 
-    def _place_weights(self, call: Call, weights: Weights) -> tuple[int, int, int]:
+    def _place_own(self, call: Call, weights: Weights) -> tuple[int, int, int]:
         """Their addresses."""
         kernel, recurrent, bias = map(_address, weights)
         call.place(own_kernel=kernel, own_recurrent_kernel=recurrent, own_bias=bias)
@@ -249,25 +258,60 @@ class RecurrentKernel:
 
         Each thread has `step` numbers of its own behind them.
         """
-        with self.calls.one() as call, workspace(shared + self._threads(packing) * step, self.dtype) as space:
+        with self.calls.one() as call, workspace(shared + self.threads_for(packing) * step, self.dtype) as space:
             address = space.data_ptr()
-            call.place(
-                order=packing.order.ctypes.data,
-                offsets=packing.offsets.ctypes.data,
-                lengths=packing.lengths.ctypes.data,
-                series=len(packing.order),
-                steps=packing.steps,
-                inputs=inputs.data_ptr(),
-                features=inputs.shape[1],
-                inputs_mask=_address(masks.inputs),
-                states_mask=_address(masks.states),
-                workspace=address + shared * self.dtype.itemsize,
-                workspace_step=step,
-            )
+            self.place_series(call, packing, inputs.shape[1], address + shared * self.dtype.itemsize, step)
+            call.place(inputs=inputs.data_ptr(), inputs_mask=_address(masks.inputs), states_mask=_address(masks.states))
             yield call, address
 
-    def _run(self, call: Call, packing: Packing, name: str, *later: str) -> None:
-        (call.run_alone if self._threads(packing) == 1 else call.run)(name, *later)
+    def place_series(self, call: Call, packing: Packing, features: int, memory: int, step: int) -> None:
+        """Say where series end, and where each thread's `step` numbers of working memory lie."""
+        order, offsets, lengths = packing.addresses
+        call.place(order=order, offsets=offsets, lengths=lengths, series=len(packing.order), steps=packing.steps)
+        call.place(features=features, workspace=memory, workspace_step=step)
+
+    def run(self, call: Call, packing: Packing, name: str, *later: str) -> None:
+        """Run a kernel on these threads; `later` names those that will follow it."""
+        (call.run_alone if self.threads_for(packing) == 1 else call.run)(name, *later)
+
+
+class Inference:
+    """The way forward of as many series of one length, again and again: all but inputs and first states has its place.
+
+    Not for several threads of the program at once.
+
+    Attributes:
+        outputs: `(steps, units)`, if they are wanted.
+        last: The last states, `(series, units)` each; like the outputs, they are written over by the next series.
+    """
+
+    def __init__(self, kernel: RecurrentKernel, weights: Weights, packing: Packing, shows: bool) -> None:
+        self._kernel, self._weights, self._packing = kernel, weights, packing
+        self._call = kernel.new_call()
+        step, shared = kernel.room(packing, len(weights.kernel))
+        self._memory = torch.empty(shared + kernel.threads_for(packing) * step, dtype=kernel.dtype)
+        place = self._memory.data_ptr() + shared * kernel.dtype.itemsize
+        kernel.place_series(self._call, packing, len(weights.kernel), place, step)
+        outputs = torch.empty(packing.steps, kernel.held, dtype=kernel.dtype) if shows else None
+        self.outputs = None if outputs is None else outputs[:, : kernel.units]
+        count = 2 if kernel.cell.kind == "lstm" else 1
+        self.last = tuple(torch.empty(len(packing.order), kernel.units, dtype=kernel.dtype) for _ in range(count))
+        self._call.place(outputs=_address(outputs))
+        _place_states(self._call, "last", self.last)
+        self._placed: list[int] = []
+        self._is_to_arrange = True
+
+    def run(self, inputs: Tensor, first: tuple[Tensor, ...]) -> None:
+        """Go through series that lie one after the other."""
+        placed = [_address(weight) for weight in self._weights]
+        call, kernel, packing = self._call, self._kernel, self._packing
+        if placed != self._placed:
+            self._is_to_arrange = kernel.place_weights(call, self._weights, packing, self._memory.data_ptr())
+            self._placed = placed
+        call.place(inputs=inputs.data_ptr(), h_first=first[0].data_ptr(), c_first=first[-1].data_ptr())
+        if self._is_to_arrange:
+            kernel.run(call, packing, "arrange", "forward")
+        kernel.run(call, packing, "forward")
 
 
 _LATER = ("turn", "backward", "sum_products", "collect")
