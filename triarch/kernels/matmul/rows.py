@@ -10,12 +10,12 @@ _LOW = 4  # rows of a tile that fills what whole tiles leave
 
 
 @inlined
-def multiply_rows(panel, a, a_row, b, c, c_row, rows, columns, depth):
+def multiply_rows(panel, a, a_row, b, height, c, c_row, rows, columns, depth):
     """`c[i * c_row + j] += Σ_s a[i * a_row + s] B[s, j]`, with tiles that hold no more than the rows there are.
 
     Args:
         panel: Columns of a tile.
-        b: `(columns / panel, depth, panel)`: so a tile reads on and on.
+        b: `(columns / panel, height, panel)`, of which the first `depth` rows count: so a tile reads on and on.
     """
     # As many whole tiles as leave a number of rows that low ones divide, if there is such a number.
     whole, low = rows // ROWS, 0
@@ -30,19 +30,19 @@ def multiply_rows(panel, a, a_row, b, c, c_row, rows, columns, depth):
         row = 0
         for _ in range(whole):
             multiply_tile(
-                True, shifted(a, row * a_row), a_row, 1, shifted(b, j * depth), panel,
+                True, shifted(a, row * a_row), a_row, 1, shifted(b, j * height), panel,
                 shifted(c, row * c_row + j), c_row, depth,
             )  # fmt: skip
             row += ROWS
         for _ in range(low):
             multiply_low_tile(
-                _LOW, True, shifted(a, row * a_row), a_row, 1, shifted(b, j * depth), panel,
+                _LOW, True, shifted(a, row * a_row), a_row, 1, shifted(b, j * height), panel,
                 shifted(c, row * c_row + j), c_row, depth,
             )  # fmt: skip
             row += _LOW
         while row < rows:
             multiply_low_tile(
-                1, True, shifted(a, row * a_row), a_row, 1, shifted(b, j * depth), panel,
+                1, True, shifted(a, row * a_row), a_row, 1, shifted(b, j * height), panel,
                 shifted(c, row * c_row + j), c_row, depth,
             )  # fmt: skip
             row += 1

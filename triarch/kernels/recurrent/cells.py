@@ -84,11 +84,15 @@ def _simple_gradient(step: _Step) -> None:
 
 def _lstm(step: _Step) -> None:
     i, f = step.open(0, step.sigma), step.open(1, step.sigma)
-    candidate, o = step.open(2, step.phi), step.open(3, step.sigma)
+    candidate = step.open(2, step.phi)
+    step.open(3, step.sigma)
     c = step.emitter.multiply_add(f, step.load("c"), step.multiply(i, candidate))
     step.store(c, "c")
     step.store(c, "memory")
-    step.show(step.multiply(o, step.phi.apply(step.emitter, c)))
+
+
+def _lstm_output(step: _Step) -> None:
+    step.show(step.multiply(step.load("gates", 3), step.phi.apply(step.emitter, step.load("c"))))
 
 
 def _lstm_gradient(step: _Step) -> None:
@@ -104,8 +108,12 @@ def _lstm_gradient(step: _Step) -> None:
 
 
 def _gru(step: _Step) -> None:
-    z, r = step.open(0, step.sigma), step.open(1, step.sigma)
-    product = step.load("products", 3)
+    step.open(0, step.sigma)
+    step.open(1, step.sigma)
+
+
+def _gru_output(step: _Step) -> None:
+    z, r, product = step.load("gates", 0), step.load("gates", 1), step.load("products", 3)
     step.store(product, "memory")
     candidate = step.phi.apply(step.emitter, step.emitter.multiply_add(r, product, step.load("products", 2)))
     step.store(candidate, "gates", 2)
@@ -126,27 +134,33 @@ def _gru_gradient(step: _Step) -> None:
 
 
 class Equations(NamedTuple):
-    """Of a cell, forward and backward."""
+    """Of a cell: forward in phases, and backward.
 
-    forward: Callable[[_Step], None]
+    An activation is a long chain of instructions, each of which waits for the one before it. A phase has no activation
+    of another's value: so a processor can have the chains of several vectors under way.
+    """
+
+    forward: tuple[Callable[[_Step], None], ...]
     backward: Callable[[_Step], None]
 
 
 _EQUATIONS = {
-    "simple": Equations(_simple, _simple_gradient),
-    "lstm": Equations(_lstm, _lstm_gradient),
-    "gru": Equations(_gru, _gru_gradient),
+    "simple": Equations((_simple,), _simple_gradient),
+    "lstm": Equations((_lstm, _lstm_output), _lstm_gradient),
+    "gru": Equations((_gru, _gru_output), _gru_gradient),
 }
+PHASES = {kind: len(equations.forward) for kind, equations in _EQUATIONS.items()}
 
 
 def _emitting_step(
     equations: Callable[[_Step], None], dtype: Any, phi: Any, sigma: Any, names: Sequence[str]
 ) -> Callable[..., Any]:
-    """What writes the instructions of a step whose arguments, behind cell, activations and `held`, have these names."""
+    """What writes the instructions of a step whose arguments, behind what is constant and `held`, have these names."""
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        places = dict(zip(names, arguments[4:], strict=True))
-        equations(_Step(Emitter(builder, dtype), phi.literal_value, sigma.literal_value, arguments[3], **places))
+        held, *pointers = arguments[-len(names) - 1 :]
+        places = dict(zip(names, pointers, strict=True))
+        equations(_Step(Emitter(builder, dtype), phi.literal_value, sigma.literal_value, held, **places))
         return context.get_dummy_value()
 
     return emit
@@ -154,21 +168,23 @@ def _emitting_step(
 
 @emitting
 def advance(
-    typing_context, cell, phi, sigma, held, gates, products, h, c, outputs, memory
+    typing_context, cell, phase, phi, sigma, held, gates, products, h, c, outputs, memory
 ):  # fmt: skip
-    """Take a step.
+    """Take a step, or a phase of it.
 
     Args:
-        gates: Gets the gates.
+        gates: Gets the gates; may be the products.
         products: P + U h of each gate; of a GRU's candidate P, and then U h + b.
         h, c: The states before the step, then those after it.
         outputs: Gets h.
         memory: Gets what the backward step needs beside the gates: C_t; of a GRU the product for the candidate.
     """
     pointers = (gates, products, h, c, outputs, memory)
-    signature = types.void(cell, phi, sigma, types.int64, *pointers)
+    signature = types.void(cell, phase, phi, sigma, types.int64, *pointers)
     names = ("gates", "products", "h", "c", "outputs", "memory")
-    return signature, _emitting_step(_EQUATIONS[cell.literal_value].forward, gates.dtype, phi, sigma, names)
+    return signature, _emitting_step(
+        _EQUATIONS[cell.literal_value].forward[phase.literal_value], gates.dtype, phi, sigma, names
+    )
 
 
 @emitting

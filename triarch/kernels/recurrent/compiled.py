@@ -16,7 +16,7 @@ from triarch.kernels.matmul.rows import add_row_product, multiply_rows
 from triarch.kernels.native.registers import VECTORS
 from triarch.kernels.native.runs import copy, multiply, zero
 from triarch.kernels.native.vectors import at, inlined, lanes_of, shifted, size_of
-from triarch.kernels.recurrent.cells import advance, retreat
+from triarch.kernels.recurrent.cells import PHASES, advance, retreat
 from triarch.kernels.recurrent.job import SIZES
 
 
@@ -34,24 +34,30 @@ def copy_made_up(source, count, target, held):
 
 
 @inlined
-def _add_products(panel, is_packed, a, depth, kernel, width, first, last, sums, sums_row, rows):
-    """Add `A B` to sums of rows: for the columns of `B`, which has `width`, from `first` to before `last`."""
-    if is_packed:
-        multiply_rows(panel, a, depth, shifted(kernel, first * depth), sums, sums_row, rows, last - first, depth)
+def _add_products(panel, height, a, a_row, depth, kernel, width, first, last, sums, sums_row, rows):
+    """Add `A B` to sums of rows: for the columns of `B` from `first` to before `last`.
+
+    Args:
+        height: Rows of a panel of `B`; 0 where it lies as it is, with `width` columns.
+    """
+    if height:
+        multiply_rows(
+            panel, a, a_row, shifted(kernel, first * height), height, sums, sums_row, rows, last - first, depth
+        )  # fmt: skip
     else:
         for row in range(rows):
             add_row_product(
-                shifted(a, row * depth), shifted(kernel, first), width, shifted(sums, row * sums_row), last - first,
+                shifted(a, row * a_row), shifted(kernel, first), width, shifted(sums, row * sums_row), last - first,
                 depth,
             )  # fmt: skip
 
 
 @inlined
-def _mask_rows(dtype, mask, numbers, row, count, order, thread, threads, rows, target):
-    """Multiply the first `count` numbers of rows with the masks `(series, count)` of their series; 0 means no mask."""
+def _mask_rows(dtype, mask, numbers, row, size, count, order, thread, threads, rows, target):
+    """Rows of `size` numbers, the first `count` of them times the masks `(series, count)`; 0 means no mask."""
     for number in range(rows):
-        own = shifted(target, number * row)
-        copy(shifted(numbers, number * row), own, row)
+        own = shifted(target, number * size)
+        copy(shifted(numbers, number * row), own, size)
         if mask:
             series = order[thread + number * threads]
             multiply(shifted(at(dtype, mask), series * count), own, count)
@@ -63,6 +69,7 @@ def forward(dtype: str, cell: str, phi: str, sigma: str, has_masks: bool) -> Cal
     panel, size = VECTORS * lanes, size_of(dtype)
     gates_count, added, blocks = SIZES[cell]
     has_c = cell == "lstm"
+    phases, last_phase = PHASES[cell], PHASES[cell] - 1
 
     def kernel(jobs: Any, thread: int, threads: int) -> None:
         job = carray(jobs, 1)[0]
@@ -72,15 +79,18 @@ def forward(dtype: str, cell: str, phi: str, sigma: str, has_masks: bool) -> Cal
         order, offsets, lengths = at("int64", job.order), at("int64", job.offsets), at("int64", job.lengths)
         inputs, outputs, memory = at(dtype, job.inputs), at(dtype, job.outputs), at(dtype, job.memory)
         weights, recurrent, bias = at(dtype, job.kernel), at(dtype, job.recurrent_kernel), at(dtype, job.bias)
-        h = shifted(at(dtype, job.workspace), thread * job.workspace_step)
-        c = shifted(h, rows * held)
-        x = shifted(c, rows * held)
-        products = shifted(x, rows * features)
+        # Inputs and states of a row lie side by side: their products with packed kernels are one.
+        both = features + held
+        x = shifted(at(dtype, job.workspace), thread * job.workspace_step)
+        h = shifted(x, features)
+        c = shifted(x, rows * both)
+        products = shifted(c, rows * held)
+        height = both if job.is_packed else 0
         unread = shifted(products, rows * all_width)
-        masked = shifted(unread, width)
+        masked = shifted(unread, held)
         for row in range(rows):
             series = order[thread + row * threads]
-            copy_made_up(shifted(at(dtype, job.h_first), series * units), units, shifted(h, row * held), held)
+            copy_made_up(shifted(at(dtype, job.h_first), series * units), units, shifted(h, row * both), held)
             if has_c:
                 copy_made_up(shifted(at(dtype, job.c_first), series * units), units, shifted(c, row * held), held)
         active, step = rows, 0
@@ -92,51 +102,71 @@ def forward(dtype: str, cell: str, phi: str, sigma: str, has_masks: bool) -> Cal
             for row in range(active):
                 series = order[thread + row * threads]
                 place = position(job, offsets[series], lengths[series], step)
-                copy(shifted(inputs, place * features), shifted(x, row * features), features)
+                copy(shifted(inputs, place * features), shifted(x, row * both), features)
                 copy(bias, shifted(products, row * all_width), all_width)
             if has_masks:
                 for gate in range(gates_count):
                     first, end = gate * held, (gate + 1) * held
                     mask = job.inputs_mask + gate * job.series * features * size if job.inputs_mask else 0
-                    _mask_rows(dtype, mask, x, features, features, order, thread, threads, active, masked)
+                    _mask_rows(dtype, mask, x, both, features, features, order, thread, threads, active, masked)
                     _add_products(
-                        panel, job.is_packed, masked, features, weights, width, first, end,
+                        panel, height, masked, features, features, weights, width, first, end,
                         shifted(products, first), all_width, active,
                     )  # fmt: skip
                     mask = job.states_mask + gate * job.series * units * size if job.states_mask else 0
-                    _mask_rows(dtype, mask, h, held, units, order, thread, threads, active, masked)
+                    _mask_rows(dtype, mask, h, both, held, units, order, thread, threads, active, masked)
                     _add_products(
-                        panel, job.is_packed, masked, held, recurrent, width, first, end,
+                        panel, height, masked, held, held, recurrent, width, first, end,
                         shifted(products, first if gate < added else width), all_width, active,
                     )  # fmt: skip
             else:
-                _add_products(
-                    panel, job.is_packed, x, features, weights, width, 0, width, products, all_width, active
-                )  # fmt: skip
-                _add_products(
-                    panel, job.is_packed, h, held, recurrent, width, 0, added * held, products, all_width, active
-                )  # fmt: skip
+                summed = added * held
+                if job.is_packed:
+                    _add_products(
+                        panel, height, x, both, both, weights, width, 0, summed, products, all_width, active
+                    )  # fmt: skip
+                else:
+                    _add_products(
+                        panel, 0, x, both, features, weights, width, 0, summed, products, all_width, active
+                    )  # fmt: skip
+                    _add_products(
+                        panel, 0, h, both, held, recurrent, width, 0, summed, products, all_width, active
+                    )  # fmt: skip
                 if added < gates_count:
                     _add_products(
-                        panel, job.is_packed, h, held, recurrent, width, added * held, width,
-                        shifted(products, width), all_width, active,
+                        panel, height, x, both, features, weights, width, summed, width, shifted(products, summed),
+                        all_width, active,
                     )  # fmt: skip
-            for row in range(active):
-                series = order[thread + row * threads]
-                place = position(job, offsets[series], lengths[series], step)
-                own = shifted(at(dtype, job.gates), place * width) if job.gates else unread
-                shown = shifted(outputs, place * held) if job.outputs else unread
-                kept = shifted(memory, place * held) if job.memory else unread
-                for unit in range(0, held, lanes):
-                    advance(
-                        cell, phi, sigma, held, shifted(own, unit), shifted(products, row * all_width + unit),
-                        shifted(h, row * held + unit), shifted(c, row * held + unit), shifted(shown, unit),
-                        shifted(kept, unit),
+                    _add_products(
+                        panel, height, h, both, held, recurrent, width, summed, width, shifted(products, width),
+                        all_width, active,
                     )  # fmt: skip
+            for phase in range(phases):
+                for row in range(active):
+                    series = order[thread + row * threads]
+                    place = position(job, offsets[series], lengths[series], step)
+                    of_row = shifted(products, row * all_width)
+                    own = shifted(at(dtype, job.gates), place * width) if job.gates else of_row
+                    shown = shifted(outputs, place * held) if job.outputs else unread
+                    kept = shifted(memory, place * held) if job.memory else unread
+                    if phase == 0:
+                        for unit in range(0, held, lanes):
+                            advance(
+                                cell, 0, phi, sigma, held, shifted(own, unit), shifted(of_row, unit),
+                                shifted(h, row * both + unit), shifted(c, row * held + unit), shifted(shown, unit),
+                                shifted(kept, unit),
+                            )  # fmt: skip
+                    else:
+                        for unit in range(0, held, lanes):
+                            advance(
+                                cell, last_phase, phi, sigma, held, shifted(own, unit), shifted(of_row, unit),
+                                shifted(h, row * both + unit), shifted(c, row * held + unit), shifted(shown, unit),
+                                shifted(kept, unit),
+                            )  # fmt: skip
             step += 1
         for row in range(rows):
             series = order[thread + row * threads]
-            copy(shifted(h, row * held), shifted(at(dtype, job.h_last), series * units), units)
+            copy(shifted(h, row * both), shifted(at(dtype, job.h_last), series * units), units)
             if has_c:
                 copy(shifted(c, row * held), shifted(at(dtype, job.c_last), series * units), units)
 
@@ -205,7 +235,7 @@ def backward(dtype: str, cell: str, phi: str, sigma: str, has_masks: bool) -> Ca
                 for gate in range(gates_count):
                     zero(found_before, active * held)
                     multiply_rows(
-                        panel, shifted(products, gate * held), width, shifted(weights, gate * held * held),
+                        panel, shifted(products, gate * held), width, shifted(weights, gate * held * held), held,
                         found_before, held, active, held, held,
                     )  # fmt: skip
                     mask = job.states_mask + gate * job.series * units * size if job.states_mask else 0
@@ -218,7 +248,7 @@ def backward(dtype: str, cell: str, phi: str, sigma: str, has_masks: bool) -> Ca
                         for unit in range(units):
                             target[unit] += own[unit]
             else:
-                multiply_rows(panel, products, width, weights, dh, held, active, held, width)
+                multiply_rows(panel, products, width, weights, width, dh, held, active, held, width)
         for row in range(rows):
             series = order[thread + row * threads]
             if job.h_gradient:

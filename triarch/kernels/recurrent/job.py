@@ -36,8 +36,8 @@ _ADDRESSES = (
     "outputs",  # (steps of all series, held); may be 0
     "memory",  # (steps of all series, held): what else the backward pass needs; may be 0
     *("own_kernel", "own_recurrent_kernel", "own_bias"),  # as the layer has them; the bias may be 0
-    "kernel",  # (gates * held / panel, features, panel)
-    "recurrent_kernel",  # (gates * held / panel, held, panel)
+    "kernel",  # (gates * held / panel, features + held, panel), of which these are the first rows
+    "recurrent_kernel",  # the last rows
     "turned",  # the same for the way back: (gates or 1, held / panel, held or gates * held, panel)
     "bias",  # (blocks, held)
     *("h_first", "c_first", "h_last", "c_last"),  # (series, units); those of C may be 0
@@ -52,7 +52,7 @@ _ADDRESSES = (
 _SIZES = (
     *("series", "steps", "features", "units", "held"),
     "goes_backwards",
-    "is_packed",  # or the forward kernels lie as they are, (features or held, gates * held)
+    "is_packed",  # or the forward kernels are matrices of their own, (features or held, gates * held)
     *("rows_of_inputs", "rows_of_states"),  # features and units, one more each, in whole tiles
     "workspace_step",
 )

@@ -126,7 +126,7 @@ class RecurrentKernel:
     def room(self, packing: Packing, features: int) -> tuple[int, int]:
         """Numbers of working memory for the way forward: of each thread, and what all share."""
         rows = self._rows(packing)
-        step = rows * (2 * self.held + features + self.all_width) + self.width
+        step = rows * (2 * self.held + features + self.all_width) + self.held
         if self.cell.has_masks:
             step += rows * max(self.held, features)
         return step, self.width * (features + self.held) + self.all_width
@@ -139,8 +139,9 @@ class RecurrentKernel:
         """
         is_packed = self._rows(packing) > 1 and packing.steps > _FEW_ROWS
         own = kernel, recurrent, bias = self._place_own(call, weights)
-        row = self.width * self.dtype.itemsize
-        places = (place, place + len(weights.kernel) * row, place + (len(weights.kernel) + self.held) * row)
+        size, rows = self.dtype.itemsize, len(weights.kernel)
+        beside = registers.columns(self.dtype) if is_packed else self.width  # below the inputs' rows in every panel
+        places = (place, place + rows * beside * size, place + (rows + self.held) * self.width * size)
         if not is_packed and self.held == self.units:
             places = (kernel, recurrent, bias if bias and self.cell.kind != "gru" else places[2])
         call.place(kernel=places[0], recurrent_kernel=places[1], bias=places[2], is_packed=is_packed)

@@ -16,13 +16,17 @@ from triarch.kernels.recurrent.job import CHUNK, SIZES
 
 
 @inlined
-def _lay(panel, source, rows, all_rows, gates, units, held, is_packed, target, thread, threads):
-    """Lay a matrix `(rows, gates * units)` out as `(all_rows, gates * held)`, in panels of columns if it is packed."""
+def _lay(panel, source, rows, all_rows, gates, units, held, height, target, thread, threads):
+    """Lay a matrix `(rows, gates * units)` out as `(all_rows, gates * held)`.
+
+    Args:
+        height: Rows of a panel of columns; 0 for no panels.
+    """
     for number in range(thread, gates * held // panel, threads):
         gate, unit = number * panel // held, number * panel % held
         count = max(min(units - unit, panel), 0)
-        own = shifted(target, number * panel * (all_rows if is_packed else 1))
-        step = panel if is_packed else gates * held
+        own = shifted(target, number * panel * max(height, 1))
+        step = panel if height else gates * held
         for row in range(rows):
             copy_made_up(shifted(source, (row * gates + gate) * units + unit), count, shifted(own, row * step), panel)
         for row in range(rows, all_rows):
@@ -37,15 +41,16 @@ def arrange(dtype: str, cell: str) -> Callable[..., None]:
     def kernel(jobs: Any, thread: int, threads: int) -> None:
         job = carray(jobs, 1)[0]
         held, units = job.held, job.units
+        height = job.features + held if job.is_packed else 0
         if job.kernel != job.own_kernel:
             _lay(
                 panel, at(dtype, job.own_kernel), job.features, job.features, gates_count, units, held,
-                job.is_packed, at(dtype, job.kernel), thread, threads,
+                height, at(dtype, job.kernel), thread, threads,
             )  # fmt: skip
         if job.recurrent_kernel != job.own_recurrent_kernel:
             _lay(
                 panel, at(dtype, job.own_recurrent_kernel), units, held, gates_count, units, held,
-                job.is_packed, at(dtype, job.recurrent_kernel), thread, threads,
+                height, at(dtype, job.recurrent_kernel), thread, threads,
             )  # fmt: skip
         if thread > 0 or job.bias == job.own_bias:
             return
