@@ -143,12 +143,17 @@ class Bidirectional(Layer):
 
     def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
         """The shapes of the outputs, and those of the states where these are given."""
-        shapes = self.forward_layer.compute_output_shape(sequences_shape)
-        shape, states = (shapes[0], tuple(shapes[1:])) if self.return_state else (shapes, ())
-        if self.merge_mode == "concat":
-            shape = (*shape[:-1], 2 * shape[-1])
-        outputs = (shape,) if self.merge_mode is not None else (shape, shape)
-        return (*outputs, *states, *states) if len(outputs) + len(states) > 1 else shape
+        forward, backward = (
+            layer.compute_output_shape(sequences_shape) for layer in (self.forward_layer, self.backward_layer)
+        )
+        states: tuple[Any, ...] = ()
+        if self.return_state:
+            states = (*forward[1:], *backward[1:])
+            forward, backward = forward[0], backward[0]
+        outputs: tuple[Any, ...] = (forward, backward)
+        if self.merge_mode is not None:
+            outputs = ((*forward[:-1], forward[-1] + backward[-1]) if self.merge_mode == "concat" else forward,)
+        return (*outputs, *states) if len(outputs) + len(states) > 1 else outputs[0]
 
 
 def _made_again(layer: Any, prefix: str, **changes: Any) -> Any:
