@@ -184,6 +184,7 @@ _ROWS = [
 _ELSEWHERE = {  # layers of several tensors or of other layers
     *("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "Dot"),
     *("SpectralNormalization", "TorchModuleWrapper", "Residual", "StringLookup", "IntegerLookup", "TextVectorization"),
+    "Hashing",
     *("RNN", "SimpleRNNCell", "LSTMCell", "GRUCell", "StackedRNNCells", "Bidirectional", "TimeDistributed"),
 }
 _WITH_WEIGHTS = [row for row in _ROWS if row.layer in ("Dense", "PReLU", "Conv1D", "Conv2D", "Conv3D")]

@@ -105,6 +105,77 @@ def test_integers_become_numbers():
     assert layer(torch.tensor([[12, 8, 5], [0, 100, 33]])).tolist() == [[5, 3, 4], [0, 7, 1]]
 
 
+# Lengths, and what TensorFlow gives for the beginning of this length of a text: to_hash_bucket_fast and _strong.
+HASHES = [
+    (0, 11160318154034397263, 4928313950774450900),
+    (3, 12029777647776983593, 5323061510108871987),
+    (7, 7659363271842878596, 5616559309021896275),
+    (8, 9058813721459643323, 9575296505772166649),
+    (16, 7393926578950783487, 14429991754659018669),
+    (17, 18067460449814442144, 8649031489099186703),
+    (32, 11420658783794891032, 13994743397545184150),
+    (33, 6012925812250616180, 14124128939386550461),
+    (64, 10648853159303241166, 2924183170041727731),
+    (65, 781081260321505371, 9666685103803245886),
+    (128, 16160478115287141677, 552598498080571399),
+    (200, 16039984217358236802, 16105478687501132329),
+]
+
+
+@pytest.mark.parametrize(("length", "fast", "strong"), HASHES)
+def test_hashes_are_those_of_tensorflow(length, fast, strong):
+    text = ("x1y22z333" * 30)[:length]
+    bins = 2**61 - 1
+    assert layers.Hashing(bins)([text]).tolist() == [fast % bins]
+    assert layers.Hashing(bins, salt=[133, 137])([text]).tolist() == [strong % bins]
+
+
+LETTERS = [["A"], ["B"], ["C"], ["D"], ["E"]]
+
+
+# Source: the examples of Keras's documentation.
+@pytest.mark.parametrize(
+    ("settings", "tokens", "expected"),
+    [
+        ({}, LETTERS, [1, 0, 1, 1, 2]),
+        ({"mask_value": ""}, [["A"], ["B"], [""], ["C"], ["D"]], [1, 1, 0, 2, 2]),
+        ({"salt": [133, 137]}, LETTERS, [1, 2, 1, 0, 2]),
+        ({"salt": 133}, LETTERS, [0, 0, 2, 1, 0]),
+    ],
+)
+def test_tokens_become_bins(settings, tokens, expected):
+    layer = layers.Hashing(3, **settings)
+    assert layer(tokens)[:, 0].tolist() == expected
+    again = layers.Hashing.from_config(layer.get_config())
+    assert torch.equal(again(np.array(tokens)), layer(tokens))
+
+
+def test_bins_of_integers_and_as_vectors():
+    layer = layers.Hashing(4, mask_value=-1)
+    found = layer(torch.tensor([[5, -1], [7, 5]]))
+    assert found[0, 1] == 0
+    assert found[0, 0] == found[1, 1] > 0
+    assert torch.equal(layer([[5.9, -1.0], [7.2, 5.0]]), found)
+    counts = layers.Hashing(4, mask_value=-1, output_mode="count")([[5, -1, 5], [7, 7, 7]])
+    assert counts.shape == (2, 4)
+    assert counts.sum(1).tolist() == [3.0, 3.0]
+    assert counts[0, found[0, 0]] == 2
+    assert layers.Hashing(4, output_mode="multi_hot")([[7, 7, 7]]).sum() == 1
+    assert layers.Hashing(4, output_mode="one_hot")([[5], [7]]).shape == (2, 4)
+    for mode, given in (("int", (2, 3)), ("one_hot", (2, 1)), ("count", (2, 3)), ("one_hot", (2, 3))):
+        made = layers.Hashing(4, output_mode=mode)
+        assert tuple(made(np.ones(given, np.int64)).shape) == made.compute_output_shape(given)
+
+
+def test_unknown_strings_have_several_numbers():
+    layer = layers.StringLookup(vocabulary=["a", "b"], num_oov_indices=3, mask_token="")
+    unknown = [f"word {number}" for number in range(40)]
+    found = layer(["a", "", *unknown])
+    assert found[:2].tolist() == [4, 0]
+    assert set(found[2:].tolist()) == {1, 2, 3}
+    assert (found[2:] - 1).tolist() == layers.Hashing(3)(unknown).tolist()
+
+
 def test_numbers_feed_an_embedding():
     layer = adapted()
     model = triarch.Sequential(
@@ -135,7 +206,13 @@ def test_numbers_feed_an_embedding():
         (lambda: layers.StringLookup(vocabulary=[]), "at least one token"),
         (lambda: layers.StringLookup(vocabulary=["x", "y"], max_tokens=2), "may be 2 tokens"),
         (lambda: layers.StringLookup(vocabulary=["x"], output_mode="tf_idf"), "idf_weights"),
-        (lambda: layers.StringLookup(num_oov_indices=2), "one number here"),
+        (lambda: layers.StringLookup(num_oov_indices=-1), "`num_oov_indices`"),
+        (lambda: layers.Hashing(0), "`num_bins`"),
+        (lambda: layers.Hashing(3, salt=[1, 2, 3]), "`salt`"),
+        (lambda: layers.Hashing(3, output_mode="tf_idf"), "`output_mode`"),
+        (lambda: layers.Hashing(3, dtype="int32"), "dtype"),
+        (lambda: layers.Hashing(3)([float("nan")]), "finite"),
+        (lambda: layers.Hashing(3)([None]), "Expected strings"),
         (lambda: layers.StringLookup(vocabulary=["x"], num_oov_indices=0)(["y"]), "no number for unknown tokens"),
         (lambda: layers.StringLookup(output_mode="many"), "`output_mode`"),
         (lambda: layers.StringLookup(invert=True, output_mode="count"), "`invert`"),

@@ -66,6 +66,7 @@ from triarch.layers.pooling import (
     MaxPooling2D,
     MaxPooling3D,
 )
+from triarch.layers.preprocessing.hashing import Hashing
 from triarch.layers.preprocessing.lookup import IntegerLookup, StringLookup
 from triarch.layers.preprocessing.text_vectorization import TextVectorization
 from triarch.layers.recurrent.bidirectional import Bidirectional
@@ -166,6 +167,7 @@ __all__ = [
     "GlobalMaxPooling2D",
     "GlobalMaxPooling3D",
     "GroupNormalization",
+    "Hashing",
     "Identity",
     "Input",
     "InputLayer",

@@ -13,8 +13,9 @@ import torch
 from triarch import config
 from triarch.layers.arguments import describe
 from triarch.layers.base import Layer
+from triarch.layers.preprocessing.encoding import encode
+from triarch.layers.preprocessing.fingerprints import fingerprint
 from triarch.registry import register
-from triarch.tensors import torch_dtype
 
 _MODES = ("int", "one_hot", "multi_hot", "count", "tf_idf")
 
@@ -239,25 +240,14 @@ class Lookup(Layer):
 
     def _encoded(self, numbers: torch.Tensor) -> torch.Tensor:
         """Numbers as `output_mode` says."""
-        if self.output_mode == "int":
-            return numbers
         depth = self.max_tokens if self.pad_to_max_tokens and self.max_tokens else self.vocabulary_size()
-        floats = torch_dtype(config.floatx())
-        if self.output_mode == "one_hot":
-            if numbers.ndim > 1 and numbers.shape[-1] == 1:
-                numbers = numbers[..., 0]
-            return torch.nn.functional.one_hot(numbers, depth).to(floats)
-        numbers = numbers.unsqueeze(0) if numbers.ndim == 0 else numbers
-        counts = torch.zeros(*numbers.shape[:-1], depth, dtype=floats, device=numbers.device)
-        counts.scatter_add_(-1, numbers, torch.ones_like(numbers, dtype=counts.dtype))
-        if self.output_mode == "multi_hot":
-            return counts.clamp(max=1)
-        if self.output_mode == "tf_idf":
-            assert self._idf is not None
-            weights = np.concatenate([np.full(self.num_oov_indices, self._idf.mean()), self._idf])
-            weights = np.pad(weights, (0, depth - len(weights)))
-            counts = counts * torch.as_tensor(weights, dtype=floats, device=numbers.device)
-        return counts
+        if self.output_mode != "tf_idf":
+            return encode(numbers, self.output_mode, depth)
+        assert self._idf is not None
+        counts = encode(numbers, "count", depth)
+        weights = np.concatenate([np.full(self.num_oov_indices, self._idf.mean()), self._idf])
+        weights = np.pad(weights, (0, depth - len(weights)))
+        return counts * torch.as_tensor(weights, dtype=counts.dtype, device=numbers.device)
 
 
 # Of Keras's configurations: what follows from the vocabulary, and what one class alone has.
@@ -279,7 +269,7 @@ class StringLookup(Lookup):
 
     Args:
         max_tokens: The largest vocabulary that `adapt` makes, special tokens included.
-        num_oov_indices: Numbers for unknown strings; with 0 they are an error.
+        num_oov_indices: Numbers for unknown strings, which are distributed by their hash; with 0 they are an error.
         mask_token: The string that becomes 0, in output mode `"int"`.
         oov_token: What the numbers of unknown strings become with `invert`.
         vocabulary: Strings, or the path of a file with one on each line.
@@ -307,8 +297,6 @@ class StringLookup(Lookup):
         encoding: str = "utf-8",
         **kwargs: Any,
     ) -> None:
-        if num_oov_indices > 1:
-            raise ValueError(f"Unknown strings have one number here, or none. Received: {num_oov_indices=}")
         super().__init__(
             max_tokens, num_oov_indices, mask_token, oov_token, vocabulary, idf_weights, invert, output_mode, sparse,
             pad_to_max_tokens, **kwargs,
@@ -317,6 +305,9 @@ class StringLookup(Lookup):
 
     def _standardized(self, tokens: Any) -> np.ndarray[Any, Any]:
         return strings(tokens)
+
+    def _unknown_number(self, tokens: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return np.array([fingerprint(token.encode(self.encoding)) % self.num_oov_indices for token in tokens.tolist()])
 
 
 def strings(values: Any) -> np.ndarray[Any, Any]:

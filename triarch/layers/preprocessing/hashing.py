@@ -1,0 +1,112 @@
+"""`Hashing`: tokens without a vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from triarch import config
+from triarch.layers.arguments import is_integer
+from triarch.layers.base import Layer
+from triarch.layers.preprocessing.encoding import encode
+from triarch.layers.preprocessing.fingerprints import fingerprint, keyed_hash
+from triarch.layers.preprocessing.lookup import strings
+from triarch.registry import register
+
+_MODES = ("int", "one_hot", "multi_hot", "count")
+
+
+@register("keras.layers")
+class Hashing(Layer):
+    """Strings or integers become the numbers of bins, by a hash that is the same everywhere and always.
+
+    Different tokens may share a bin. It is called with arrays, lists or, for integers, tensors, outside models: there
+    are no tensors of strings. The numbers are those of Keras.
+
+    Args:
+        num_bins: How many bins there are, that of the mask included.
+        mask_value: The token that becomes 0; all others then get another number.
+        salt: A number, or two, that the hash depends on: SipHash is taken then, else FarmHash's fingerprint.
+        output_mode: `"int"`; or for each sample (the last axis) `"multi_hot"` or `"count"`; or `"one_hot"`.
+    """
+
+    def __init__(
+        self,
+        num_bins: int,
+        mask_value: Any = None,
+        salt: int | Sequence[int] | None = None,
+        output_mode: str = "int",
+        sparse: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        if output_mode not in _MODES:
+            raise ValueError(f"`output_mode` is one of {_MODES}. Received: output_mode={output_mode!r}")
+        dtype = kwargs.pop("dtype", None)
+        if dtype not in (None, "int64" if output_mode == "int" else config.floatx()):
+            raise ValueError(f"Numbers of bins are of type int64, and vectors of floatx. Received: dtype={dtype!r}")
+        super().__init__(**kwargs)
+        if not is_integer(num_bins) or num_bins <= 0:
+            raise ValueError(f"`num_bins` is a positive integer. Received: num_bins={num_bins!r}")
+        if sparse:
+            raise ValueError("There are no sparse outputs here. Received: sparse=True")
+        pair = [salt, salt] if is_integer(salt) else salt
+        if pair is not None and not (
+            isinstance(pair, (list, tuple)) and len(pair) == 2 and all(is_integer(part) and part >= 0 for part in pair)
+        ):
+            raise ValueError(f"`salt` is a number that is not negative, or two of them. Received: salt={salt!r}")
+        self.num_bins = int(num_bins)
+        self.mask_value = mask_value
+        self.salt = None if pair is None else [int(part) for part in pair]
+        self.output_mode, self.sparse = output_mode, sparse
+
+    def __call__(self, inputs: Any, *, training: bool | None = None, **kwargs: Any) -> Any:  # type: ignore[override]
+        return self.call(inputs)  # tokens may be strings, of which there are no tensors
+
+    def call(self, inputs: Any) -> torch.Tensor:
+        """Numbers of bins, or vectors of them, as a tensor."""
+        return encode(self._bins(_tokens(inputs)), self.output_mode, self.num_bins)
+
+    def _bins(self, tokens: np.ndarray[Any, Any]) -> torch.Tensor:
+        has_mask = self.mask_value is not None and self.num_bins > 1
+        different, places = np.unique(tokens, return_inverse=True)
+        found = hashed(different, self.num_bins - has_mask, self.salt) + has_mask
+        if has_mask:
+            found[different == self.mask_value] = 0
+        return torch.from_numpy(found[places].reshape(tokens.shape)).to(config.device())
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
+        """That of the inputs, whose last axis becomes one of bins where vectors are asked for."""
+        if self.output_mode == "int":
+            return tuple(input_shape)
+        if self.output_mode == "one_hot":
+            kept = input_shape[:-1] if len(input_shape) > 1 and input_shape[-1] == 1 else input_shape
+            return (*kept, self.num_bins)
+        return (*(input_shape[:-1] or (1,) * (len(input_shape) == 0)), self.num_bins)
+
+
+def hashed(tokens: np.ndarray[Any, Any], bins: int, salt: Sequence[int] | None = None) -> np.ndarray[Any, Any]:
+    """The bin of each token of a flat array of strings or integers."""
+    texts = (str(token).encode() for token in tokens.tolist())
+    if salt is None:
+        return np.array([fingerprint(text) % bins for text in texts], np.int64)
+    first, second = salt
+    return np.array([keyed_hash(text, (first, second)) % bins for text in texts], np.int64)
+
+
+def _tokens(values: Any) -> np.ndarray[Any, Any]:
+    """An array of strings or of integers; other numbers lose what is behind the point.
+
+    Raises:
+        ValueError: Values are neither strings nor numbers.
+    """
+    array = np.asarray(values.cpu() if isinstance(values, torch.Tensor) else values)
+    if array.dtype.kind in "iub":
+        return array.astype(np.int64)
+    if array.dtype.kind == "f":
+        if not np.isfinite(array).all():
+            raise ValueError("Numbers that are hashed are finite.")
+        return array.astype(np.int64)
+    return strings(values)
