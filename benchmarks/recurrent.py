@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks import train
 from benchmarks.networks import Case, sequential
 
-_STREAMED = 200  # steps in a run
+_STREAMED = 1_000  # steps in a run
 
 
 def _case(shape: tuple[int, int], batch: int, steps: int, layers_of: Any, torch_layer_of: Any, **settings: Any) -> Case:

@@ -210,7 +210,6 @@ def test_numbers_feed_an_embedding():
         (lambda: layers.Hashing(0), "`num_bins`"),
         (lambda: layers.Hashing(3, salt=[1, 2, 3]), "`salt`"),
         (lambda: layers.Hashing(3, output_mode="tf_idf"), "`output_mode`"),
-        (lambda: layers.Hashing(3, dtype="int32"), "dtype"),
         (lambda: layers.Hashing(3)([float("nan")]), "finite"),
         (lambda: layers.Hashing(3)([None]), "Expected strings"),
         (lambda: layers.StringLookup(vocabulary=["x"], num_oov_indices=0)(["y"]), "no number for unknown tokens"),

@@ -71,6 +71,11 @@ class Stack(NamedTuple):
     products: int
     recurrent: list[list[Any]]
 
+    @property
+    def weights(self) -> list[torch.Tensor]:
+        """Of the dense layers."""
+        return [weight for layer in self.layers for weight in layer[:2] if weight is not None]
+
 
 def read_stack(layers: Sequence[torch.nn.Module], learns: bool) -> Stack:
     """The layers of a model as a stack.

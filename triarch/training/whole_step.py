@@ -9,7 +9,6 @@ through the step layer by layer, which knows how to complain.
 
 from __future__ import annotations
 
-import itertools
 import operator
 import threading
 from collections.abc import Callable, Sequence
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor
 
 from triarch.kernels import expected_calls, expecting, method_in_use
-from triarch.kernels.perceptron import Learning, Means, Pass, Perceptron, Rule, Target
+from triarch.kernels.perceptron import Descent, Learning, Means, Pass, Perceptron, Rule, Target
 from triarch.kernels.recurrent import Recurrences
 from triarch.optimizers import SGD, Adam, Optimizer
 from triarch.tensors import dtype_name
@@ -47,11 +46,9 @@ class _Network(NamedTuple):
     recurrences: Recurrences | None
     ways: list[Any]  # the recurrent layers, which keep states
     perceptron: Perceptron
-
-    @property
-    def weights(self) -> list[Tensor]:
-        own = [] if self.recurrences is None else self.recurrences.weights
-        return [*own, *self.perceptron.weights]
+    weights: list[Tensor]
+    gradients: list[Tensor]
+    descent: Descent | None  # of the recurrent layers' weights, where it is compiled
 
     def features(self, x: Tensor) -> tuple[Tensor, Any]:
         """What the dense layers take, and the states that the recurrent layers end with."""
@@ -89,26 +86,28 @@ class WholeStep:
         if found is None:
             return False
         network, x, targets = found
-        optimizer, perceptron = self._model.optimizer, network.perceptron
+        optimizer, perceptron, recurrences = self._model.optimizer, network.perceptron, network.recurrences
+        rate, settings, rows = 0.0, dict[str, float](), x.shape[0]
+        passage: Any = None
+        states: Any = ()
+        if recurrences is not None:
+            x, passage, states = recurrences.forward(x, network.states())
         if perceptron.learning is None:
-            recurrences, gradients = network.recurrences, perceptron.gradients
-            if recurrences is None:
-                if not perceptron.differentiate(x, targets):
-                    return False
-            else:
-                features, passage, states = recurrences.forward(x, network.states())
-                if not perceptron.differentiate(features, targets):
-                    return False
-                gradients = [*recurrences.backward(passage, perceptron.inputs_gradient[: x.shape[0]]), *gradients]
-                network.keep(states)
-            _show_gradients(network.weights, gradients)
-            optimizer.apply(gradients, network.weights)
-            return True
-        lr, t = optimizer.next_update()
-        rate, settings = _SETTINGS[perceptron.learning.rule](optimizer, lr, t)
-        if not perceptron.learn(x, targets, rate, settings):
+            is_done = perceptron.differentiate(x, targets)
+        else:
+            lr, t = optimizer.next_update()
+            rate, settings = _SETTINGS[perceptron.learning.rule](optimizer, lr, t)
+            is_done = perceptron.learn(x, targets, rate, settings)
+        if not is_done:
             return False
-        _show_gradients(perceptron.weights, perceptron.gradients)
+        if recurrences is not None:
+            recurrences.backward(passage, perceptron.inputs_gradient[:rows])
+            network.keep(states)
+        _show_gradients(network.weights, network.gradients)
+        if perceptron.learning is None:
+            optimizer.apply(network.gradients, network.weights)
+        elif network.descent is not None:
+            network.descent.update(rate, settings)
         return True
 
     def evaluate(self, batch: Batch) -> bool:
@@ -241,15 +240,12 @@ class WholeStep:
         if not optimizer.built:
             return None
         ways = [way for ways in stack.recurrent for way in ways]
-        weights = [weight for layer in stack.layers for weight in layer[:2] if weight is not None]
-        weights = [*(weight for way in ways for weight in way.cell.weights), *weights]
+        weights = [*(weight for way in ways for weight in way.cell.weights), *stack.weights]
         if {id(weight) for weight in weights} != {id(weight) for weight in self._model.trainable_weights}:
             raise RefusalError("some weights are not learnt")
-        rule = None if stack.recurrent else _rule_of(optimizer)
-        learning = None if rule is None else Learning(rule, optimizer.slots_of(weights), optimizer._iterations)
-        return self._for_targets(stack, learning)
+        return self._for_targets(stack, optimizer)
 
-    def _for_targets(self, stack: Stack, learning: Learning | None) -> _Network | None:
+    def _for_targets(self, stack: Stack, optimizer: Optimizer | None) -> _Network | None:
         parts = self._model.sole_loss_and_metrics()
         if parts is None:
             return None  # laid out when the first batch has shown what there is
@@ -261,7 +257,9 @@ class WholeStep:
         threshold = threshold_of_metric(metrics[0], target, stack.end, dtype) if metrics else 0.5
         hits = (metrics[0].total, metrics[0].count) if metrics else None
         means = Means((mean.total, mean.count), hits)
-        return _network(stack, Perceptron(stack.layers, target, learning, means, threshold, bool(stack.recurrent)))
+        learning = _learning_of(optimizer, stack.weights)
+        perceptron = Perceptron(stack.layers, target, learning, means, threshold, bool(stack.recurrent))
+        return _network(stack, perceptron, optimizer)
 
 
 class RepeatedPrediction:
@@ -276,8 +274,7 @@ class RepeatedPrediction:
         self._calls, self._next = 0, 1
         self._is_free = threading.Lock()  # calls have one place for their numbers
         self._step: WholeStep | None = None
-        self._seen: list[tuple[dict[str, Any], list[Any]]] = []  # what layers have, and had
-        self._stateful: list[tuple[dict[str, Any], list[Any]]] = []  # those of them whose states go on
+        self._seen: list[_Snapshot] = []
 
     def predict(self, x: Any) -> Tensor | None:
         """The outputs; None where it cannot be done by whole steps."""
@@ -290,29 +287,52 @@ class RepeatedPrediction:
 
     def _predict(self, x: Any) -> Tensor | None:
         self._calls += 1
-        if self._step is not None and self._calls < self._next and all(itertools.starmap(_is_as_it_was, self._seen)):
-            outputs = self._step.predict(x) if method_in_use() == "auto" else None
-            for now, before in self._stateful:
-                before[:] = now.values()
-            return outputs
+        if self._step is not None and self._calls < self._next and all(map(_Snapshot.still_holds, self._seen)):
+            return self._step.predict(x) if method_in_use() == "auto" else None
         self._next = max(self._next, 2 * self._calls)
         self._step = WholeStep(self._model)
         with expecting(self._calls):
             outputs = self._step.predict(x)
         layers = {id(layer): layer for layer in (self._model, *self._step.layers)}.values()
-        self._seen = [(own, list(own.values())) for layer in layers for own in (vars(layer), layer._parameters)]
-        self._stateful = [pair for pair in self._seen if pair[0].get("stateful")]
+        self._seen = [_Snapshot(own) for layer in layers for own in (vars(layer), layer._parameters)]
         return outputs
 
 
-def _is_as_it_was(now: dict[str, Any], before: list[Any]) -> bool:
-    return len(now) == len(before) and all(map(operator.is_, now.values(), before))
+class _Snapshot:
+    """What users may have changed among attributes since then; states go on by themselves."""
+
+    def __init__(self, attributes: dict[str, Any]) -> None:
+        names = [name for name in attributes if not name.startswith("_") and name not in ("states", "training")]
+        self._now, self._count = attributes, len(attributes)
+        self._get: Any = operator.itemgetter(*names, names[0]) if names else lambda own: ()  # always a tuple
+        self._before = self._get(attributes)
+
+    def still_holds(self) -> bool:
+        """Whether all is as it was."""
+        now = self._now
+        try:
+            return len(now) == self._count and all(map(operator.is_, self._get(now), self._before))
+        except KeyError:
+            return False
 
 
-def _network(stack: Stack, perceptron: Perceptron) -> _Network:
+def _network(stack: Stack, perceptron: Perceptron, optimizer: Optimizer | None = None) -> _Network:
     ways = [way for ways in stack.recurrent for way in ways]
-    made = Recurrences([list(map(direction_of, ways)) for ways in stack.recurrent]) if ways else None
-    return _Network(made, ways, perceptron)
+    if not ways:
+        return _Network(None, ways, perceptron, perceptron.weights, perceptron.gradients, None)
+    made = Recurrences([list(map(direction_of, ways)) for ways in stack.recurrent])
+    learning = _learning_of(optimizer, made.weights)
+    descent = None if learning is None else Descent(made.weights, made.gradients, learning)
+    weights, gradients = [*made.weights, *perceptron.weights], [*made.gradients, *perceptron.gradients]
+    return _Network(made, ways, perceptron, weights, gradients, descent)
+
+
+def _learning_of(optimizer: Optimizer | None, weights: Sequence[Tensor]) -> Learning | None:
+    """How these weights learn, where a kernel has the optimizer's rule."""
+    rule = None if optimizer is None else _rule_of(optimizer)
+    if optimizer is None or rule is None:
+        return None
+    return Learning(rule, optimizer.slots_of(weights), optimizer._iterations)
 
 
 def _show_gradients(weights: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:

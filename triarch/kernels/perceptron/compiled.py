@@ -10,7 +10,7 @@ kind of targets t the gradient of what the last layer gives is c (p - t), p what
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import exp, isfinite, log, log1p, sqrt
+from math import exp, isfinite, log, log1p
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,11 @@ from triarch.kernels.matmul.tile import multiply_tile
 from triarch.kernels.native.registers import ROWS, VECTORS
 from triarch.kernels.native.runs import copy, zero
 from triarch.kernels.native.vectors import at, inlined, lanes_of, shifted
-from triarch.kernels.perceptron.job import Pass, Rule, Target
+from triarch.kernels.perceptron.descent import follow
+from triarch.kernels.perceptron.job import Pass, Target
 
 _EVALUATE, _DIFFERENTIATE, _LEARN = int(Pass.EVALUATE), int(Pass.DIFFERENTIATE), int(Pass.LEARN)
 _CLASSES, _DISTRIBUTIONS, _DECISIONS = int(Target.CLASSES), int(Target.DISTRIBUTIONS), int(Target.DECISIONS)
-_ADAM = int(Rule.ADAM)
 
 
 @inlined
@@ -197,32 +197,6 @@ def _compare(kind, logits, outputs, labels, values, rows, units, threshold, grad
     return loss, hits
 
 
-@inlined
-def _descend(weights, gradient, momentum, count, has_momentum, rate, decay, is_nesterov):
-    """SGD: m ← momentum·m - lr·g, w ← w + m; with Nesterov's look ahead w ← w + momentum·m - lr·g."""
-    if not has_momentum:
-        for number in range(count):
-            weights[number] -= rate * gradient[number]
-        return
-    for number in range(count):
-        change = rate * gradient[number]
-        moved = decay * momentum[number] - change
-        momentum[number] = moved
-        weights[number] += decay * moved - change if is_nesterov else moved
-
-
-@inlined
-def _follow_adam(weights, gradient, momentum, velocity, count, rate, keep_1, add_1, keep_2, add_2, epsilon):
-    """Adam: m ← β₁m + (1-β₁)g, v ← β₂v + (1-β₂)g², w ← w - rate · m/(√v + ε)."""
-    for number in range(count):
-        g = gradient[number]
-        m = keep_1 * momentum[number] + add_1 * g
-        v = keep_2 * velocity[number] + add_2 * g * g
-        momentum[number] = m
-        velocity[number] = v
-        weights[number] -= rate * m / (sqrt(v) + epsilon)
-
-
 def step(dtype: str) -> Callable[..., None]:
     """The kernel; one thread carries it all."""
     real: Any = getattr(np, dtype)
@@ -295,17 +269,8 @@ def step(dtype: str) -> Callable[..., None]:
                 else:
                     address, count = job.bias[layer], job.units[layer]
                     found, m, v = job.bias_gradient[layer], job.bias_momentum[layer], job.bias_velocity[layer]
-                if address and job.rule == _ADAM:
-                    _follow_adam(
-                        at(dtype, address), at(dtype, found), at(dtype, m), at(dtype, v), count, real(job.rate),
-                        real(job.beta_1), real(1 - job.beta_1), real(job.beta_2), real(1 - job.beta_2),
-                        real(job.epsilon),
-                    )  # fmt: skip
-                elif address:
-                    _descend(
-                        at(dtype, address), at(dtype, found), at(dtype, m), count, m != 0, real(job.rate),
-                        real(job.momentum), job.nesterov != 0,
-                    )  # fmt: skip
+                if address:
+                    follow(dtype, real, job, address, found, m, v, count)
 
         job.is_done = 1
         if job.passes >= _LEARN:

@@ -62,6 +62,10 @@ _NUMBERS = (
     "threshold",  # above which a probability means 1
 )
 
+# Of an update alone: `parts` are the addresses of weights, gradients, momentum and velocity, and how many numbers.
+UPDATE = np.dtype(
+    [(name, np.int64) for name in ("rule", "count", "parts")] + [(name, np.float64) for name in _NUMBERS[:-1]]
+)
 JOB = np.dtype(
     [(name, np.int64) for name in ("passes", "target", "rule", "is_done", "rows", "layers", *_ADDRESSES)]
     + [(name, np.int64, (DEPTH,)) for name in _OF_LAYERS]

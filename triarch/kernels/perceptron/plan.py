@@ -14,7 +14,7 @@ from triarch.kernels.native import registers
 from triarch.kernels.native.machine_code import compiled
 from triarch.kernels.native.source import Source
 from triarch.kernels.native.team import alone
-from triarch.kernels.perceptron.job import DEPTH, JOB, Pass, Rule, Target
+from triarch.kernels.perceptron.job import DEPTH, JOB, UPDATE, Pass, Rule, Target
 from triarch.kernels.rectifier import Rectifier, kernel_numbers
 from triarch.tensors import dtype_name
 
@@ -53,6 +53,34 @@ class Means(NamedTuple):
 def source(dtype: str) -> Source:
     """The kernel for numbers of a type."""
     return Source("triarch.kernels.perceptron.compiled", "step", (dtype,), JOB)
+
+
+class Descent:
+    """The update of weights that a perceptron's call does not know, by a rule like its own."""
+
+    def __init__(self, weights: Sequence[Tensor], gradients: Sequence[Tensor], learning: Learning) -> None:
+        self.weights, self.gradients, self._learning = list(weights), list(gradients), learning
+        self._job = np.zeros(1, UPDATE)
+        self._job["rule"], self._job["count"] = learning.rule, len(self.weights)
+        self._parts = np.zeros((len(self.weights), 5), np.int64)
+        self._job["parts"] = self._parts.ctypes.data
+        self._run: Callable[[], None] | None = None
+
+    def update(self, rate: float, settings: Mapping[str, float]) -> None:
+        """Let the weights follow their gradients; the updates are not counted here."""
+        if self._run is None:
+            constants = (dtype_name(self.weights[0].dtype),)
+            update = Source("triarch.kernels.perceptron.descent", "update", constants, UPDATE)
+            self._run = alone(compiled(update), self._job)
+            slots = [self._learning.slots.get(name) for name in ("momentum", "velocity")]
+            for place, gradient in enumerate(self.gradients):
+                made = [0 if slot is None else slot[place].data_ptr() for slot in slots]
+                self._parts[place, 1:] = (gradient.data_ptr(), *made, gradient.numel())
+        self._parts[:, 0] = [weight.data_ptr() for weight in self.weights]
+        self._job["rate"] = rate
+        for name, value in settings.items():
+            self._job[name] = value
+        self._run()
 
 
 class Perceptron:

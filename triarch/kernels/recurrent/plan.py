@@ -159,12 +159,14 @@ class RecurrentKernel:
         wants_weights: bool,
         wants_states: bool,
         masks: Masks = _NO_MASKS,
+        into: Weights | None = None,
     ) -> tuple[Tensor | None, Weights | None, tuple[Tensor | None, ...]]:
         """The gradients of inputs `(steps, features)`, of the weights, and of the first states.
 
         Args:
             output_gradient: `(steps, units)`.
             last_gradients: Of the last states, `(series, units)`.
+            into: Where those of the weights are written; None for new ones.
         """
         weights, gates, memory = _lying_side_by_side(weights), tape.gates, tape.memory
         if gates is None:
@@ -208,7 +210,7 @@ class RecurrentKernel:
             _place_states(call, "gradient", states)
             self.run(call, packing, "turn", "backward")
             self.run(call, packing, "backward")
-            of_weights = self._weight_gradients(call, weights, packing) if wants_weights else None
+            of_weights = self._weight_gradients(call, into or empty_like(weights), packing) if wants_weights else None
         inputs_gradient = self._inputs_gradient(found, weights, packing, masks) if wants_inputs else None
         return inputs_gradient, of_weights, states
 
@@ -216,12 +218,8 @@ class RecurrentKernel:
         """Rows of the gradients of kernel and recurrent kernel, with one for the bias, in whole tiles."""
         return rounded_up(inputs.shape[1] + 1, registers.ROWS), rounded_up(self.units + 1, registers.ROWS)
 
-    def _weight_gradients(self, call: Call, weights: Weights, packing: Packing) -> Weights:
+    def _weight_gradients(self, call: Call, found: Weights, packing: Packing) -> Weights:
         """The gradients of the weights, by the call that has gone back through the steps."""
-        kernel, recurrent, bias = weights
-        found = Weights(kernel.new_empty(kernel.shape), recurrent.new_empty(recurrent.shape))
-        if bias is not None:
-            found = found._replace(bias=bias.new_empty(bias.shape))
         call.place(kernel_gradient=_address(found.kernel), recurrent_gradient=_address(found.recurrent_kernel))
         call.place(bias_gradient=_address(found.bias))
         self.run(call, packing, "sum_products")
@@ -316,6 +314,13 @@ class Inference:
 
 
 _LATER = ("turn", "backward", "sum_products", "collect")
+
+
+def empty_like(weights: Weights) -> Weights:
+    """Room for their gradients."""
+    kernel, recurrent, bias = weights
+    found = Weights(kernel.new_empty(kernel.shape), recurrent.new_empty(recurrent.shape))
+    return found if bias is None else found._replace(bias=bias.new_empty(bias.shape))
 
 
 def _lying_side_by_side(weights: Weights) -> Weights:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from triarch.kernels.recurrent.cell import Cell, Weights
 from triarch.kernels.recurrent.packing import Packing, pack
-from triarch.kernels.recurrent.plan import Inference, RecurrentKernel, Tape
+from triarch.kernels.recurrent.plan import Inference, RecurrentKernel, Tape, empty_like
 
 States = tuple[Tensor, ...]
 _KEPT = 4  # sizes of batches whose calls are kept
@@ -49,6 +49,10 @@ class Recurrences:
         self.layers = [tuple(layer) for layer in layers]
         self.directions = [direction for layer in self.layers for direction in layer]
         self.weights = [weight for direction in self.directions for weight in direction.weights if weight is not None]
+        self._gradients = [[empty_like(direction.weights) for direction in layer] for layer in self.layers]
+        self.gradients = [
+            own for layer in self._gradients for found in layer for own in found if own is not None
+        ]  # of the weights
         self._kernels: list[list[RecurrentKernel]] = []
         self._threads = 0
         self._inferences: dict[int, tuple[Packing, list[list[Inference]]]] = {}  # by the packing of series
@@ -108,9 +112,8 @@ class Recurrences:
         return rows, passage, found
 
     @torch.no_grad()
-    def backward(self, passage: Passage, gradient: Tensor) -> list[Tensor]:
-        """The gradients of all weights in the order of `weights`, from that of the last outputs."""
-        collected: list[Weights] = []
+    def backward(self, passage: Passage, gradient: Tensor) -> None:
+        """Write `gradients`, from that of the last outputs."""
         of_outputs, of_last = None, gradient
         for number in reversed(range(len(self.layers))):
             rows, tapes = passage.stages[number]
@@ -123,7 +126,7 @@ class Recurrences:
                 parts, lasts = of_outputs.split(sizes, 1), [None] * len(sizes)
             before: Tensor | None = None
             for each in reversed(range(len(kernels))):
-                own, of_weights, _ = kernels[each].backward(
+                own, _, _ = kernels[each].backward(
                     rows,
                     self.layers[number][each].weights,
                     tapes[each],
@@ -133,13 +136,11 @@ class Recurrences:
                     wants_inputs=number > 0,
                     wants_weights=True,
                     wants_states=False,
+                    into=self._gradients[number][each],
                 )
-                assert of_weights is not None
-                collected.insert(0, of_weights)
                 if own is not None:
                     before = own if before is None else before.add_(own)
             of_outputs = before
-        return [weight for weights in collected for weight in weights if weight is not None]
 
     def _prepared(self) -> list[list[RecurrentKernel]]:
         """The kernels of each layer's directions, for as many threads as there are now."""

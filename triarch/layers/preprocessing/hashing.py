@@ -44,15 +44,13 @@ class Hashing(Layer):
     ) -> None:
         if output_mode not in _MODES:
             raise ValueError(f"`output_mode` is one of {_MODES}. Received: output_mode={output_mode!r}")
-        dtype = kwargs.pop("dtype", None)
-        if dtype not in (None, "int64" if output_mode == "int" else config.floatx()):
-            raise ValueError(f"Numbers of bins are of type int64, and vectors of floatx. Received: dtype={dtype!r}")
+        kwargs.pop("dtype", None)  # numbers of bins are int64, vectors of floatx
         super().__init__(**kwargs)
         if not is_integer(num_bins) or num_bins <= 0:
             raise ValueError(f"`num_bins` is a positive integer. Received: num_bins={num_bins!r}")
         if sparse:
             raise ValueError("There are no sparse outputs here. Received: sparse=True")
-        pair = [salt, salt] if is_integer(salt) else salt
+        pair: Any = [salt, salt] if is_integer(salt) else salt
         if pair is not None and not (
             isinstance(pair, (list, tuple)) and len(pair) == 2 and all(is_integer(part) and part >= 0 for part in pair)
         ):
