@@ -114,6 +114,32 @@ def test_a_stream_of_single_batches(float64, calls):  # noqa: F811
     np.testing.assert_allclose(model.predict_on_batch(batches[2]), expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("rows", [3, 5, 400])
+def test_states_of_another_batch_are_refused(calls, rows):  # noqa: F811
+    model, x, _ = stateful()
+    model.predict_on_batch(x[:4])
+    before = [state.clone() for state in model.layers[0].states]
+    others = np.zeros((rows, *x.shape[1:]), np.float32)
+    for call in (model.predict_on_batch, lambda own: model.train_on_batch(own, np.zeros(rows, np.int64))):
+        with pytest.raises(ValueError, match=r"batch|states for 4"):
+            call(others)
+    assert calls == ["predict"]
+    assert all(map(torch.equal, model.layers[0].states, before))
+
+
+def test_states_that_are_given_are_used(float64):
+    model, x, _ = stateful()
+    model.predict_on_batch(x[:4])
+    given = torch.linspace(-1, 1, 64, dtype=torch.float64).reshape(16, 4).T
+    found = []
+    for method in ("auto", "direct"):
+        model.layers[0].states = [given]
+        model.layers[1].reset_state()
+        with kernels.use(method):
+            found.append(model.predict_on_batch(x[4:8]))
+    np.testing.assert_allclose(*found, rtol=1e-9, atol=1e-9)
+
+
 def test_what_is_not_finite_leaves_states_to_the_layers(calls):  # noqa: F811
     model, x, _ = stateful()
     model.predict_on_batch(x[:4])

@@ -58,6 +58,19 @@ class _Network(NamedTuple):
         """Those that stateful layers begin with."""
         return [tuple(way.states) if way.stateful else None for way in self.ways]
 
+    def has_states_for(self, rows: int) -> bool:
+        """Whether the states of stateful layers are those of so many series, lying as kernels read them."""
+        return all(
+            type(state) is Tensor
+            and state.shape == (rows, way.units)
+            and state.dtype is self.perceptron.dtype
+            and state.is_contiguous()
+            and state.device.type == "cpu"
+            for way in self.ways
+            if way.stateful
+            for state in way.states or (None,)
+        )
+
     def keep(self, states: Any) -> None:
         """Let stateful layers go on from here."""
         for way, own in zip(self.ways, states, strict=True):
@@ -190,6 +203,7 @@ class WholeStep:
             and 0 < x.shape[0] <= self._most_rows
             and x.is_contiguous()
             and x.device.type == "cpu"
+            and (not network.ways or network.has_states_for(x.shape[0]))
         )
 
     def _are_series(self, x: Tensor, network: _Network) -> bool:
