@@ -179,15 +179,17 @@ def test_predictions_see_what_has_changed(float64, change):
         np.testing.assert_allclose(own, expected, rtol=1e-9, atol=1e-9)
 
 
-def test_several_threads_may_predict(float64):
+@pytest.mark.parametrize("method", ["predict", "predict_on_batch"])
+def test_several_threads_may_predict(float64, method):
     model, x, _ = make()
+    options = {"verbose": 0} if method == "predict" else {}
     batches = [x[start : start + 9] for start in range(20)]
     with kernels.use("direct"):
         expected = [model.predict_on_batch(batch) for batch in batches]
 
     def predict(number):
         with kernels.expecting(10**6):
-            return number, model.predict_on_batch(batches[number])
+            return number, getattr(model, method)(batches[number], **options)
 
     with ThreadPoolExecutor(8) as pool:
         for number, found in pool.map(predict, list(range(20)) * 20):

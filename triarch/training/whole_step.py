@@ -92,9 +92,31 @@ class WholeStep:
         self._modules: list[torch.nn.Module] = []
         self._sample_shape: tuple[int | None, ...] = ()
         self._most_rows = 0
+        self._is_free = threading.Lock()  # a call has one place for its numbers
 
     def learn(self, batch: Batch) -> bool:
         """Loss, metrics, gradients and update; whether it was done."""
+        return bool(self._alone(self._learn, batch))
+
+    def evaluate(self, batch: Batch) -> bool:
+        """Loss and metrics; whether it was done."""
+        return bool(self._alone(self._evaluate, batch))
+
+    def predict(self, x: Any) -> Tensor | None:
+        """The outputs; None where it cannot be done so."""
+        found: Tensor | None = self._alone(self._predict, x)
+        return found
+
+    def _alone(self, work: Callable[[Any], Any], operand: Any) -> Any:
+        """Do it, unless another thread of the program is about it: None then."""
+        if not self._is_free.acquire(blocking=False):
+            return None
+        try:
+            return work(operand)
+        finally:
+            self._is_free.release()
+
+    def _learn(self, batch: Batch) -> bool:
         found = self._ready(batch, learns=True)
         if found is None:
             return False
@@ -123,8 +145,7 @@ class WholeStep:
             network.descent.update(rate, settings)
         return True
 
-    def evaluate(self, batch: Batch) -> bool:
-        """Loss and metrics; whether it was done."""
+    def _evaluate(self, batch: Batch) -> bool:
         found = self._ready(batch, learns=False)
         if found is None:
             return False
@@ -135,8 +156,7 @@ class WholeStep:
             network.keep(states)
         return is_done
 
-    def predict(self, x: Any) -> Tensor | None:
-        """The outputs; None where it cannot be done so."""
+    def _predict(self, x: Any) -> Tensor | None:
         network = self._found(Pass.PREDICT, self._for_prediction)
         if network is None or not self._fits(x, network):
             return None
@@ -286,28 +306,20 @@ class RepeatedPrediction:
     def __init__(self, model: Any) -> None:
         self._model = model
         self._calls, self._next = 0, 1
-        self._is_free = threading.Lock()  # calls have one place for their numbers
         self._step: WholeStep | None = None
         self._seen: list[_Snapshot] = []
 
     def predict(self, x: Any) -> Tensor | None:
         """The outputs; None where it cannot be done by whole steps."""
-        if not self._is_free.acquire(blocking=False):
-            return None
-        try:
-            return self._predict(x)
-        finally:
-            self._is_free.release()
-
-    def _predict(self, x: Any) -> Tensor | None:
         self._calls += 1
-        if self._step is not None and self._calls < self._next and all(map(_Snapshot.still_holds, self._seen)):
-            return self._step.predict(x) if method_in_use() == "auto" else None
+        step = self._step
+        if step is not None and self._calls < self._next and all(map(_Snapshot.still_holds, self._seen)):
+            return step.predict(x) if method_in_use() == "auto" else None
         self._next = max(self._next, 2 * self._calls)
-        self._step = WholeStep(self._model)
+        step = self._step = WholeStep(self._model)
         with expecting(self._calls):
-            outputs = self._step.predict(x)
-        layers = {id(layer): layer for layer in (self._model, *self._step.layers)}.values()
+            outputs = step.predict(x)
+        layers = {id(layer): layer for layer in (self._model, *step.layers)}.values()
         self._seen = [_Snapshot(own) for layer in layers for own in (vars(layer), layer._parameters)]
         return outputs
 
