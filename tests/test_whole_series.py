@@ -115,7 +115,7 @@ def test_a_stream_of_single_batches(float64, calls):  # noqa: F811
 
 
 @pytest.mark.parametrize("rows", [3, 5, 400])
-def test_states_of_another_batch_are_refused(calls, rows):  # noqa: F811
+def test_states_of_another_batch_are_refused(float64, calls, rows):  # noqa: F811
     model, x, _ = stateful()
     model.predict_on_batch(x[:4])
     before = [state.clone() for state in model.layers[0].states]
@@ -140,7 +140,7 @@ def test_states_that_are_given_are_used(float64):
     np.testing.assert_allclose(*found, rtol=1e-9, atol=1e-9)
 
 
-def test_what_is_not_finite_leaves_states_to_the_layers(calls):  # noqa: F811
+def test_what_is_not_finite_leaves_states_to_the_layers(float64, calls):  # noqa: F811
     model, x, _ = stateful()
     model.predict_on_batch(x[:4])
     spoilt = x[4:8].copy()
@@ -206,7 +206,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_others_go_layer_by_layer_and_say_why(calls, name):  # noqa: F811
+def test_others_go_layer_by_layer_and_say_why(float64, calls, name):  # noqa: F811
     (kind, settings), reason = REFUSED[name]
     layer = kind(**settings)
     after = [layers.Flatten()] if layer.return_sequences else []
