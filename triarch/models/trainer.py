@@ -16,8 +16,9 @@ from triarch.models.compilation import Compilation
 from triarch.optimizers import Optimizer
 from triarch.training import loop, step
 from triarch.training.batches import Batch, moved, pack_x_y_sample_weight, to_tensors, unpack_x_y_sample_weight
+from triarch.training.repeated_prediction import RepeatedPrediction
 from triarch.training.sources import ArraySource, Source, limited, make_source, prepared
-from triarch.training.whole_step import RepeatedPrediction, WholeStep
+from triarch.training.whole_step import WholeStep
 
 Verbosity = int | str
 

@@ -9,21 +9,20 @@ through the step layer by layer, which knows how to complain.
 
 from __future__ import annotations
 
-import operator
 import threading
 from collections.abc import Callable, Sequence
-from math import sqrt
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from triarch.kernels import expected_calls, expecting, method_in_use
-from triarch.kernels.perceptron import Descent, Learning, Means, Pass, Perceptron, Rule, Target
+from triarch.kernels import expected_calls, method_in_use
+from triarch.kernels.perceptron import Descent, Means, Pass, Perceptron, Target
 from triarch.kernels.recurrent import Recurrences
-from triarch.optimizers import SGD, Adam, Optimizer
+from triarch.optimizers import Optimizer
 from triarch.tensors import dtype_name
 from triarch.training.batches import Batch
+from triarch.training.rules import SETTINGS, learning_of
 from triarch.training.stacks import (
     RefusalError,
     Stack,
@@ -131,7 +130,7 @@ class WholeStep:
             is_done = perceptron.differentiate(x, targets)
         else:
             lr, t = optimizer.next_update()
-            rate, settings = _SETTINGS[perceptron.learning.rule](optimizer, lr, t)
+            rate, settings = SETTINGS[perceptron.learning.rule](optimizer, lr, t)
             is_done = perceptron.learn(x, targets, rate, settings)
         if not is_done:
             return False
@@ -291,55 +290,9 @@ class WholeStep:
         threshold = threshold_of_metric(metrics[0], target, stack.end, dtype) if metrics else 0.5
         hits = (metrics[0].total, metrics[0].count) if metrics else None
         means = Means((mean.total, mean.count), hits)
-        learning = _learning_of(optimizer, stack.weights)
+        learning = learning_of(optimizer, stack.weights)
         perceptron = Perceptron(stack.layers, target, learning, means, threshold, bool(stack.recurrent))
         return _network(stack, perceptron, optimizer)
-
-
-class RepeatedPrediction:
-    """Predictions of a model outside of loops, one batch after the other.
-
-    A model that was asked so often will be asked as often again: so much can be spent on its first prediction, its
-    second, its fourth and so on. Layers that have changed since then are looked at anew.
-    """
-
-    def __init__(self, model: Any) -> None:
-        self._model = model
-        self._calls, self._next = 0, 1
-        self._step: WholeStep | None = None
-        self._seen: list[_Snapshot] = []
-
-    def predict(self, x: Any) -> Tensor | None:
-        """The outputs; None where it cannot be done by whole steps."""
-        self._calls += 1
-        step = self._step
-        if step is not None and self._calls < self._next and all(map(_Snapshot.still_holds, self._seen)):
-            return step.predict(x) if method_in_use() == "auto" else None
-        self._next = max(self._next, 2 * self._calls)
-        step = self._step = WholeStep(self._model)
-        with expecting(self._calls):
-            outputs = step.predict(x)
-        layers = {id(layer): layer for layer in (self._model, *step.layers)}.values()
-        self._seen = [_Snapshot(own) for layer in layers for own in (vars(layer), layer._parameters)]
-        return outputs
-
-
-class _Snapshot:
-    """What users may have changed among attributes since then; states go on by themselves."""
-
-    def __init__(self, attributes: dict[str, Any]) -> None:
-        names = [name for name in attributes if not name.startswith("_") and name not in ("states", "training")]
-        self._now, self._count = attributes, len(attributes)
-        self._get: Any = operator.itemgetter(*names, names[0]) if names else lambda own: ()  # always a tuple
-        self._before = self._get(attributes)
-
-    def still_holds(self) -> bool:
-        """Whether all is as it was."""
-        now = self._now
-        try:
-            return len(now) == self._count and all(map(operator.is_, self._get(now), self._before))
-        except KeyError:
-            return False
 
 
 def _network(stack: Stack, perceptron: Perceptron, optimizer: Optimizer | None = None) -> _Network:
@@ -347,18 +300,10 @@ def _network(stack: Stack, perceptron: Perceptron, optimizer: Optimizer | None =
     if not ways:
         return _Network(None, ways, perceptron, perceptron.weights, perceptron.gradients, None)
     made = Recurrences([list(map(direction_of, ways)) for ways in stack.recurrent])
-    learning = _learning_of(optimizer, made.weights)
+    learning = learning_of(optimizer, made.weights)
     descent = None if learning is None else Descent(made.weights, made.gradients, learning)
     weights, gradients = [*made.weights, *perceptron.weights], [*made.gradients, *perceptron.gradients]
     return _Network(made, ways, perceptron, weights, gradients, descent)
-
-
-def _learning_of(optimizer: Optimizer | None, weights: Sequence[Tensor]) -> Learning | None:
-    """How these weights learn, where a kernel has the optimizer's rule."""
-    rule = None if optimizer is None else _rule_of(optimizer)
-    if optimizer is None or rule is None:
-        return None
-    return Learning(rule, optimizer.slots_of(weights), optimizer._iterations)
 
 
 def _show_gradients(weights: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
@@ -382,33 +327,3 @@ def _as_targets(y: Any, perceptron: Perceptron, rows: int) -> Tensor | None:
             return None
         y = y.to(torch.int64)
     return y.contiguous()
-
-
-def _rule_of(optimizer: Optimizer) -> Rule | None:
-    """The kernel's rule that is the optimizer's; None where its own code has to update the weights."""
-    is_plain = (
-        optimizer.clip is None
-        and optimizer.weight_decay is None
-        and optimizer.loss_scale_factor is None
-        and not optimizer.gradient_accumulation_steps
-        and not optimizer.use_ema
-    )
-    if is_plain and type(optimizer) is Adam and not optimizer.amsgrad:
-        return Rule.ADAM
-    return Rule.SGD if is_plain and type(optimizer) is SGD else None
-
-
-def _adam(optimizer: Adam, lr: float, t: int) -> tuple[float, dict[str, float]]:
-    beta_1, beta_2 = optimizer.beta_1, optimizer.beta_2
-    rate = lr * sqrt(1 - beta_2**t) / (1 - beta_1**t)
-    return rate, {"beta_1": beta_1, "beta_2": beta_2, "epsilon": optimizer.epsilon}
-
-
-def _sgd(optimizer: SGD, lr: float, t: int) -> tuple[float, dict[str, float]]:
-    return lr, {"momentum": optimizer.momentum, "nesterov": optimizer.nesterov}
-
-
-_SETTINGS: dict[Rule, Callable[[Any, float, int], tuple[float, dict[str, float]]]] = {
-    Rule.ADAM: _adam,
-    Rule.SGD: _sgd,
-}

@@ -146,7 +146,11 @@ class RNN(Layer):
             self.states = pytree.tree_map(torch.Tensor.detach, states)
         return (output, *states) if self.return_state else output
 
-    def _run(
+    def _run(self, sequences: torch.Tensor, states: Any, mask: torch.Tensor | None, training: bool) -> tuple[Any, Any]:
+        """The output and the last states."""
+        return self._run_steps(sequences, states, mask, training)
+
+    def _run_steps(
         self,
         sequences: torch.Tensor,
         states: Any,
@@ -154,7 +158,7 @@ class RNN(Layer):
         training: bool,
         masks: Masks | None = None,
     ) -> tuple[Any, Any]:
-        """The output and the last states; `masks` are those of a `RecurrentCell`, where they are drawn already."""
+        """The same by the cell's own steps; `masks` are those of a `RecurrentCell`, where they are drawn already."""
         with ExitStack() as stack:
             for cell in getattr(self.cell, "cells", [self.cell]):
                 if isinstance(cell, RecurrentCell) and cell._casts_weights:  # its steps are taken without its `forward`
@@ -284,17 +288,10 @@ class CellRNN(RNN):
                 f"{describe(self)} expects {self.cell.kernel.shape[0]} features. Received: shape {tuple(shape)}"
             )
 
-    def _run(
-        self,
-        sequences: torch.Tensor,
-        states: Any,
-        mask: torch.Tensor | None,
-        training: bool,
-        masks: Masks | None = None,
-    ) -> tuple[Any, Any]:
+    def _run(self, sequences: torch.Tensor, states: Any, mask: torch.Tensor | None, training: bool) -> tuple[Any, Any]:
         cell, known = self.cell, self.cell.compiled
         if known is None:
-            return super()._run(sequences, states, mask, training, masks)
+            return super()._run(sequences, states, mask, training)
         masks = cell.draw_masks(sequences, training)
         if masks.states is not None:
             known = known._replace(has_masks=True)
@@ -319,7 +316,7 @@ class CellRNN(RNN):
             masks,
         )
         if found is None:
-            return super()._run(sequences, states, mask, False, masks)
+            return self._run_steps(sequences, states, mask, False, masks)
         return found[0], list(found[1])
 
     def _arguments(self) -> Iterator[tuple[str, Any]]:
