@@ -72,6 +72,11 @@ class Stack(NamedTuple):
     recurrent: list[list[Any]]
 
     @property
+    def ways(self) -> list[Any]:
+        """All ways of recurrent layers."""
+        return [way for ways in self.recurrent for way in ways]
+
+    @property
     def weights(self) -> list[torch.Tensor]:
         """Of the dense layers."""
         return [weight for layer in self.layers for weight in layer[:2] if weight is not None]

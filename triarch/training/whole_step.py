@@ -1,9 +1,8 @@
 """Whole steps: what a small model does with a batch, by a few calls of compiled code.
 
-A stack of dense layers is one call; recurrent layers before it are some more, without a graph of gradients between.
-
-A step of a small model takes less time in its arithmetic than in the calls of its layers. Whether a model can be one
-call is found out once for a loop. A batch of another kind, a label that is none and numbers that are not finite go
+A stack of dense layers is one call; recurrent layers before it are some more, without a graph of gradients between. A
+step of a small model takes less time in its arithmetic than in the calls of its layers. Whether a model can go this way
+is found out once for a loop. A batch of another kind, a label that is none and numbers that are not finite go
 through the step layer by layer, which knows how to complain.
 """
 
@@ -248,15 +247,14 @@ class WholeStep:
         saved, needed = _SAVED_SECONDS, _START_SECONDS
         if stack.recurrent:
             saved, needed = _SAVED_SECONDS_OF_SERIES, _START_SECONDS_OF_SERIES
-        is_stream = any(way.stateful for ways in stack.recurrent for way in ways)
+        is_stream = any(way.stateful for way in stack.ways)
         if expected_calls() * saved < needed and (learns or not is_stream):
             raise RefusalError(f"{expected_calls()} steps save less than compiling takes")
         self._most_rows = _MOST_PRODUCTS // stack.products
         if not self._most_rows:
             raise RefusalError(f"{stack.products} multiplications for a sample are work for the vendor's threads")
         self._sample_shape = tuple(model.input_shape[1:])
-        ways = [way for ways in stack.recurrent for way in ways]
-        self._modules = [model, *layers, *ways, *(way.cell for way in ways)]
+        self._modules = [model, *layers, *stack.ways, *(way.cell for way in stack.ways)]
         return stack
 
     def _for_prediction(self) -> _Network:
@@ -272,8 +270,7 @@ class WholeStep:
             raise RefusalError("the optimizer is torch's")
         if not optimizer.built:
             return None
-        ways = [way for ways in stack.recurrent for way in ways]
-        weights = [*(weight for way in ways for weight in way.cell.weights), *stack.weights]
+        weights = [*(weight for way in stack.ways for weight in way.cell.weights), *stack.weights]
         if {id(weight) for weight in weights} != {id(weight) for weight in self._model.trainable_weights}:
             raise RefusalError("some weights are not learnt")
         return self._for_targets(stack, optimizer)
@@ -296,7 +293,7 @@ class WholeStep:
 
 
 def _network(stack: Stack, perceptron: Perceptron, optimizer: Optimizer | None = None) -> _Network:
-    ways = [way for ways in stack.recurrent for way in ways]
+    ways = stack.ways
     if not ways:
         return _Network(None, ways, perceptron, perceptron.weights, perceptron.gradients, None)
     made = Recurrences([list(map(direction_of, ways)) for ways in stack.recurrent])

@@ -42,3 +42,6 @@ class Masks(NamedTuple):
 
     inputs: Tensor | None = None
     states: Tensor | None = None
+
+
+NO_MASKS = Masks()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from triarch.kernels.conv.choice import START_SECONDS, expected_calls, method_in_use
 from triarch.kernels.recurrent import vendor
-from triarch.kernels.recurrent.cell import Cell, Masks, Weights
+from triarch.kernels.recurrent.cell import NO_MASKS, Cell, Masks, Weights
 from triarch.kernels.recurrent.job import SIZES
 from triarch.kernels.recurrent.packing import Packing, pack, unpack
 from triarch.kernels.recurrent.plan import RecurrentKernel, Tape
@@ -22,7 +22,6 @@ Reference = Callable[[Tensor, tuple[Tensor, ...]], tuple[Tensor, tuple[Tensor, .
 # What torch takes on a CPU: for a product of two numbers and their sum, and for a step whatever its size.
 _VENDOR_PRODUCT, _VENDOR_STEP, _LOOP_STEP = 2 / 55e9, 30e-6, 150e-6
 _SAVED = 0.5  # of that time, by compiled code
-_NO_MASKS = Masks()
 
 
 def recur(
@@ -36,7 +35,7 @@ def recur(
     returns_sequences: bool = False,
     zero_output_for_mask: bool = False,
     is_stream: bool = False,
-    masks: Masks = _NO_MASKS,
+    masks: Masks = NO_MASKS,
 ) -> tuple[Tensor, tuple[Tensor, ...]] | None:
     """The output and the last states; None where only the layer's own steps can give them.
 

@@ -20,7 +20,7 @@ from triarch.kernels.native import registers
 from triarch.kernels.native.call import Call, Calls
 from triarch.kernels.native.source import Source
 from triarch.kernels.native.workspaces import workspace
-from triarch.kernels.recurrent.cell import Cell, Masks, Weights
+from triarch.kernels.recurrent.cell import NO_MASKS, Cell, Masks, Weights
 from triarch.kernels.recurrent.job import CHUNK, JOB, SIZES
 from triarch.kernels.recurrent.packing import Packing
 from triarch.tensors import dtype_name
@@ -28,7 +28,7 @@ from triarch.tensors import dtype_name
 # Of all series together: products with a kernel then take less time than arranging it; so do those of one series.
 _FEW_ROWS = 8
 _LAYING = ("arrange", "collect")  # kernels that see weights only
-_NO_MASKS = Masks()
+_LATER = ("turn", "backward", "sum_products", "collect")  # those of the way back
 
 
 def source(function: str, dtype: str, cell: Cell) -> Source:
@@ -75,7 +75,7 @@ class RecurrentKernel:
         packing: Packing,
         learns: bool,
         shows: bool,
-        masks: Masks = _NO_MASKS,
+        masks: Masks = NO_MASKS,
     ) -> tuple[Tape | None, Tensor | None, tuple[Tensor, ...]]:
         """What the way back needs, the outputs `(steps, held)`, and the last states `(series, units)`.
 
@@ -158,7 +158,7 @@ class RecurrentKernel:
         wants_inputs: bool,
         wants_weights: bool,
         wants_states: bool,
-        masks: Masks = _NO_MASKS,
+        masks: Masks = NO_MASKS,
         into: Weights | None = None,
     ) -> tuple[Tensor | None, Weights | None, tuple[Tensor | None, ...]]:
         """The gradients of inputs `(steps, features)`, of the weights, and of the first states.
@@ -311,9 +311,6 @@ class Inference:
         if self._is_to_arrange:
             kernel.run(call, packing, "arrange", "forward")
         kernel.run(call, packing, "forward")
-
-
-_LATER = ("turn", "backward", "sum_products", "collect")
 
 
 def empty_like(weights: Weights) -> Weights:
