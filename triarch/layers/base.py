@@ -18,7 +18,7 @@ from triarch.graph import Node, SymbolicTensor, infer_outputs, map_structure, re
 from triarch.graph import leaves as graph_leaves
 from triarch.layers.precision import PolicyHolder, cast
 from triarch.layers.shapes import infer_output_shape, map_shapes, on_trial, shape_of
-from triarch.layers.tracking import adopt_containers, assign_container
+from triarch.layers.tracking import adopt_containers, assign_container, changes
 from triarch.layers.weights import WeightHolder
 from triarch.serialization import Configurable, config_names, deserialize_keras_object
 from triarch.tensors import torch_dtype
@@ -116,6 +116,7 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
             raise TypeError(f"{type(self).__name__} takes no such arguments. Received: {sorted(kwargs)}")
 
     def __setattr__(self, name: str, value: Any) -> None:
+        changes.count += 1
         if isinstance(value, (list, tuple, dict)):
             assign_container(self, name, value)
             return

@@ -10,6 +10,15 @@ import torch
 from triarch.tensors import MODULE_ATTRIBUTES
 
 
+class Changes:
+    """How often an attribute of any layer was set, for those that would otherwise look at all of them again."""
+
+    count = 0
+
+
+changes = Changes()
+
+
 class Container(torch.nn.Module):
     """The registered twin of a plain list, tuple or dict: `state_dict` keys read `blocks.0.kernel`."""
 

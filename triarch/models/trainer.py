@@ -240,7 +240,7 @@ class Trainer(Compilation):
             self._repeated_prediction = RepeatedPrediction(self)
         outputs = self._repeated_prediction.predict(x)
         if outputs is not None:
-            return outputs.numpy()
+            return outputs
         batch = moved((x, None, None), self.device)
         with self.mode(False), torch.no_grad():
             return pytree.tree_map(loop.as_array, self.make_predict_function()([batch]))

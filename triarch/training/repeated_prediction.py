@@ -5,9 +5,10 @@ from __future__ import annotations
 import operator
 from typing import Any
 
-from torch import Tensor
+import numpy as np
 
 from triarch.kernels import expecting, method_in_use
+from triarch.layers.tracking import changes
 from triarch.training.whole_step import WholeStep
 
 
@@ -23,20 +24,30 @@ class RepeatedPrediction:
         self._calls, self._next = 0, 1
         self._step: WholeStep | None = None
         self._seen: list[_Snapshot] = []
+        self._changes = -1  # of layers' attributes, when they were looked at last
 
-    def predict(self, x: Any) -> Tensor | None:
+    def predict(self, x: Any) -> np.ndarray[Any, Any] | None:
         """The outputs; None where it cannot be done by whole steps."""
         self._calls += 1
         step = self._step
-        if step is not None and self._calls < self._next and all(map(_Snapshot.still_holds, self._seen)):
-            return step.predict(x) if method_in_use() == "auto" else None
+        if step is not None and self._calls < self._next and self._is_unchanged():
+            return step.predict_again(x) if method_in_use() == "auto" else None
         self._next = max(self._next, 2 * self._calls)
         step = self._step = WholeStep(self._model)
         with expecting(self._calls):
-            outputs = step.predict(x)
+            outputs = step.predict_again(x)
         layers = {id(layer): layer for layer in (self._model, *step.layers)}.values()
         self._seen = [_Snapshot(own) for layer in layers for own in (vars(layer), layer._parameters)]
+        self._changes = changes.count
         return outputs
+
+    def _is_unchanged(self) -> bool:
+        """Whether the layers are what they were."""
+        now = changes.count
+        if now != self._changes and not all(map(_Snapshot.still_holds, self._seen)):
+            return False
+        self._changes = now
+        return True
 
 
 class _Snapshot:

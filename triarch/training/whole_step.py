@@ -12,15 +12,17 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from triarch.kernels import expected_calls, method_in_use
 from triarch.kernels.perceptron import Descent, Means, Pass, Perceptron, Target
-from triarch.kernels.recurrent import Recurrences
+from triarch.kernels.recurrent import Inference, Recurrences
 from triarch.optimizers import Optimizer
 from triarch.tensors import dtype_name
 from triarch.training.batches import Batch
+from triarch.training.prepared_prediction import PreparedPrediction, Way, lies_plainly
 from triarch.training.rules import SETTINGS, learning_of
 from triarch.training.stacks import (
     RefusalError,
@@ -35,6 +37,7 @@ from triarch.training.stacks import (
 # What compiling takes, where the code is not kept, and what is saved by a step.
 _START_SECONDS, _SAVED_SECONDS = 3.0, 3e-4
 _START_SECONDS_OF_SERIES, _SAVED_SECONDS_OF_SERIES = 10.0, 1.5e-3
+_KEPT_SHAPES = 4
 _MOST_PRODUCTS = 1 << 22  # multiplications forward; above, the vendor's threads are as fast
 
 
@@ -42,7 +45,7 @@ class _Network(NamedTuple):
     """The calls for one purpose: recurrent layers, if there are any, and then dense ones."""
 
     recurrences: Recurrences | None
-    ways: list[Any]  # the recurrent layers, which keep states
+    ways: list[Way]
     perceptron: Perceptron
     weights: list[Tensor]
     gradients: list[Tensor]
@@ -54,26 +57,17 @@ class _Network(NamedTuple):
 
     def states(self) -> list[Any]:
         """Those that stateful layers begin with."""
-        return [tuple(way.states) if way.stateful else None for way in self.ways]
+        return [tuple(own["states"]) if own["stateful"] else None for own, _ in self.ways]
 
     def has_states_for(self, rows: int) -> bool:
         """Whether the states of stateful layers are those of so many series, lying as kernels read them."""
-        return all(
-            type(state) is Tensor
-            and state.shape == (rows, way.units)
-            and state.dtype is self.perceptron.dtype
-            and state.is_contiguous()
-            and state.device.type == "cpu"
-            for way in self.ways
-            if way.stateful
-            for state in way.states or (None,)
-        )
+        return all(way.has_states_for(rows, self.perceptron.dtype) for way in self.ways)
 
     def keep(self, states: Any) -> None:
         """Let stateful layers go on from here."""
-        for way, own in zip(self.ways, states, strict=True):
-            if way.stateful:
-                vars(way)["states"] = [state.clone() for state in own]  # no layers, which would have to be found
+        for (own, _), found in zip(self.ways, states, strict=True):
+            if own["stateful"]:
+                own["states"] = [state.clone() for state in found]  # no layers, which would have to be found
 
 
 class WholeStep:
@@ -87,9 +81,12 @@ class WholeStep:
     def __init__(self, model: Any) -> None:
         self._model = model
         self._networks: dict[Pass, _Network | None] = {}  # by what they are for; None where it cannot be
+        self._placed: dict[Pass, list[int]] = {}  # where the weights lay when they were looked at last
         self._modules: list[torch.nn.Module] = []
+        self._listeners: list[dict[int, Any]] = []  # of these modules; they want them to be called
         self._sample_shape: tuple[int | None, ...] = ()
         self._most_rows = 0
+        self._prepared: dict[torch.Size, PreparedPrediction] = {}
         self._is_free = threading.Lock()  # a call has one place for its numbers
 
     def learn(self, batch: Batch) -> bool:
@@ -103,6 +100,11 @@ class WholeStep:
     def predict(self, x: Any) -> Tensor | None:
         """The outputs; None where it cannot be done so."""
         found: Tensor | None = self._alone(self._predict, x)
+        return found
+
+    def predict_again(self, x: Any) -> np.ndarray[Any, Any] | None:
+        """The same as an array, for batches one after the other that have few shapes."""
+        found: np.ndarray[Any, Any] | None = self._alone(self._predict_again, x)
         return found
 
     def _alone(self, work: Callable[[Any], Any], operand: Any) -> Any:
@@ -164,6 +166,32 @@ class WholeStep:
             network.keep(states)
         return outputs
 
+    def _predict_again(self, x: Any) -> np.ndarray[Any, Any] | None:
+        prepared = self._prepared.get(x.shape) if isinstance(x, Tensor) else None
+        outputs = None if prepared is None else prepared.predict(x)
+        if outputs is None:
+            found = self._predict(x)
+            outputs = None if found is None else found.numpy()
+            if outputs is not None:
+                self._prepare(x)
+        return outputs
+
+    def _prepare(self, x: Tensor) -> None:
+        """Write down what is known of predictions of this shape, where layers have one direction."""
+        network = self._networks[Pass.PREDICT]
+        assert network is not None
+        inferences, zeros = list[Inference](), list[tuple[Tensor, ...]]()
+        if network.recurrences is not None:
+            line = network.recurrences.in_line(*x.shape[:2])
+            if line is None:
+                return
+            inferences, zeros = line
+        if len(self._prepared) >= _KEPT_SHAPES:
+            self._prepared.clear()
+        self._prepared[x.shape] = PreparedPrediction(
+            x, network.ways, inferences, zeros, network.perceptron, network.weights, self._listeners
+        )
+
     def explain(self) -> str:
         """How a training step is computed, and why."""
         try:
@@ -203,24 +231,22 @@ class WholeStep:
             if made is None:
                 return None
             self._networks[purpose] = made
-        for module in self._modules:  # what listens to layers wants them to be called
-            if (
-                module._forward_hooks
-                or module._forward_pre_hooks
-                or module._backward_hooks
-                or module._backward_pre_hooks
-            ):
-                return None
-        return self._networks[purpose]
+        network = self._networks[purpose]
+        if network is None or any(self._listeners):
+            return None
+        placed = [weight.data_ptr() for weight in network.weights]
+        if placed != self._placed.get(purpose):
+            if not all(lies_plainly(weight, network.perceptron.dtype) for weight in network.weights):
+                return None  # as after `model.double()`
+            self._placed[purpose] = placed
+        return network
 
     def _fits(self, x: Any, network: _Network) -> bool:
         return (
             type(x) is Tensor
-            and x.dtype is network.perceptron.dtype
+            and lies_plainly(x, network.perceptron.dtype)
             and (x.shape[1:] == self._sample_shape or self._are_series(x, network))
             and 0 < x.shape[0] <= self._most_rows
-            and x.is_contiguous()
-            and x.device.type == "cpu"
             and (not network.ways or network.has_states_for(x.shape[0]))
         )
 
@@ -255,6 +281,13 @@ class WholeStep:
             raise RefusalError(f"{stack.products} multiplications for a sample are work for the vendor's threads")
         self._sample_shape = tuple(model.input_shape[1:])
         self._modules = [model, *layers, *stack.ways, *(way.cell for way in stack.ways)]
+        self._listeners = [
+            hooks
+            for module in self._modules
+            for hooks in (
+                module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
+            )
+        ]  # fmt: skip
         return stack
 
     def _for_prediction(self) -> _Network:
@@ -293,10 +326,10 @@ class WholeStep:
 
 
 def _network(stack: Stack, perceptron: Perceptron, optimizer: Optimizer | None = None) -> _Network:
-    ways = stack.ways
-    if not ways:
-        return _Network(None, ways, perceptron, perceptron.weights, perceptron.gradients, None)
+    if not stack.recurrent:
+        return _Network(None, [], perceptron, perceptron.weights, perceptron.gradients, None)
     made = Recurrences([list(map(direction_of, ways)) for ways in stack.recurrent])
+    ways = [Way(vars(way), way.units) for way in stack.ways]
     learning = learning_of(optimizer, made.weights)
     descent = None if learning is None else Descent(made.weights, made.gradients, learning)
     weights, gradients = [*made.weights, *perceptron.weights], [*made.gradients, *perceptron.gradients]

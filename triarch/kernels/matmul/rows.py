@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from triarch.kernels.matmul.tile import multiply_low_tile, multiply_tile
+from triarch.kernels.matmul.tile import multiply_tile_from
 from triarch.kernels.native.registers import ROWS
 from triarch.kernels.native.vectors import inlined, shifted
 
@@ -10,11 +10,12 @@ _LOW = 4  # rows of a tile that fills what whole tiles leave
 
 
 @inlined
-def multiply_rows(panel, a, a_row, b, height, c, c_row, rows, columns, depth):
-    """`c[i * c_row + j] += Σ_s a[i * a_row + s] B[s, j]`, with tiles that hold no more than the rows there are.
+def multiply_rows(panel, begun, begun_row, a, a_row, b, height, c, c_row, rows, columns, depth):
+    """`c[i * c_row + j] = begun[i * begun_row + j] + Σ_s a[i * a_row + s] B[s, j]`: no tile goes below the last row.
 
     Args:
         panel: Columns of a tile.
+        begun: What the sums begin with: `c` with `c_row`, or a row for all with 0.
         b: `(columns / panel, height, panel)`, of which the first `depth` rows count: so a tile reads on and on.
     """
     # As many whole tiles as leave a number of rows that low ones divide, if there is such a number.
@@ -27,23 +28,24 @@ def multiply_rows(panel, a, a_row, b, height, c, c_row, rows, columns, depth):
     if low == 0:
         low = (rows - whole * ROWS) // _LOW
     for j in range(0, columns, panel):
+        first, own, target = shifted(begun, j), shifted(b, j * height), shifted(c, j)
         row = 0
         for _ in range(whole):
-            multiply_tile(
-                True, shifted(a, row * a_row), a_row, 1, shifted(b, j * height), panel,
-                shifted(c, row * c_row + j), c_row, depth,
+            multiply_tile_from(
+                ROWS, shifted(first, row * begun_row), begun_row, shifted(a, row * a_row), a_row, 1, own, panel,
+                shifted(target, row * c_row), c_row, depth,
             )  # fmt: skip
             row += ROWS
         for _ in range(low):
-            multiply_low_tile(
-                _LOW, True, shifted(a, row * a_row), a_row, 1, shifted(b, j * height), panel,
-                shifted(c, row * c_row + j), c_row, depth,
+            multiply_tile_from(
+                _LOW, shifted(first, row * begun_row), begun_row, shifted(a, row * a_row), a_row, 1, own, panel,
+                shifted(target, row * c_row), c_row, depth,
             )  # fmt: skip
             row += _LOW
         while row < rows:
-            multiply_low_tile(
-                1, True, shifted(a, row * a_row), a_row, 1, shifted(b, j * height), panel,
-                shifted(c, row * c_row + j), c_row, depth,
+            multiply_tile_from(
+                1, shifted(first, row * begun_row), begun_row, shifted(a, row * a_row), a_row, 1, own, panel,
+                shifted(target, row * c_row), c_row, depth,
             )  # fmt: skip
             row += 1
 

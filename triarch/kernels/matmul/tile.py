@@ -34,37 +34,46 @@ def multiply_tile(
     signature = types.void(is_added, a, integer, integer, b, integer, c, integer, integer)
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        _emit_tile(builder, Emitter(builder, a.dtype), ROWS, is_added.literal_value, *arguments[1:])
+        begun = arguments[-3:-1] if is_added.literal_value else None
+        _emit_tile(builder, Emitter(builder, a.dtype), ROWS, begun, *arguments[1:])
         return context.get_dummy_value()
 
     return signature, emit
 
 
 @emitting
-def multiply_low_tile(
-    typing_context, rows, is_added, a, a_row, a_step, b, b_step, c, c_row, depth
+def multiply_tile_from(
+    typing_context, rows, begun, begun_row, a, a_row, a_step, b, b_step, c, c_row, depth
 ):  # fmt: skip
-    """The same for a tile of fewer rows, a constant: nothing below them is read or written."""
+    """`c[i * c_row + j] = begun[i * begun_row + j] + Σ_s ...` for a tile of `rows`, a constant that is `ROWS` at most.
+
+    Nothing below them is read or written. `begun_row` may be 0, for the same numbers in every row.
+    """
     integer = types.int64
-    signature = types.void(rows, is_added, a, integer, integer, b, integer, c, integer, integer)
+    signature = types.void(rows, begun, integer, a, integer, integer, b, integer, c, integer, integer)
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        _emit_tile(builder, Emitter(builder, a.dtype), rows.literal_value, is_added.literal_value, *arguments[2:])
+        _emit_tile(builder, Emitter(builder, a.dtype), rows.literal_value, arguments[1:3], *arguments[3:])
         return context.get_dummy_value()
 
     return signature, emit
 
 
 def _emit_tile(
-    builder: ir.IRBuilder, emitter: Emitter, rows: int, is_added: bool, a, a_row, a_step, b, b_step, c, c_row, depth
+    builder: ir.IRBuilder, emitter: Emitter, rows: int, begun, a, a_row, a_step, b, b_step, c, c_row, depth
 ) -> None:
+    """Args: begun: What the sums begin with, and its numbers from row to row; None for zeros."""
     places = [(row, vector) for row in range(rows) for vector in range(VECTORS)]
     a_offsets = [builder.mul(a_row, INTEGER(row)) for row in range(rows)]
-    targets = [
-        emitter.moved(c, builder.add(builder.mul(c_row, INTEGER(row)), INTEGER(vector * emitter.lanes)))
-        for row, vector in places
-    ]
-    sums = [emitter.load(target) if is_added else emitter.constant(0.0) for target in targets]
+
+    def tile_at(first: Any, step: Any) -> list[Any]:
+        return [
+            emitter.moved(first, builder.add(builder.mul(step, INTEGER(row)), INTEGER(vector * emitter.lanes)))
+            for row, vector in places
+        ]
+
+    targets = tile_at(c, c_row)
+    sums = [emitter.constant(0.0) for _ in places] if begun is None else [emitter.load(own) for own in tile_at(*begun)]
 
     def steps(number: int) -> Callable[..., list[Any]]:
         """So many steps of the depth."""

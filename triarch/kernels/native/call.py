@@ -20,6 +20,12 @@ from triarch.kernels.native.team import prepared
 Job = np.ndarray[Any, Any]  # one record
 
 
+def integers_of(job: Job) -> memoryview[int]:
+    """The fields of a job, each of 8 bytes, as integers that are set faster than an array's."""
+    octets: Any = job.view(np.uint8)
+    return memoryview(octets).cast("q")
+
+
 class Call:
     """A job, the memory that it names, and the kernels that do it; for one thread of the program at a time.
 
@@ -35,7 +41,7 @@ class Call:
     ) -> None:
         self.job, self.threads, self.held = job.copy(), threads, held
         self._source_of = source_of
-        self._fields = self.job.view(np.int64)
+        self._fields = integers_of(self.job)
         self._places = {name: place for place, name in enumerate(job.dtype.names or ())}
         self._starts: dict[str, Callable[[], None]] = {}
         self.place(**{name: array.ctypes.data for name, array in held.items()})
@@ -44,6 +50,16 @@ class Call:
         """Write integers into fields of the job."""
         for name, value in values.items():
             self._fields[self._places[name]] = value
+
+    def placer(self, *names: str) -> Callable[..., None]:
+        """A function that writes integers into these fields."""
+        fields, places = self._fields, [self._places[name] for name in names]
+
+        def place(*values: int) -> None:
+            for number, value in zip(places, values, strict=True):
+                fields[number] = value
+
+        return place
 
     def place_batch(self, name: str, batch: Tensor, channel: int = 0) -> None:
         """Write where a batch `(images, *sizes, channels)` lies, from one of its channels on.
@@ -54,7 +70,8 @@ class Call:
         image, *steps = batch.stride()[:-1]
         self._fields[self._places[f"{name}_image"]] = image
         last = self._places[f"{name}_column"] + 1
-        self._fields[last - len(steps) : last] = steps
+        for place, step in enumerate(steps, last - len(steps)):
+            self._fields[place] = step
 
     def run(self, name: str, *later: str) -> None:
         """Do the job by a kernel, divided among the threads.

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from triarch.kernels.native import registers
+from triarch.kernels.native.call import integers_of
 from triarch.kernels.native.machine_code import compiled
 from triarch.kernels.native.source import Source
 from triarch.kernels.native.team import alone
@@ -19,6 +20,10 @@ from triarch.kernels.rectifier import Rectifier, kernel_numbers
 from triarch.tensors import dtype_name
 
 _PARTS = ("kernel", "bias")
+_PREDICT = int(Pass.PREDICT)
+_PASSES, _ROWS, _INPUTS, _OUTPUTS, _IS_DONE = (
+    (JOB.names or ()).index(name) for name in ("passes", "rows", "inputs", "outputs", "is_done")
+)
 
 
 class Affine(NamedTuple):
@@ -117,6 +122,7 @@ class Perceptron:
         self._capacity = 0
         self.job = self._job(threshold)
         self._fields = {name: self.job[name] for name in JOB.names or ()}
+        self._integers = integers_of(self.job)
         self._run: Callable[[], None] | None = None  # the code is loaded when it is called first
 
     def predict(self, inputs: Tensor) -> Tensor | None:
@@ -124,6 +130,14 @@ class Perceptron:
         outputs = inputs.new_empty(inputs.shape[0], self.units)
         self._fields["outputs"][0] = outputs.data_ptr()
         return outputs if self._call(Pass.PREDICT, inputs) else None
+
+    def predict_at(self, rows: int, inputs: int, outputs: int) -> bool:
+        """The same from and to these addresses, once `predict` was called with so many rows; weights lie as then."""
+        integers = self._integers
+        integers[_PASSES], integers[_ROWS], integers[_INPUTS], integers[_OUTPUTS] = _PREDICT, rows, inputs, outputs
+        assert self._run is not None
+        self._run()
+        return integers[_IS_DONE] != 0
 
     def evaluate(self, inputs: Tensor, targets: Tensor) -> bool:
         """Count the loss and the hits of a batch in."""

@@ -2,6 +2,7 @@
 
 from triarch.kernels.recurrent.cell import Cell, Masks, Weights
 from triarch.kernels.recurrent.operation import recur
+from triarch.kernels.recurrent.plan import Inference
 from triarch.kernels.recurrent.series import Direction, Recurrences
 from triarch.kernels.recurrent.vendor import reordered, torch_weights
 
@@ -14,6 +15,7 @@ __all__ = [
     "ACTIVATIONS",
     "Cell",
     "Direction",
+    "Inference",
     "Masks",
     "Recurrences",
     "Weights",

@@ -34,15 +34,17 @@ def copy_made_up(source, count, target, held):
 
 
 @inlined
-def _add_products(panel, height, a, a_row, depth, kernel, width, first, last, sums, sums_row, rows):
-    """Add `A B` to sums of rows: for the columns of `B` from `first` to before `last`.
+def _add_products(panel, height, begun, begun_row, a, a_row, depth, kernel, width, first, last, sums, sums_row, rows):
+    """Sums of rows, begun with other ones, and `A B`: for the columns of `B` from `first` to before `last`.
 
     Args:
-        height: Rows of a panel of `B`; 0 where it lies as it is, with `width` columns.
+        height: Rows of a panel of `B`; 0 where it lies as it is, with `width` columns, and the sums are begun already.
+        begun, begun_row: The first of those columns in the first row, and how far it is to the next row.
     """
     if height:
         multiply_rows(
-            panel, a, a_row, shifted(kernel, first * height), height, sums, sums_row, rows, last - first, depth
+            panel, begun, begun_row, a, a_row, shifted(kernel, first * height), height, sums, sums_row, rows,
+            last - first, depth,
         )  # fmt: skip
     else:
         for row in range(rows):
@@ -103,43 +105,48 @@ def forward(dtype: str, cell: str, phi: str, sigma: str, has_masks: bool) -> Cal
                 series = order[thread + row * threads]
                 place = position(job, offsets[series], lengths[series], step)
                 copy(shifted(inputs, place * features), shifted(x, row * both), features)
-                copy(bias, shifted(products, row * all_width), all_width)
+                if has_masks or not job.is_packed:
+                    copy(bias, shifted(products, row * all_width), all_width)
             if has_masks:
                 for gate in range(gates_count):
                     first, end = gate * held, (gate + 1) * held
                     mask = job.inputs_mask + gate * job.series * features * size if job.inputs_mask else 0
                     _mask_rows(dtype, mask, x, both, features, features, order, thread, threads, active, masked)
+                    sums = shifted(products, first)
                     _add_products(
-                        panel, height, masked, features, features, weights, width, first, end,
-                        shifted(products, first), all_width, active,
+                        panel, height, sums, all_width, masked, features, features, weights, width, first, end, sums,
+                        all_width, active,
                     )  # fmt: skip
                     mask = job.states_mask + gate * job.series * units * size if job.states_mask else 0
                     _mask_rows(dtype, mask, h, both, held, units, order, thread, threads, active, masked)
+                    sums = shifted(products, first if gate < added else width)
                     _add_products(
-                        panel, height, masked, held, held, recurrent, width, first, end,
-                        shifted(products, first if gate < added else width), all_width, active,
+                        panel, height, sums, all_width, masked, held, held, recurrent, width, first, end, sums,
+                        all_width, active,
                     )  # fmt: skip
             else:
                 summed = added * held
                 if job.is_packed:
                     _add_products(
-                        panel, height, x, both, both, weights, width, 0, summed, products, all_width, active
+                        panel, height, bias, 0, x, both, both, weights, width, 0, summed, products, all_width, active
                     )  # fmt: skip
                 else:
                     _add_products(
-                        panel, 0, x, both, features, weights, width, 0, summed, products, all_width, active
+                        panel, 0, products, all_width, x, both, features, weights, width, 0, summed, products,
+                        all_width, active,
                     )  # fmt: skip
                     _add_products(
-                        panel, 0, h, both, held, recurrent, width, 0, summed, products, all_width, active
+                        panel, 0, products, all_width, h, both, held, recurrent, width, 0, summed, products,
+                        all_width, active,
                     )  # fmt: skip
                 if added < gates_count:
                     _add_products(
-                        panel, height, x, both, features, weights, width, summed, width, shifted(products, summed),
-                        all_width, active,
+                        panel, height, shifted(bias, summed), 0, x, both, features, weights, width, summed, width,
+                        shifted(products, summed), all_width, active,
                     )  # fmt: skip
                     _add_products(
-                        panel, height, h, both, held, recurrent, width, summed, width, shifted(products, width),
-                        all_width, active,
+                        panel, height, shifted(bias, width), 0, h, both, held, recurrent, width, summed, width,
+                        shifted(products, width), all_width, active,
                     )  # fmt: skip
             for phase in range(phases):
                 for row in range(active):
@@ -235,8 +242,8 @@ def backward(dtype: str, cell: str, phi: str, sigma: str, has_masks: bool) -> Ca
                 for gate in range(gates_count):
                     zero(found_before, active * held)
                     multiply_rows(
-                        panel, shifted(products, gate * held), width, shifted(weights, gate * held * held), held,
-                        found_before, held, active, held, held,
+                        panel, found_before, held, shifted(products, gate * held), width,
+                        shifted(weights, gate * held * held), held, found_before, held, active, held, held,
                     )  # fmt: skip
                     mask = job.states_mask + gate * job.series * units * size if job.states_mask else 0
                     for row in range(active):
@@ -248,7 +255,7 @@ def backward(dtype: str, cell: str, phi: str, sigma: str, has_masks: bool) -> Ca
                         for unit in range(units):
                             target[unit] += own[unit]
             else:
-                multiply_rows(panel, products, width, weights, width, dh, held, active, held, width)
+                multiply_rows(panel, dh, held, products, width, weights, width, dh, held, active, held, width)
         for row in range(rows):
             series = order[thread + row * threads]
             if job.h_gradient:

@@ -281,6 +281,7 @@ class Inference:
 
     Attributes:
         outputs: `(steps, units)`, if they are wanted.
+        outputs_at: Their address; 0 for none.
         last: The last states, `(series, units)` each; like the outputs, they are written over by the next series.
     """
 
@@ -295,22 +296,30 @@ class Inference:
         self.outputs = None if outputs is None else outputs[:, : kernel.units]
         count = 2 if kernel.cell.kind == "lstm" else 1
         self.last = tuple(torch.empty(len(packing.order), kernel.units, dtype=kernel.dtype) for _ in range(count))
-        self._call.place(outputs=_address(outputs))
-        _place_states(self._call, "last", self.last)
+        self.outputs_at = _address(outputs)
+        self._call.place(outputs=self.outputs_at)
+        self._last_at = tuple(state.data_ptr() for state in self.last)
+        self._set_operands = self._call.placer("inputs", "h_first", "c_first", "h_last", "c_last")
+        self._run = self._call.run_alone if kernel.threads_for(packing) == 1 else self._call.run
+        self._own = [weight for weight in weights if weight is not None]
         self._placed: list[int] = []
         self._is_to_arrange = True
 
     def run(self, inputs: Tensor, first: tuple[Tensor, ...]) -> None:
-        """Go through series that lie one after the other."""
-        placed = [_address(weight) for weight in self._weights]
-        call, kernel, packing = self._call, self._kernel, self._packing
+        """Go through series that lie one after the other, however their axes are seen."""
+        placed = [weight.data_ptr() for weight in self._own]
         if placed != self._placed:
-            self._is_to_arrange = kernel.place_weights(call, self._weights, packing, self._memory.data_ptr())
+            memory = self._memory.data_ptr()
+            self._is_to_arrange = self._kernel.place_weights(self._call, self._weights, self._packing, memory)
             self._placed = placed
-        call.place(inputs=inputs.data_ptr(), h_first=first[0].data_ptr(), c_first=first[-1].data_ptr())
+        self.run_at(inputs.data_ptr(), tuple(state.data_ptr() for state in first), self._last_at)
+
+    def run_at(self, inputs: int, first: tuple[int, ...], last: tuple[int, ...]) -> None:
+        """The same from and to these addresses; the weights lie where they lay."""
+        self._set_operands(inputs, first[0], first[-1], last[0], last[-1])
         if self._is_to_arrange:
-            kernel.run(call, packing, "arrange", "forward")
-        kernel.run(call, packing, "forward")
+            self._run("arrange", "forward")
+        self._run("forward")
 
 
 def empty_like(weights: Weights) -> Weights:

@@ -66,15 +66,26 @@ class Recurrences:
             states: Those that each direction begins with; None for zeros.
         """
         packing = pack(x.shape[0], x.shape[1], None)
-        ways = self._inferences_for(packing)
-        rows, found, number = x.view(-1, x.shape[2]), [], 0
-        for layer in ways:
+        rows, found = x, list[States]()
+        for layer in self._inferences_for(packing):
             for way in layer:
-                way.run(rows, states[number] or self._zeros_for(x.shape[0])[number])
+                way.run(rows, states[len(found)] or self._zeros_for(x.shape[0])[len(found)])
                 found.append(way.last)
-                number += 1
             rows = _side_by_side([way.last[0] if way.outputs is None else way.outputs for way in layer])
         return rows, found
+
+    def in_line(self, series: int, length: int) -> tuple[list[Inference], list[States]] | None:
+        """The layers' ways forward, each from where the one before it writes; and zeros that each may begin with.
+
+        None where a layer has two directions, or outputs with gaps between them.
+        """
+        layers = self._inferences_for(pack(series, length, None))
+        if any(len(layer) > 1 for layer in layers):
+            return None
+        found = [way for (way,) in layers]
+        if any(way.outputs is not None and not way.outputs.is_contiguous() for way in found):
+            return None
+        return found, self._zeros_for(series)
 
     def _inferences_for(self, packing: Packing) -> list[list[Inference]]:
         kernels = self._prepared()
