@@ -10,6 +10,8 @@ import torch
 
 from tests.test_whole_step import OPTIMIZERS, ROWS, SOFTMAX, assert_same, calls, layer_by_layer, run  # noqa: F401
 from triarch import Sequential, activations, kernels, layers
+from triarch.kernels.native import call as calling
+from triarch.kernels.native.team import prepared
 
 STEPS, FEATURES = 6, 5
 STACKS = {
@@ -104,7 +106,11 @@ def test_a_stream_of_single_batches(float64, calls):  # noqa: F811
             np.testing.assert_allclose(found, other.predict_on_batch(batch), rtol=1e-9, atol=1e-9)
     kept = model.layers[1].states
     first = [state.clone() for state in kept]
-    model.predict_on_batch(batches[0])
+    kept_outputs = [model.predict_on_batch(batch) for batch in batches for _ in range(30)]
+    copies = [outputs.copy() for outputs in kept_outputs]
+    for _ in range(300):
+        model.predict_on_batch(batches[0])
+    assert all(map(np.array_equal, kept_outputs, copies))
     assert all(torch.equal(own, before) for own, before in zip(kept, first, strict=True))  # no tensor is written over
     for each in (model, other):
         each.layers[0].reset_state()
@@ -127,13 +133,18 @@ def test_states_of_another_batch_are_refused(float64, calls, rows):  # noqa: F81
     assert all(map(torch.equal, model.layers[0].states, before))
 
 
-def test_states_that_are_given_are_used(float64):
+@pytest.mark.parametrize("is_put_in", [False, True])
+def test_states_that_are_given_are_used(float64, is_put_in):
     model, x, _ = stateful()
-    model.predict_on_batch(x[:4])
+    for _ in range(3):
+        model.predict_on_batch(x[:4])
     given = torch.linspace(-1, 1, 64, dtype=torch.float64).reshape(16, 4).T
     found = []
     for method in ("auto", "direct"):
-        model.layers[0].states = [given]
+        if is_put_in:
+            model.layers[0].states[0] = given
+        else:
+            model.layers[0].states = [given]
         model.layers[1].reset_state()
         with kernels.use(method):
             found.append(model.predict_on_batch(x[4:8]))
@@ -177,6 +188,35 @@ def test_predictions_see_what_has_changed(float64, change):
     assert before.shape != expected.shape or np.abs(before - expected).max() > 1e-3
     for own in found:
         np.testing.assert_allclose(own, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("stack", ["lstm", "two of both directions"])
+def test_predictions_see_that_weights_have_another_type(stack):
+    model, x, _ = make(stack)
+    with kernels.expecting(10**6):
+        before = [model.predict_on_batch(x) for _ in range(3)][-1]
+        model.double()
+        found = model.predict_on_batch(x)
+    np.testing.assert_allclose(found, before, rtol=1e-4, atol=1e-5)
+
+
+def test_predictions_of_one_series_leave_those_of_many_their_threads(monkeypatch):
+    threads = []
+
+    def noted(kernel, job, number):
+        threads.append(number)
+        return prepared(kernel, job, number)
+
+    monkeypatch.setattr(calling, "prepared", noted)
+    before, recurrent = torch.get_num_threads(), layers.SimpleRNN(8)
+    torch.set_num_threads(2)
+    try:
+        with kernels.expecting(10**6):
+            for rows in (1, 4):
+                recurrent(np.zeros((rows, 3, 2), np.float32))
+    finally:
+        torch.set_num_threads(before)
+    assert threads == [1, 1, 2, 2]
 
 
 @pytest.mark.parametrize("method", ["predict", "predict_on_batch"])

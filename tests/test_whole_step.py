@@ -101,8 +101,9 @@ OPTIMIZERS = {
 def calls(monkeypatch) -> list[str]:
     """The calls of the kernel that were done."""
     done: list[str] = []
-    for name in ("learn", "differentiate", "evaluate", "predict"):
-        original = getattr(Perceptron, name)
+    names = {name: name for name in ("learn", "differentiate", "evaluate", "predict")} | {"predict_at": "predict"}
+    for method, name in names.items():
+        original = getattr(Perceptron, method)
 
         def counted(self, *args, name=name, original=original):
             found = original(self, *args)
@@ -110,7 +111,7 @@ def calls(monkeypatch) -> list[str]:
                 done.append(name)
             return found
 
-        monkeypatch.setattr(Perceptron, name, counted)
+        monkeypatch.setattr(Perceptron, method, counted)
     return done
 
 

@@ -31,11 +31,11 @@ class RepeatedPrediction:
         self._calls += 1
         step = self._step
         if step is not None and self._calls < self._next and self._is_unchanged():
-            return step.predict_again(x) if method_in_use() == "auto" else None
+            return step.predict_array(x) if method_in_use() == "auto" else None
         self._next = max(self._next, 2 * self._calls)
         step = self._step = WholeStep(self._model)
         with expecting(self._calls):
-            outputs = step.predict_again(x)
+            outputs = step.predict_array(x)
         layers = {id(layer): layer for layer in (self._model, *step.layers)}.values()
         self._seen = [_Snapshot(own) for layer in layers for own in (vars(layer), layer._parameters)]
         self._changes = changes.count

@@ -99,12 +99,12 @@ class WholeStep:
 
     def predict(self, x: Any) -> Tensor | None:
         """The outputs; None where it cannot be done so."""
-        found: Tensor | None = self._alone(self._predict, x)
-        return found
+        outputs = self.predict_array(x)
+        return None if outputs is None else torch.from_numpy(outputs)
 
-    def predict_again(self, x: Any) -> np.ndarray[Any, Any] | None:
-        """The same as an array, for batches one after the other that have few shapes."""
-        found: np.ndarray[Any, Any] | None = self._alone(self._predict_again, x)
+    def predict_array(self, x: Any) -> np.ndarray[Any, Any] | None:
+        """The same as an array."""
+        found: np.ndarray[Any, Any] | None = self._alone(self._predict, x)
         return found
 
     def _alone(self, work: Callable[[Any], Any], operand: Any) -> Any:
@@ -156,30 +156,26 @@ class WholeStep:
             network.keep(states)
         return is_done
 
-    def _predict(self, x: Any) -> Tensor | None:
+    def _predict(self, x: Any) -> np.ndarray[Any, Any] | None:
+        prepared = self._prepared.get(x.shape) if isinstance(x, Tensor) else None
+        outputs = None if prepared is None else prepared.predict(x)
+        return self._predict_first(x) if outputs is None else outputs
+
+    def _predict_first(self, x: Any) -> np.ndarray[Any, Any] | None:
+        """The outputs for a batch that nothing is known of; next time there will."""
         network = self._found(Pass.PREDICT, self._for_prediction)
         if network is None or not self._fits(x, network):
             return None
         features, states = network.features(x)
         outputs = network.perceptron.predict(features)
-        if outputs is not None:
-            network.keep(states)
-        return outputs
-
-    def _predict_again(self, x: Any) -> np.ndarray[Any, Any] | None:
-        prepared = self._prepared.get(x.shape) if isinstance(x, Tensor) else None
-        outputs = None if prepared is None else prepared.predict(x)
         if outputs is None:
-            found = self._predict(x)
-            outputs = None if found is None else found.numpy()
-            if outputs is not None:
-                self._prepare(x)
-        return outputs
+            return None
+        network.keep(states)
+        self._prepare(network, x)
+        return outputs.numpy()
 
-    def _prepare(self, x: Tensor) -> None:
+    def _prepare(self, network: _Network, x: Tensor) -> None:
         """Write down what is known of predictions of this shape, where layers have one direction."""
-        network = self._networks[Pass.PREDICT]
-        assert network is not None
         inferences, zeros = list[Inference](), list[tuple[Tensor, ...]]()
         if network.recurrences is not None:
             line = network.recurrences.in_line(*x.shape[:2])

@@ -43,7 +43,7 @@ class Call:
         self._source_of = source_of
         self._fields = integers_of(self.job)
         self._places = {name: place for place, name in enumerate(job.dtype.names or ())}
-        self._starts: dict[str, Callable[[], None]] = {}
+        self._starts: dict[tuple[str, int], Callable[[], None]] = {}
         self.place(**{name: array.ctypes.data for name, array in held.items()})
 
     def place(self, **values: int) -> None:
@@ -86,10 +86,10 @@ class Call:
         self._start(name, 1, later)
 
     def _start(self, name: str, threads: int, later: Sequence[str]) -> None:
-        start = self._starts.get(name)
+        start = self._starts.get((name, threads))
         if start is None:
             expect(map(self._source_of, later))
-            start = self._starts[name] = prepared(compiled(self._source_of(name)), self.job, threads)
+            start = self._starts[name, threads] = prepared(compiled(self._source_of(name)), self.job, threads)
         start()
 
 
