@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from triarch.kernels.perceptron import Perceptron
-from triarch.kernels.recurrent import Inference
+from triarch.kernels.recurrent import Advance
 
 _BYTES_OF_ROOM = 1 << 16  # what is made at once for the results of many calls
 
@@ -54,7 +54,7 @@ def _states(tensors: Sequence[Tensor]) -> _States:
 class _Line:
     """A recurrent layer of one direction, and the states that it goes on from."""
 
-    def __init__(self, way: Way, inference: Inference, zeros: Sequence[Tensor]) -> None:
+    def __init__(self, way: Way, inference: Advance, zeros: Sequence[Tensor]) -> None:
         self.inference, self.is_stateful, self._way = inference, way.attributes["stateful"], way
         self._first = _states(zeros)
         self.last = _states(inference.last)
@@ -102,7 +102,7 @@ class PreparedPrediction:
         self,
         x: Tensor,
         ways: Sequence[Way],
-        inferences: Sequence[Inference],
+        inferences: Sequence[Advance],
         zeros: Sequence[Sequence[Tensor]],
         perceptron: Perceptron,
         weights: Sequence[Tensor],

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from triarch import config
 from triarch.kernels import expected_calls, method_in_use
 from triarch.kernels.perceptron import Descent, Means, Pass, Perceptron, Target
-from triarch.kernels.recurrent import Inference, Recurrences
+from triarch.kernels.recurrent import Advance, Recurrences
 from triarch.optimizers import Optimizer
 from triarch.tensors import dtype_name
 from triarch.training.batches import Batch
@@ -123,10 +124,9 @@ class WholeStep:
         network, x, targets = found
         optimizer, perceptron, recurrences = self._model.optimizer, network.perceptron, network.recurrences
         rate, settings, rows = 0.0, dict[str, float](), x.shape[0]
-        passage: Any = None
         states: Any = ()
         if recurrences is not None:
-            x, passage, states = recurrences.forward(x, network.states())
+            x, states = recurrences.forward(x, network.states())
         if perceptron.learning is None:
             is_done = perceptron.differentiate(x, targets)
         else:
@@ -136,7 +136,7 @@ class WholeStep:
         if not is_done:
             return False
         if recurrences is not None:
-            recurrences.backward(passage, perceptron.inputs_gradient[:rows])
+            recurrences.backward(perceptron.inputs_gradient[:rows])
             network.keep(states)
         _show_gradients(network.weights, network.gradients)
         if perceptron.learning is None:
@@ -176,7 +176,7 @@ class WholeStep:
 
     def _prepare(self, network: _Network, x: Tensor) -> None:
         """Write down what is known of predictions of this shape, where layers have one direction."""
-        inferences, zeros = list[Inference](), list[tuple[Tensor, ...]]()
+        inferences, zeros = list[Advance](), list[tuple[Tensor, ...]]()
         if network.recurrences is not None:
             line = network.recurrences.in_line(*x.shape[:2])
             if line is None:
@@ -295,6 +295,8 @@ class WholeStep:
 
     def _for_learning(self) -> _Network | None:
         stack, optimizer = self._stack(learns=True), self._model.optimizer
+        if stack.recurrent and config.recomputes_gates():
+            raise RefusalError("the gates of its recurrent layers are to be computed again")
         if not isinstance(optimizer, Optimizer):
             raise RefusalError("the optimizer is torch's")
         if not optimizer.built:

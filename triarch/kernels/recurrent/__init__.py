@@ -2,7 +2,7 @@
 
 from triarch.kernels.recurrent.cell import Cell, Masks, Weights
 from triarch.kernels.recurrent.operation import recur
-from triarch.kernels.recurrent.plan import Inference
+from triarch.kernels.recurrent.prepared import Advance
 from triarch.kernels.recurrent.series import Direction, Recurrences
 from triarch.kernels.recurrent.vendor import reordered, torch_weights
 
@@ -13,9 +13,9 @@ ACTIVATIONS = (  # that compiled steps have
 
 __all__ = [
     "ACTIVATIONS",
+    "Advance",
     "Cell",
     "Direction",
-    "Inference",
     "Masks",
     "Recurrences",
     "Weights",

@@ -88,16 +88,23 @@ class RecurrentKernel:
         """
         weights = _lying_side_by_side(weights)
         outputs = inputs.new_empty(packing.steps, self.held) if learns or shows else None
-        gates, memory = self._kept(inputs, packing) if learns and not config.recomputes_gates() else (None, None)
+        gates, memory = self.kept(packing) if learns and not config.recomputes_gates() else (None, None)
         first = tuple(state.contiguous() for state in first)
         last = self._advance(inputs, weights, first, packing, gates, outputs, memory, learns, masks)
         tape = None if not learns or outputs is None else Tape(gates, outputs, memory, first)
         return tape, outputs, last
 
-    def _kept(self, inputs: Tensor, packing: Packing) -> tuple[Tensor, Tensor | None]:
+    def kept(self, packing: Packing) -> tuple[Tensor, Tensor | None]:
         """Room for the gates, and for what else the way back needs."""
-        gates = inputs.new_empty(packing.steps, self.width)
-        return gates, None if self.cell.kind == "simple" else inputs.new_empty(packing.steps, self.held)
+        gates = torch.empty(packing.steps, self.width, dtype=self.dtype)
+        has_memory = self.cell.kind != "simple"
+        return gates, torch.empty(packing.steps, self.held, dtype=self.dtype) if has_memory else None
+
+    def of_gates(self, packing: Packing) -> tuple[Tensor, Tensor | None]:
+        """Room for the gradients of gates, and for what products with the states have of their own."""
+        found = torch.empty(packing.steps, self.width, dtype=self.dtype)
+        has_extra = self.cell.kind == "gru"
+        return found, torch.empty(packing.steps, self.held, dtype=self.dtype) if has_extra else None
 
     def _advance(
         self,
@@ -115,9 +122,9 @@ class RecurrentKernel:
         step, laid = self.room(packing, inputs.shape[1])
         with self._one(inputs, packing, step, laid, masks) as (call, place):
             is_to_arrange = self.place_weights(call, weights, packing, place)
-            call.place(gates=_address(gates), outputs=_address(outputs), memory=_address(memory))
-            _place_states(call, "first", first)
-            _place_states(call, "last", last)
+            call.place(gates=address_of(gates), outputs=address_of(outputs), memory=address_of(memory))
+            place_states(call, "first", first)
+            place_states(call, "last", last)
             if is_to_arrange:
                 self.run(call, packing, "arrange", "forward", *(_LATER if learns else ()))
             self.run(call, packing, "forward", *(_LATER if learns else ()))
@@ -159,21 +166,18 @@ class RecurrentKernel:
         wants_weights: bool,
         wants_states: bool,
         masks: Masks = NO_MASKS,
-        into: Weights | None = None,
     ) -> tuple[Tensor | None, Weights | None, tuple[Tensor | None, ...]]:
         """The gradients of inputs `(steps, features)`, of the weights, and of the first states.
 
         Args:
             output_gradient: `(steps, units)`.
             last_gradients: Of the last states, `(series, units)`.
-            into: Where those of the weights are written; None for new ones.
         """
         weights, gates, memory = _lying_side_by_side(weights), tape.gates, tape.memory
         if gates is None:
-            gates, memory = self._kept(inputs, packing)
+            gates, memory = self.kept(packing)
             self._advance(inputs, weights, tape.first, packing, gates, None, memory, True, masks)
-        found = torch.empty_like(gates)
-        extra = inputs.new_empty(packing.steps, self.held) if self.cell.kind == "gru" else None
+        found, extra = self.of_gates(packing)
         if output_gradient is not None:
             output_gradient = output_gradient.contiguous()
         # Written over, so never the tensor that was given.
@@ -183,50 +187,57 @@ class RecurrentKernel:
             else (torch.zeros_like(state) if wants_states else None)
             for given, state in zip(last_gradients, tape.first, strict=True)
         )
+        step, laid = self.room_back(packing, inputs.shape[1], wants_weights)
+        with self._one(inputs, packing, step, laid, masks) as (call, place):
+            self._place_own(call, weights)
+            call.place(outputs=tape.outputs.data_ptr(), output_gradient=address_of(output_gradient))
+            self.place_back(call, inputs.shape[1], place, gates, memory, found, extra)
+            place_states(call, "first", tape.first)
+            place_states(call, "gradient", states)
+            self.run(call, packing, "turn", "backward")
+            self.run(call, packing, "backward")
+            of_weights = empty_like(weights) if wants_weights else None
+            if of_weights is not None:
+                place_gradients(call, of_weights)
+                self.run(call, packing, "sum_products")
+                self.run(call, packing, "collect")
+        inputs_gradient = self.inputs_gradient(found, weights, packing, masks) if wants_inputs else None
+        return inputs_gradient, of_weights, states
+
+    def room_back(self, packing: Packing, features: int, wants_weights: bool) -> tuple[int, int]:
+        """Numbers of working memory for the way back: of each thread, and what all share."""
         rows = self._rows(packing) * (2 * self.held + self.width) + 3 * self.held
-        rows_x, rows_h = self._tile_rows(inputs)
+        rows_of_weights = sum(self._tile_rows(features))
         layouts = 1
         if self.cell.has_masks:
             rows += self._rows(packing) * self.held
             layouts = self.sizes.gates
-        tiles = (layouts * (rows_x + rows_h) + self.all_width) * CHUNK + max(inputs.shape[1], self.held)
-        sums = self.threads_for(packing) * (rows_x + rows_h) * self.all_width
-        laid = self.held * self.width + (sums if wants_weights else 0)
-        with self._one(inputs, packing, max(rows, tiles), laid, masks) as (call, place):
-            self._place_own(call, weights)
-            call.place(
-                gates=gates.data_ptr(),
-                outputs=tape.outputs.data_ptr(),
-                memory=_address(memory),
-                turned=place,
-                sums=place + self.held * self.width * self.dtype.itemsize,
-                output_gradient=_address(output_gradient),
-                gate_gradient=found.data_ptr(),
-                extra_gradient=_address(extra),
-                rows_of_inputs=rows_x,
-                rows_of_states=rows_h,
-            )
-            _place_states(call, "first", tape.first)
-            _place_states(call, "gradient", states)
-            self.run(call, packing, "turn", "backward")
-            self.run(call, packing, "backward")
-            of_weights = self._weight_gradients(call, into or empty_like(weights), packing) if wants_weights else None
-        inputs_gradient = self._inputs_gradient(found, weights, packing, masks) if wants_inputs else None
-        return inputs_gradient, of_weights, states
+        tiles = (layouts * rows_of_weights + self.all_width) * CHUNK + max(features, self.held)
+        sums = self.threads_for(packing) * rows_of_weights * self.all_width
+        return max(rows, tiles), self.held * self.width + (sums if wants_weights else 0)
 
-    def _tile_rows(self, inputs: Tensor) -> tuple[int, int]:
+    def place_back(
+        self,
+        call: Call,
+        features: int,
+        place: int,
+        gates: Tensor,
+        memory: Tensor | None,
+        gate_gradient: Tensor,
+        extra_gradient: Tensor | None,
+    ) -> None:
+        """Say where the way back finds what the way forward left, and where it works: from `place` on."""
+        rows_x, rows_h = self._tile_rows(features)
+        call.place(gates=gates.data_ptr(), memory=address_of(memory), gate_gradient=gate_gradient.data_ptr())
+        call.place(extra_gradient=address_of(extra_gradient), rows_of_inputs=rows_x, rows_of_states=rows_h)
+        call.place(turned=place, sums=place + self.held * self.width * self.dtype.itemsize)
+
+    def _tile_rows(self, features: int) -> tuple[int, int]:
         """Rows of the gradients of kernel and recurrent kernel, with one for the bias, in whole tiles."""
-        return rounded_up(inputs.shape[1] + 1, registers.ROWS), rounded_up(self.units + 1, registers.ROWS)
+        return rounded_up(features + 1, registers.ROWS), rounded_up(self.units + 1, registers.ROWS)
 
-    def _weight_gradients(self, call: Call, found: Weights, packing: Packing) -> Weights:
-        """The gradients of the weights, by the call that has gone back through the steps."""
-        call.place(kernel_gradient=_address(found.kernel), recurrent_gradient=_address(found.recurrent_kernel))
-        call.place(bias_gradient=_address(found.bias))
-        self.run(call, packing, "sum_products")
-        self.run(call, packing, "collect")
-        return found
-
-    def _inputs_gradient(self, found: Tensor, weights: Weights, packing: Packing, masks: Masks) -> Tensor:
+    def inputs_gradient(self, found: Tensor, weights: Weights, packing: Packing, masks: Masks = NO_MASKS) -> Tensor:
+        """The gradient of the inputs from that of their projections."""
         kernel = weights.kernel.unflatten(1, (-1, self.units))
         kernel = F.pad(kernel, (0, self.held - self.units)).flatten(1)
         if masks.inputs is None:
@@ -245,7 +256,7 @@ class RecurrentKernel:
 
     def _place_own(self, call: Call, weights: Weights) -> tuple[int, int, int]:
         """Their addresses."""
-        kernel, recurrent, bias = map(_address, weights)
+        kernel, recurrent, bias = map(address_of, weights)
         call.place(own_kernel=kernel, own_recurrent_kernel=recurrent, own_bias=bias)
         return kernel, recurrent, bias
 
@@ -260,7 +271,9 @@ class RecurrentKernel:
         with self.calls.one() as call, workspace(shared + self.threads_for(packing) * step, self.dtype) as space:
             address = space.data_ptr()
             self.place_series(call, packing, inputs.shape[1], address + shared * self.dtype.itemsize, step)
-            call.place(inputs=inputs.data_ptr(), inputs_mask=_address(masks.inputs), states_mask=_address(masks.states))
+            call.place(
+                inputs=inputs.data_ptr(), inputs_mask=address_of(masks.inputs), states_mask=address_of(masks.states)
+            )
             yield call, address
 
     def place_series(self, call: Call, packing: Packing, features: int, memory: int, step: int) -> None:
@@ -272,54 +285,6 @@ class RecurrentKernel:
     def run(self, call: Call, packing: Packing, name: str, *later: str) -> None:
         """Run a kernel on these threads; `later` names those that will follow it."""
         (call.run_alone if self.threads_for(packing) == 1 else call.run)(name, *later)
-
-
-class Inference:
-    """The way forward of as many series of one length, again and again: all but inputs and first states has its place.
-
-    Not for several threads of the program at once.
-
-    Attributes:
-        outputs: `(steps, units)`, if they are wanted.
-        outputs_at: Their address; 0 for none.
-        last: The last states, `(series, units)` each; like the outputs, they are written over by the next series.
-    """
-
-    def __init__(self, kernel: RecurrentKernel, weights: Weights, packing: Packing, shows: bool) -> None:
-        self._kernel, self._weights, self._packing = kernel, weights, packing
-        self._call = kernel.new_call()
-        step, shared = kernel.room(packing, len(weights.kernel))
-        self._memory = torch.empty(shared + kernel.threads_for(packing) * step, dtype=kernel.dtype)
-        place = self._memory.data_ptr() + shared * kernel.dtype.itemsize
-        kernel.place_series(self._call, packing, len(weights.kernel), place, step)
-        outputs = torch.empty(packing.steps, kernel.held, dtype=kernel.dtype) if shows else None
-        self.outputs = None if outputs is None else outputs[:, : kernel.units]
-        count = 2 if kernel.cell.kind == "lstm" else 1
-        self.last = tuple(torch.empty(len(packing.order), kernel.units, dtype=kernel.dtype) for _ in range(count))
-        self.outputs_at = _address(outputs)
-        self._call.place(outputs=self.outputs_at)
-        self._last_at = tuple(state.data_ptr() for state in self.last)
-        self._set_operands = self._call.placer("inputs", "h_first", "c_first", "h_last", "c_last")
-        self._run = self._call.run_alone if kernel.threads_for(packing) == 1 else self._call.run
-        self._own = [weight for weight in weights if weight is not None]
-        self._placed: list[int] = []
-        self._is_to_arrange = True
-
-    def run(self, inputs: Tensor, first: tuple[Tensor, ...]) -> None:
-        """Go through series that lie one after the other, however their axes are seen."""
-        placed = [weight.data_ptr() for weight in self._own]
-        if placed != self._placed:
-            memory = self._memory.data_ptr()
-            self._is_to_arrange = self._kernel.place_weights(self._call, self._weights, self._packing, memory)
-            self._placed = placed
-        self.run_at(inputs.data_ptr(), tuple(state.data_ptr() for state in first), self._last_at)
-
-    def run_at(self, inputs: int, first: tuple[int, ...], last: tuple[int, ...]) -> None:
-        """The same from and to these addresses; the weights lie where they lay."""
-        self._set_operands(inputs, first[0], first[-1], last[0], last[-1])
-        if self._is_to_arrange:
-            self._run("arrange", "forward")
-        self._run("forward")
 
 
 def empty_like(weights: Weights) -> Weights:
@@ -334,9 +299,17 @@ def _lying_side_by_side(weights: Weights) -> Weights:
     return Weights(kernel.contiguous(), recurrent.contiguous(), None if bias is None else bias.contiguous())
 
 
-def _place_states(call: Call, when: str, states: Sequence[Tensor | None]) -> None:
-    call.place(**{f"{name}_{when}": _address(state) for name, state in zip("hc", states, strict=False)})
+def place_gradients(call: Call, found: Weights) -> None:
+    """Say where the gradients of the weights are written."""
+    kernel, recurrent, bias = map(address_of, found)
+    call.place(kernel_gradient=kernel, recurrent_gradient=recurrent, bias_gradient=bias)
 
 
-def _address(tensor: Tensor | None) -> int:
+def place_states(call: Call, when: str, states: Sequence[Tensor | None]) -> None:
+    """Say where the states lie: `"first"` or `"last"` ones, or the `"gradient"`."""
+    call.place(**{f"{name}_{when}": address_of(state) for name, state in zip("hc", states, strict=False)})
+
+
+def address_of(tensor: Tensor | None) -> int:
+    """Where its numbers begin; 0 for none."""
     return 0 if tensor is None else tensor.data_ptr()

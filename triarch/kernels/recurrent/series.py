@@ -10,7 +10,8 @@ from torch import Tensor
 
 from triarch.kernels.recurrent.cell import Cell, Weights
 from triarch.kernels.recurrent.packing import Packing, pack
-from triarch.kernels.recurrent.plan import Inference, RecurrentKernel, Tape, empty_like
+from triarch.kernels.recurrent.plan import RecurrentKernel, empty_like
+from triarch.kernels.recurrent.prepared import Advance, Round
 
 States = tuple[Tensor, ...]
 _KEPT = 4  # sizes of batches whose calls are kept
@@ -22,20 +23,6 @@ class Direction(NamedTuple):
     cell: Cell
     weights: Weights
     goes_backwards: bool = False
-
-
-class _Stage(NamedTuple):
-    """What a layer leaves for the way back."""
-
-    inputs: Tensor
-    tapes: list[Tape]
-
-
-class Passage(NamedTuple):
-    """What series leave for the way back."""
-
-    packing: Packing
-    stages: list[_Stage]
 
 
 class Recurrences:
@@ -55,7 +42,9 @@ class Recurrences:
         ]  # of the weights
         self._kernels: list[list[RecurrentKernel]] = []
         self._threads = 0
-        self._inferences: dict[int, tuple[Packing, list[list[Inference]]]] = {}  # by the packing of series
+        self._inferences: dict[int, tuple[Packing, list[list[Advance]]]] = {}  # by the packing of series
+        self._rounds: dict[int, tuple[Packing, list[list[Round]]]] = {}
+        self._begun: tuple[list[list[Round]], list[Tensor]] = [], []  # rounds on their way, and what each layer takes
         self._zeros: dict[int, list[States]] = {}  # by the number of series
 
     def infer(self, x: Tensor, states: Sequence[States | None]) -> tuple[Tensor, list[States]]:
@@ -74,7 +63,7 @@ class Recurrences:
             rows = _side_by_side([way.last[0] if way.outputs is None else way.outputs for way in layer])
         return rows, found
 
-    def in_line(self, series: int, length: int) -> tuple[list[Inference], list[States]] | None:
+    def in_line(self, series: int, length: int) -> tuple[list[Advance], list[States]] | None:
         """The layers' ways forward, each from where the one before it writes; and zeros that each may begin with.
 
         None where a layer has two directions, or outputs with gaps between them.
@@ -87,7 +76,7 @@ class Recurrences:
             return None
         return found, self._zeros_for(series)
 
-    def _inferences_for(self, packing: Packing) -> list[list[Inference]]:
+    def _inferences_for(self, packing: Packing) -> list[list[Advance]]:
         kernels = self._prepared()
         found = self._inferences.get(id(packing))
         if found is None:
@@ -95,7 +84,7 @@ class Recurrences:
                 self._inferences.clear()
             made = [
                 [
-                    Inference(kernel, direction.weights, packing, shows=layer is not kernels[-1])
+                    Advance(kernel, direction.weights, packing, shows=layer is not kernels[-1], learns=False)
                     for kernel, direction in zip(layer, directions, strict=True)
                 ]
                 for layer, directions in zip(kernels, self.layers, strict=True)
@@ -103,55 +92,52 @@ class Recurrences:
             found = self._inferences[id(packing)] = packing, made  # which lives, so that no other gets its number
         return found[1]
 
-    def forward(self, x: Tensor, states: Sequence[States | None]) -> tuple[Tensor, Passage, list[States]]:
-        """The same, with what the way back needs."""
+    def forward(self, x: Tensor, states: Sequence[States | None]) -> tuple[Tensor, list[States]]:
+        """The same, ready for the way back."""
         packing, zeros = pack(x.shape[0], x.shape[1], None), self._zeros_for(x.shape[0])
         begun = iter(zero if own is None else own for own, zero in zip(states, zeros, strict=True))
-        rows, passage, found = x.view(-1, x.shape[2]), Passage(packing, []), []
-        for number, kernels in enumerate(self._prepared()):
-            outputs: list[Tensor] = []
-            stage = _Stage(rows, [])
-            for kernel, direction in zip(kernels, self.layers[number], strict=True):
-                tape, shown, last = kernel.forward(rows, direction.weights, next(begun), packing, True, True)
-                assert tape is not None
-                assert shown is not None
-                found.append(last)
-                stage.tapes.append(tape)
-                outputs.append(shown[:, : kernel.units] if number + 1 < len(self.layers) else last[0])
-            passage.stages.append(stage)
-            rows = _side_by_side(outputs)
-        return rows, passage, found
+        rows, found = x, list[States]()
+        self._begun = self._rounds_for(packing), []
+        for number, layer in enumerate(self._begun[0]):
+            self._begun[1].append(rows)  # which the way back reads
+            parts = [way.run(rows, next(begun)) for way in layer]
+            found += [way.last for way in parts]
+            is_last = number + 1 == len(self.layers)
+            rows = _side_by_side([way.last[0] if is_last or way.outputs is None else way.outputs for way in parts])
+        return rows, found
 
     @torch.no_grad()
-    def backward(self, passage: Passage, gradient: Tensor) -> None:
-        """Write `gradients`, from that of the last outputs."""
+    def backward(self, gradient: Tensor) -> None:
+        """Write `gradients`, from that of the last outputs of what went forward last; it may be written over."""
         of_outputs, of_last = None, gradient
-        for number in reversed(range(len(self.layers))):
-            rows, tapes = passage.stages[number]
-            kernels = self._kernels[number]
-            sizes = [kernel.units for kernel in kernels]
-            parts: Sequence[Tensor | None]
-            if of_outputs is None:
-                parts, lasts = [None] * len(sizes), list(of_last.split(sizes, 1))
-            else:
-                parts, lasts = of_outputs.split(sizes, 1), [None] * len(sizes)
+        rounds, _ = self._begun
+        for number in reversed(range(len(rounds))):
+            sizes = [way.forward.kernel.units for way in rounds[number]]
+            parts = (of_last if of_outputs is None else of_outputs).split(sizes, 1)
             before: Tensor | None = None
-            for each in reversed(range(len(kernels))):
-                own, _, _ = kernels[each].backward(
-                    rows,
-                    self.layers[number][each].weights,
-                    tapes[each],
-                    passage.packing,
-                    parts[each],
-                    (lasts[each], None)[: len(tapes[each].first)],
-                    wants_inputs=number > 0,
-                    wants_weights=True,
-                    wants_states=False,
-                    into=self._gradients[number][each],
-                )
-                if own is not None:
-                    before = own if before is None else before.add_(own)
+            for way, part in reversed(list(zip(rounds[number], parts, strict=True))):
+                own = part.contiguous()
+                given = (None, own) if of_outputs is None else (own, None)
+                found = way.run_back(*given, wants_inputs=number > 0)
+                if found is not None:
+                    before = found if before is None else before.add_(found)
             of_outputs = before
+
+    def _rounds_for(self, packing: Packing) -> list[list[Round]]:
+        kernels = self._prepared()
+        found = self._rounds.get(id(packing))
+        if found is None:
+            if len(self._rounds) >= _KEPT:
+                self._rounds.clear()
+            made = [
+                [
+                    Round(kernel, direction.weights, into, packing)
+                    for kernel, direction, into in zip(*parts, strict=True)
+                ]
+                for parts in zip(kernels, self.layers, self._gradients, strict=True)
+            ]
+            found = self._rounds[id(packing)] = packing, made  # which lives, so that no other gets its number
+        return found[1]
 
     def _prepared(self) -> list[list[RecurrentKernel]]:
         """The kernels of each layer's directions, for as many threads as there are now."""
@@ -159,6 +145,7 @@ class Recurrences:
         if threads != self._threads:
             self._threads = threads
             self._inferences.clear()
+            self._rounds.clear()
             self._kernels = [
                 [
                     RecurrentKernel(
