@@ -1,0 +1,1 @@
+"""Layers that move their inputs in space, by transformations that are given or learnt."""
