@@ -1,8 +1,10 @@
-"""Sampling, forward and backward: each thread has images of its own, so that sums are made in the same order always."""
+"""Sampling, forward and backward, a chunk of places after the other.
+
+On the way back each thread has images of its own: sums are made in the same order always.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,118 +12,121 @@ import numpy as np
 from numba import carray
 
 from triarch.kernels.native.runs import zero
-from triarch.kernels.native.vectors import at, inlined, shifted
-from triarch.kernels.sampling.axis import pair_of, taps_of
-from triarch.kernels.sampling.job import TAPS
+from triarch.kernels.native.vectors import at, inlined, lanes_of, shifted
+from triarch.kernels.sampling.job import CHUNK, MARGINS, NUMBERS, OFFSETS, TAPS
+from triarch.kernels.sampling.plane import collect_of, fill_of
+from triarch.kernels.sampling.positions import write_both_of, write_cubic_of, write_pixels_of
+from triarch.kernels.sampling.reading import read_of
+from triarch.kernels.sampling.spreading import spread_of
 
 
-@inlined
-def _fill_nan(target, count):
-    for number in range(count):
-        target[number] = math.nan
+def _locate_of(dtype: str, interpolation: str, lanes: int, has_slopes: bool) -> Any:
+    """A function that finds out where a chunk of places reads."""
+    write_pixels = write_pixels_of(dtype, interpolation)
+    write_both, write_cubic = write_both_of(dtype, interpolation), write_cubic_of(dtype)
+    margin, is_cubic = MARGINS[interpolation], interpolation == "bicubic"
+    before = np.int32(margin - 1 if is_cubic else margin)
+    at_once = not (is_cubic or has_slopes)
+
+    @inlined
+    def locate(job, places, count, held, offsets, across, down, x_slopes, y_slopes, spare):
+        """Write offsets of first pixels, and of both axes parts of the way or weights, and slopes."""
+        rows, pitch, step = shifted(offsets, CHUNK), np.int32((job.width + 2 * margin) * held), np.int32(held)
+        if at_once:
+            write_both(job, places, count, before, pitch, step, offsets, across, down)
+        else:
+            x_axis = job.x_scale, job.x_shift, job.x_low, job.x_high, job.x_span
+            y_axis = job.y_scale, job.y_shift, job.y_low, job.y_high, job.y_span
+            if is_cubic:
+                parts, turns = spare, shifted(spare, CHUNK)
+                write_pixels(job, places, 0, x_axis, count, offsets, parts, turns)
+                write_cubic(count, parts, turns, across, x_slopes)
+                write_pixels(job, places, 1, y_axis, count, rows, parts, turns)
+                write_cubic(count, parts, turns, down, y_slopes)
+            else:
+                write_pixels(job, places, 0, x_axis, count, offsets, across, x_slopes)
+                write_pixels(job, places, 1, y_axis, count, rows, down, y_slopes)
+            for number in range(count):
+                offsets[number] = (rows[number] + before) * pitch + (offsets[number] + before) * step
+        for number in range(count, (count + lanes - 1) // lanes * lanes):
+            offsets[number] = 0
+
+    return locate
 
 
-@inlined
-def _add_product(weight, source, target, count):
-    for number in range(count):
-        target[number] += weight * source[number]
-
-
-@inlined
-def _dot(first, second, count, total):
-    for number in range(count):
-        total += first[number] * second[number]
-    return total
-
-
-def forward(dtype: str, interpolation: str, padding: str) -> Callable[..., None]:
-    """The outputs."""
-    real: Any = getattr(np, dtype)
-    is_pair, pair, write_taps = interpolation == "bilinear", pair_of(padding), taps_of(interpolation, padding)
+def forward(dtype: str, interpolation: str, layout: int) -> Callable[..., None]:
+    """The outputs; a thread has a part of the places of all images."""
+    lanes, margin = lanes_of(dtype), MARGINS[interpolation]
+    locate = _locate_of(dtype, interpolation, lanes, has_slopes=False)
+    fill = fill_of(interpolation, layout)
+    read = read_of(interpolation, layout, lanes)
 
     def kernel(jobs: Any, thread: int, threads: int) -> None:
         job = carray(jobs, 1)[0]
-        channels, row_size = job.channels, job.width * job.channels
-        places_of_image = job.out_height * job.out_width
-        pixels = shifted(at("int64", job.pixels), thread * 2 * TAPS)
-        weights = shifted(at("float64", job.weights), thread * 2 * TAPS)
-        slopes = shifted(at("float64", job.slopes), thread * 2 * TAPS)
-        count = job.batch * places_of_image
-        for number in range(count * thread // threads, count * (thread + 1) // threads):
-            image = shifted(at(dtype, job.images), number // places_of_image * job.height * row_size)
-            place, target = (
-                shifted(at(dtype, job.places), 2 * number),
-                shifted(at(dtype, job.outputs), number * channels),
-            )
-            x, y = 1.0 * place[0], 1.0 * place[1]
-            if not (math.isfinite(x) and math.isfinite(y)):
-                _fill_nan(target, channels)
-                continue
-            if is_pair:
-                left, right, in_left, in_right, _, _ = pair(x, job.width)
-                upper, lower, in_upper, in_lower, _, _ = pair(y, job.height)
-                w_0, w_1 = real(in_upper * in_left), real(in_upper * in_right)
-                w_2, w_3 = real(in_lower * in_left), real(in_lower * in_right)
-                a = shifted(image, upper * row_size + left * channels)
-                b = shifted(image, upper * row_size + right * channels)
-                c = shifted(image, lower * row_size + left * channels)
-                d = shifted(image, lower * row_size + right * channels)
-                for channel in range(channels):
-                    target[channel] = w_0 * a[channel] + w_1 * b[channel] + (w_2 * c[channel] + w_3 * d[channel])
-                continue
-            taps = write_taps(x, job.width, pixels, weights, slopes)
-            write_taps(y, job.height, shifted(pixels, TAPS), shifted(weights, TAPS), shifted(slopes, TAPS))
-            zero(target, channels)
-            for tap in range(taps * taps):
-                down, across = TAPS + tap // taps, tap % taps
-                source = shifted(image, pixels[down] * row_size + pixels[across] * channels)
-                _add_product(real(weights[down] * weights[across]), source, target, channels)
+        channels, height, width = job.channels, job.height, job.width
+        held = 4 if 1 < channels < 4 else channels
+        pitch, places_of_image = (width + 2 * margin) * held, job.out_height * job.out_width
+        plane = shifted(at(dtype, job.planes), thread * job.plane_step)
+        offsets = shifted(at("int32", job.offsets), thread * OFFSETS)
+        across = shifted(at(dtype, job.numbers), thread * NUMBERS)
+        down, x_slopes = shifted(across, TAPS * CHUNK), shifted(across, 2 * TAPS * CHUNK)
+        y_slopes, spare = shifted(across, 3 * TAPS * CHUNK), shifted(across, 4 * TAPS * CHUNK)
+        zero(plane, (height + 2 * margin) * pitch)
+        position, image = job.batch * places_of_image * thread // threads, -1
+        last = job.batch * places_of_image * (thread + 1) // threads
+        while position < last:
+            if position // places_of_image != image:
+                image = position // places_of_image
+                source = shifted(at(dtype, job.images), image * height * width * channels)
+                fill(job, source, held, plane)
+            count = min(CHUNK, last - position, (image + 1) * places_of_image - position)
+            places = shifted(at(dtype, job.places), 2 * position)
+            locate(job, places, count, held, offsets, across, down, x_slopes, y_slopes, spare)
+            target = shifted(at(dtype, job.outputs), position * channels)
+            read(plane, pitch, held, channels, count, offsets, across, down, spare, target)
+            position += count
 
     return kernel
 
 
-def backward(dtype: str, interpolation: str, padding: str) -> Callable[..., None]:
+def backward(dtype: str, interpolation: str, layout: int) -> Callable[..., None]:
     """The gradients of images and of places."""
-    real: Any = getattr(np, dtype)
-    has_slopes, write_taps = interpolation != "nearest", taps_of(interpolation, padding)
+    lanes, margin = lanes_of(dtype), MARGINS[interpolation]
+    locate = _locate_of(dtype, interpolation, lanes, has_slopes=True)
+    fill = fill_of(interpolation, layout)
+    spread, collect = spread_of(interpolation, layout, lanes, dtype), collect_of(interpolation, layout)
 
     def kernel(jobs: Any, thread: int, threads: int) -> None:
         job = carray(jobs, 1)[0]
-        channels, row_size = job.channels, job.width * job.channels
-        places_of_image = job.out_height * job.out_width
-        pixels = shifted(at("int64", job.pixels), thread * 2 * TAPS)
-        weights = shifted(at("float64", job.weights), thread * 2 * TAPS)
-        slopes = shifted(at("float64", job.slopes), thread * 2 * TAPS)
-        down_pixels, down_weights, down_slopes = shifted(pixels, TAPS), shifted(weights, TAPS), shifted(slopes, TAPS)
+        channels, height, width = job.channels, job.height, job.width
+        held = 4 if 1 < channels < 4 else channels
+        pitch, places_of_image = (width + 2 * margin) * held, job.out_height * job.out_width
+        size, image_size = (height + 2 * margin) * pitch, height * width * channels
+        plane = shifted(at(dtype, job.planes), thread * job.plane_step)
+        gradient = shifted(plane, size)
+        offsets = shifted(at("int32", job.offsets), thread * OFFSETS)
+        across = shifted(at(dtype, job.numbers), thread * NUMBERS)
+        down, x_slopes = shifted(across, TAPS * CHUNK), shifted(across, 2 * TAPS * CHUNK)
+        y_slopes, spare = shifted(across, 3 * TAPS * CHUNK), shifted(across, 4 * TAPS * CHUNK)
         wants_images, wants_places = job.images_gradient != 0, job.places_gradient != 0
-        for number in range(job.batch * thread // threads, job.batch * (thread + 1) // threads):
-            image = shifted(at(dtype, job.images), number * job.height * row_size)
-            image_gradient = shifted(at(dtype, job.images_gradient), number * job.height * row_size)
+        zero(plane, size)
+        for image in range(job.batch * thread // threads, job.batch * (thread + 1) // threads):
+            if wants_places:
+                fill(job, shifted(at(dtype, job.images), image * image_size), held, plane)
             if wants_images:
-                zero(image_gradient, job.height * row_size)
-            for position in range(number * places_of_image, (number + 1) * places_of_image):
-                place = shifted(at(dtype, job.places), 2 * position)
-                place_gradient = shifted(at(dtype, job.places_gradient), 2 * position)
+                zero(gradient, size)
+            for start in range(0, places_of_image, CHUNK):
+                count, position = min(CHUNK, places_of_image - start), image * places_of_image + start
+                places = shifted(at(dtype, job.places), 2 * position)
                 given = shifted(at(dtype, job.output_gradient), position * channels)
-                x, y = 1.0 * place[0], 1.0 * place[1]
-                if not (math.isfinite(x) and math.isfinite(y)):
-                    if wants_places:
-                        _fill_nan(place_gradient, 2)
-                    continue
-                taps = write_taps(x, job.width, pixels, weights, slopes)
-                write_taps(y, job.height, down_pixels, down_weights, down_slopes)
-                along_x, along_y = 0.0, 0.0
-                for down in range(taps):
-                    for across in range(taps):
-                        start = down_pixels[down] * row_size + pixels[across] * channels
-                        if wants_images:
-                            weight = real(down_weights[down] * weights[across])
-                            _add_product(weight, given, shifted(image_gradient, start), channels)
-                        if wants_places and has_slopes:
-                            shown = _dot(given, shifted(image, start), channels, real(0.0))
-                            along_x += down_weights[down] * slopes[across] * shown
-                            along_y += down_slopes[down] * weights[across] * shown
-                if wants_places:
-                    place_gradient[0], place_gradient[1] = real(along_x), real(along_y)
+                found = shifted(at(dtype, job.places_gradient), 2 * position)
+                locate(job, places, count, held, offsets, across, down, x_slopes, y_slopes, spare)
+                spread(
+                    gradient, plane, pitch, held, channels, count, offsets, across, down, x_slopes, y_slopes, spare,
+                    given, wants_images, wants_places, found,
+                )  # fmt: skip
+            if wants_images:
+                target = shifted(at(dtype, job.images_gradient), image * image_size)
+                collect(job, gradient, held, target)
 
     return kernel

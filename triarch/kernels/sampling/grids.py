@@ -7,6 +7,7 @@ Decomposition of Deformations" (1989).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -34,8 +35,7 @@ def affine_grid(theta: Tensor, size: Size, align_corners: bool = False) -> Tenso
     """
     _check(theta, (2, 3), size)
     x, y = _axes(theta, size, align_corners)
-    row = theta[:, :, :, None, None]  # (batch, 2, 3, 1, 1)
-    return (row[:, :, 0] * x + row[:, :, 1] * y + row[:, :, 2]).movedim(1, -1)
+    return torch.stack(list(products(theta, x, y)), -1)
 
 
 def projective_grid(theta: Tensor, size: Size, align_corners: bool = False) -> Tensor:
@@ -50,9 +50,8 @@ def projective_grid(theta: Tensor, size: Size, align_corners: bool = False) -> T
     """
     _check(theta, (3, 3), size)
     x, y = _axes(theta, size, align_corners)
-    row = theta[:, :, :, None, None]
-    places = row[:, :, 0] * x + row[:, :, 1] * y + row[:, :, 2]
-    return (places[:, :2] / places[:, 2:]).movedim(1, -1)
+    u, v, w = products(theta, x, y)
+    return torch.stack([u / w, v / w], -1)
 
 
 def tps_grid(points: Tensor, size: Size, control_points: Size = (4, 4), align_corners: bool = False) -> Tensor:
@@ -100,6 +99,13 @@ def _pairs(x: Tensor, y: Tensor) -> np.ndarray:
     """All `(x, y)`, row by row."""
     across, down = np.meshgrid(x.numpy(), y.numpy())
     return np.stack([across.ravel(), down.ravel()], 1)
+
+
+def products(theta: Tensor, x: Tensor, y: Tensor) -> Iterator[Tensor]:
+    """The rows of `theta [x, y, 1]`, each `(batch, height, width)`."""
+    for row in theta.unbind(1):
+        along_x, along_y, shift = row[:, :, None, None].unbind(1)
+        yield along_x * x + along_y * y + shift
 
 
 def _axes(like: Tensor, size: Size, align_corners: bool) -> tuple[Tensor, Tensor]:

@@ -35,3 +35,20 @@ class Method(NamedTuple):
             if value not in known:
                 raise ValueError(f"`{name}` is one of {', '.join(map(repr, known))}. Received: {name}={value!r}")
         return self
+
+
+class Pixels(NamedTuple):
+    """How places become pixels: `scale x + shift`, for each axis."""
+
+    x_scale: float = 1.0
+    x_shift: float = 0.0
+    y_scale: float = 1.0
+    y_shift: float = 0.0
+
+
+def pixels_from_extent(size: tuple[int, int], align_corners: bool) -> Pixels:
+    """Of places from -1 to 1 across images of this height and width."""
+    height, width = size
+    if align_corners:
+        return Pixels((width - 1) / 2, (width - 1) / 2, (height - 1) / 2, (height - 1) / 2)
+    return Pixels(width / 2, (width - 1) / 2, height / 2, (height - 1) / 2)

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from triarch.kernels.conv import expected_calls
 from triarch.kernels.sampling import reference
-from triarch.kernels.sampling.method import Method
-from triarch.kernels.sampling.places import pixels_of
-from triarch.kernels.sampling.plan import TYPES, Sampler, sampler
+from triarch.kernels.sampling.method import Method, Pixels, pixels_from_extent
+from triarch.kernels.sampling.places import as_pixels
+from triarch.kernels.sampling.plan import Sampler, refuse, sampler_for
 
 _START_SECONDS = 4.0  # that compiling takes, where the code is not kept
 _SAVED_SECONDS = 3e-8  # of each number of the outputs; measured
@@ -43,22 +43,27 @@ def grid_sample(
     """
     if padding == "reflection" and align_corners:
         padding = "mirror"
+    method = Method(interpolation, padding).check()
     _check(images, grid)
-    return sample(images, pixels_of(grid, (images.shape[1], images.shape[2]), align_corners), interpolation, padding)
+    return _sample(images, grid, method, pixels_from_extent((images.shape[1], images.shape[2]), align_corners))
 
 
 def sample(images: Tensor, places: Tensor, interpolation: str = "bilinear", padding: str = "zeros") -> Tensor:
     """The same at places in pixels: whole numbers are the pixels' centres, and give their numbers to the last bit."""
     method = Method(interpolation, padding).check()
     _check(images, places)
-    if not _is_for_kernels(images, places):
-        return reference.sample(images, places, method)
-    plan = sampler(method, images.dtype, torch.get_num_threads())
+    return _sample(images, places, method, Pixels())
+
+
+def _sample(images: Tensor, places: Tensor, method: Method, pixels: Pixels) -> Tensor:
+    if refuse(images, places, method) is not None or not _saves_time(images, places):
+        return reference.sample(images, as_pixels(places, pixels), method)
+    plan = sampler_for(images, method)
     if torch.is_grad_enabled() and (images.requires_grad or places.requires_grad):
-        found: Tensor = _Sampling.apply(plan, method, images, places)
+        found: Tensor = _Sampling.apply(plan, method, pixels, images, places)
         return found
     with torch.no_grad():
-        return plan.forward(images.contiguous(), places.contiguous())
+        return plan.forward(images.contiguous(), places.contiguous(), pixels)
 
 
 def _check(images: Tensor, places: Tensor) -> None:
@@ -73,41 +78,37 @@ def _check(images: Tensor, places: Tensor) -> None:
         raise ValueError(f"Images have pixels. Received: shape {tuple(images.shape)}")
 
 
-def _is_for_kernels(images: Tensor, places: Tensor) -> bool:
-    """Whether there are kernels for these tensors, and compiling them would be earned back."""
-    is_plain = type(images) in (Tensor, torch.nn.Parameter) and type(places) in (Tensor, torch.nn.Parameter)
-    if not is_plain or images.device.type != "cpu" or places.device.type != "cpu" or images.dtype not in TYPES:
-        return False
+def _saves_time(images: Tensor, places: Tensor) -> bool:
+    """Whether compiling would be earned back by as many calls as are expected."""
     count = places.shape[:3].numel() * images.shape[3]
-    return count > 0 and expected_calls() * count * _SAVED_SECONDS > _START_SECONDS
+    return expected_calls() * count * _SAVED_SECONDS > _START_SECONDS
 
 
 class _Sampling(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, plan: Sampler, method: Method, images: Tensor, places: Tensor) -> Tensor:
+    def forward(ctx: Any, plan: Sampler, method: Method, pixels: Pixels, images: Tensor, places: Tensor) -> Tensor:
         ctx.save_for_backward(images, places)
-        ctx.plan, ctx.method = plan, method
-        return plan.forward(images.contiguous(), places.contiguous())
+        ctx.plan, ctx.method, ctx.pixels = plan, method, pixels
+        return plan.forward(images.contiguous(), places.contiguous(), pixels)
 
     @staticmethod
     def backward(ctx: Any, output_gradient: Tensor) -> Any:
         images, places = ctx.saved_tensors
-        wanted = ctx.needs_input_grad[2:]
+        wanted = ctx.needs_input_grad[3:]
         if torch.is_grad_enabled():
-            return None, None, *_differentiable(ctx.method, images, places, output_gradient, wanted)
-        return (
-            None,
-            None,
-            *ctx.plan.backward(images.contiguous(), places.contiguous(), output_gradient.contiguous(), *wanted),
-        )
+            found = _differentiable(ctx.method, ctx.pixels, images, places, output_gradient, wanted)
+        else:
+            operands = images.contiguous(), places.contiguous(), ctx.pixels, output_gradient.contiguous()
+            found = ctx.plan.backward(*operands, *wanted)
+        return None, None, None, *found
 
 
 def _differentiable(
-    method: Method, images: Tensor, places: Tensor, output_gradient: Tensor, wanted: tuple[bool, bool]
+    method: Method, pixels: Pixels, images: Tensor, places: Tensor, output_gradient: Tensor, wanted: tuple[bool, bool]
 ) -> tuple[Tensor | None, ...]:
     """The gradients by torch's operations, which can be differentiated again."""
-    operands = [part.view_as(part) for part in (images, places)]  # what is differentiated again hangs below them
-    learnt = [part for part, is_wanted in zip(operands, wanted, strict=True) if is_wanted]
-    outputs = reference.sample(operands[0], operands[1], method)
+    own, around = (part.view_as(part) for part in (images, places))  # what is differentiated again hangs below them
+    learnt = [part for part, is_wanted in zip((own, around), wanted, strict=True) if is_wanted]
+    outputs = reference.sample(own, as_pixels(around, pixels), method)
     found = iter(torch.autograd.grad(outputs, learnt, output_gradient, create_graph=True, allow_unused=True))
     return tuple(next(found) if is_wanted else None for is_wanted in wanted)

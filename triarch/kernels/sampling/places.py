@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from triarch.kernels.sampling.method import Pixels, pixels_from_extent
+
 
 def coordinates(count: int, like: Tensor, align_corners: bool = False) -> Tensor:
     """The places of the pixels of an axis, from -1 to 1.
@@ -21,5 +23,12 @@ def coordinates(count: int, like: Tensor, align_corners: bool = False) -> Tensor
 
 def pixels_of(grid: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
     """Places `(..., 2)`, x and y from -1 to 1, as pixels of images of `size` (height, width)."""
-    extent = torch.tensor([size[1], size[0]], dtype=grid.dtype, device=grid.device)
-    return (grid + 1) * ((extent - 1) / 2) if align_corners else ((grid + 1) * extent - 1) / 2
+    return as_pixels(grid, pixels_from_extent(size, align_corners))
+
+
+def as_pixels(places: Tensor, pixels: Pixels) -> Tensor:
+    """Places `(..., 2)` as pixels."""
+    if pixels == Pixels():
+        return places
+    x_scale, x_shift, y_scale, y_shift = pixels
+    return places * places.new_tensor((x_scale, y_scale)) + places.new_tensor((x_shift, y_shift))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from triarch.kernels.sampling import coordinates, tps_matrix
+from triarch.kernels.sampling.grids import products
 
 Size = tuple[int, int]
 
@@ -86,8 +87,7 @@ def _axes(own: Tensor, size: Size) -> tuple[Tensor, Tensor]:
 
 def _displace_affinely(change: Tensor, out_size: Size) -> Tensor:
     x, y = _axes(change, out_size)
-    row = change[:, :, :, None, None]
-    return (row[:, :, 0] * x + row[:, :, 1] * y + row[:, :, 2]).movedim(1, -1)
+    return torch.stack(list(products(change, x, y)), -1)
 
 
 def _projective(own: Tensor) -> Tensor:
@@ -96,9 +96,9 @@ def _projective(own: Tensor) -> Tensor:
 
 def _displace_projectively(own: Tensor, size: Size, out_size: Size) -> Tensor:
     """`(x + u) / (1 + w) - x` as `(u - w x) / (1 + w)`, so that nothing is lost where `u` and `w` are small."""
-    u, v, w = _displace_affinely(_projective(own), out_size).unbind(-1)
     x, y = _axes(own, out_size)
-    return torch.stack([u - w * x, v - w * y], -1) / (1 + w).unsqueeze(-1)
+    u, v, w = products(_projective(own), x, y)
+    return torch.stack([(u - w * x) / (1 + w), (v - w * y) / (1 + w)], -1)
 
 
 def _thin_plate(control_points: Size) -> Transformation:
