@@ -170,7 +170,8 @@ def test_the_archive_of_cifar10_is_downloaded_and_unpacked(
 
 
 def test_every_data_set_is_a_module_of_the_package() -> None:
-    for name in triarch.datasets.__all__:
+    makers = {"DistortedImages", "Distortion", "cluttered", "digit_addition", "distort"}
+    for name in set(triarch.datasets.__all__) - makers:
         assert callable(getattr(triarch.datasets, name).load_data)
 
 
