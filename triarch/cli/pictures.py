@@ -206,7 +206,7 @@ def draw_mistakes(
             axes = figure.add_axes((left / width, bottom / height, side / width, image_height / height))
             axes.set_axis_off()
             axes.imshow(
-                _displayed(part.images[index], value_range), cmap="gray", vmin=0, vmax=1, interpolation="nearest"
+                displayed(part.images[index], value_range), cmap="gray", vmin=0, vmax=1, interpolation="nearest"
             )
             true, taken = names[part.labels[index]], names[predicted[index]]
             share = f"{probabilities[index, predicted[index]]:.0%}".replace("%", " %")
@@ -223,7 +223,7 @@ def worst_mistakes(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return wrong[np.argsort(-probabilities[wrong].max(-1), kind="stable")]
 
 
-def _displayed(image: np.ndarray, value_range: tuple[float, float]) -> np.ndarray:
+def displayed(image: np.ndarray, value_range: tuple[float, float]) -> np.ndarray:
     """The image with values 0..1; without the channel axis where it is grey."""
     lowest, highest = value_range
     scaled = ((image.astype(np.float32) - lowest) / (highest - lowest)).clip(0, 1)

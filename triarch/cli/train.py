@@ -18,7 +18,7 @@ from triarch.cli import pictures
 from triarch.cli.data import DataSet, Part, every, load
 from triarch.cli.interruption import Interrupted, Interruption
 from triarch.cli.learning import Rows, learn
-from triarch.cli.networks import NETWORKS
+from triarch.cli.networks import NETWORKS, RESIDUAL
 from triarch.cli.output import CommandError, counted, duration, percent, say, say_table, short_path
 from triarch.cli.recurrent import RECURRENT
 from triarch.cli.results import (
@@ -34,10 +34,12 @@ from triarch.cli.results import (
 )
 from triarch.cli.tasks import task_of
 from triarch.cli.train_series import train_series
+from triarch.cli.transformed_picture import draw_transformed, transformer_of
 from triarch.models import Model
 from triarch.random import set_random_seed
 
 CURVES, CONFUSION, MISTAKES = "curves.png", "confusion.png", "mistakes.png"
+TRANSFORMED = "transformed.png"  # of networks with a spatial transformer
 _IMAGES_IN_ALL = 400_000  # shown to the network where the user does not say how many epochs
 _SMALL_IMAGE = 16 * 16  # numbers; threads that wait for each other cost more than they gain up to here
 
@@ -104,7 +106,7 @@ def train(
     """Train a network on images, series or texts."""
     if model not in (*NETWORKS, *RECURRENT):
         raise CommandError(f"--model must be one of {', '.join((*NETWORKS, *RECURRENT))}. Received: {model!r}")
-    if weights is not None and model in ("cnn", *RECURRENT):
+    if weights is not None and model not in RESIDUAL:
         raise CommandError("--weights is for residual networks, such as --model resnet18.")
     if not 0 < lr < math.inf:
         raise CommandError(f"--lr must be a positive number. Received: {lr}")
@@ -128,6 +130,9 @@ def train(
         except Interrupted:
             say(f"Interrupted after the last epoch. The model: {short_path(run.folder / MODEL)}")
             raise
+    shown = [MODEL, CURVES, CONFUSION, MISTAKES]
+    if transformer_of(run.network) is not None:
+        shown.append(TRANSFORMED)
     say()
     say_table(
         f"Test accuracy {percent(scores.accuracy)}",
@@ -136,7 +141,7 @@ def train(
             ("test loss", f"{scores.loss:.4f}"),
             ("time", f"{duration(seconds['training'])} training, {duration(seconds['total'])} in all"),
             ("results", short_path(run.folder)),
-            *((Path(name).stem, short_path(run.folder / name)) for name in (MODEL, CURVES, CONFUSION, MISTAKES)),
+            *((Path(name).stem, short_path(run.folder / name)) for name in shown),
         ],
     )
 
@@ -225,4 +230,6 @@ def _test(run: _Run, rows: list[dict[str, float]]) -> Scores:
         f"{scores.correct:,} of {scores.images:,} test images right ({percent(scores.accuracy)})",
     )
     pictures.draw_mistakes(run.folder / MISTAKES, probabilities, test, data_set.class_names, data_set.value_range)
+    if transformer_of(run.network) is not None:
+        draw_transformed(run.folder / TRANSFORMED, run.network, test, data_set.value_range)
     return scores
