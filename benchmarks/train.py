@@ -15,7 +15,7 @@ import json
 import statistics
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -32,6 +32,15 @@ SIDES: dict[str, dict[str, str]] = {  # side -> environment of its process
 }
 _STEPS = 10_000
 PATIENCE = 20.0  # times as long as triarch in the first round: a side takes no part in the others
+
+
+class Measured(Protocol):
+    """What is compared: for these tasks, so many steps in a run."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def tasks(self) -> tuple[str, ...]: ...
 
 
 def run_of(side: str, case: Case, task: str) -> Callable[[], Any]:
@@ -106,8 +115,8 @@ def _keras_loop(side: str, case: Case, x: np.ndarray, y: np.ndarray, task: str) 
 
 def main(
     name: str = "train",
-    cases: Mapping[str, Case] = CASES,
-    run_of: Callable[[str, Case, str], Callable[[], Any]] = run_of,
+    cases: Mapping[str, Measured] = CASES,
+    run_of: Callable[[str, Any, str], Callable[[], Any]] = run_of,
     description: str | None = __doc__,
 ) -> None:
     """Compare the sides and write the result file; or be a worker.
@@ -144,7 +153,9 @@ def _cases_of_today(name: str) -> dict[str, Any]:
     return json.loads(path.read_text())["cases"] if path.exists() else {}
 
 
-def _compare_case(benchmark: str, name: str, case: Case, task: str, sides: list[str], rounds: int) -> dict[str, Any]:
+def _compare_case(
+    benchmark: str, name: str, case: Measured, task: str, sides: list[str], rounds: int
+) -> dict[str, Any]:
     workers = []
     for side in sides:
         worker = Worker(side, f"benchmarks.{benchmark}", ["--worker", side, name, task], SIDES[side])

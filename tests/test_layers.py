@@ -31,6 +31,13 @@ _ROWS = [
     Row("Identity", (4, 3)),
     Row("Rescaling", (5, 5, 3), {"scale": 1 / 127.5, "offset": -1.0}, dtype="uint8"),
     Row("Rescaling", (5, 5, 3), {"scale": [0.5, 1.0, 2.0], "offset": [0.0, 1.0, -1.0]}),
+    Row("Normalization", (4, 3), {"mean": [1.0, 2.0, 3.0], "variance": [2.0, 1.0, 0.5]}),
+    Row("Normalization", (4, 3), {"axis": None, "mean": 1.0, "variance": 4.0, "invert": True}),
+    Row("Resizing", (5, 8, 3), {"height": 7, "width": 4}),
+    Row("Resizing", (5, 8, 3), {"height": 4, "width": 9, "interpolation": "bicubic"}),
+    Row("Resizing", (3, 5, 8), {"height": 4, "width": 9, "antialias": True, "data_format": "channels_first"}),
+    Row("CenterCrop", (5, 8, 3), {"height": 4, "width": 3}),
+    Row("CenterCrop", (3, 5, 8), {"height": 9, "width": 6, "data_format": "channels_first"}),
     Row("Lambda", (4,), {"function": _double_and_shift, "arguments": {"shift": 3.0}}, "function", same_config=False),
     Row("Activation", (4,), {"activation": "gelu"}),
     Row("Activation", (4,), {"activation": "softmax"}),
@@ -184,7 +191,9 @@ _ROWS = [
 _ELSEWHERE = {  # layers of several tensors or of other layers
     *("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "Dot"),
     *("SpectralNormalization", "TorchModuleWrapper", "Residual", "StringLookup", "IntegerLookup", "TextVectorization"),
-    "Hashing",
+    *("Hashing", "AffineGrid", "GridSample", "SpatialTransformer"),
+    *("RandomFlip", "RandomCrop", "RandomBrightness", "RandomContrast", "RandomErasing", "MixUp", "CutMix", "Pipeline"),
+    *("RandomAffine", "RandomPerspective", "RandomRotation", "RandomShear", "RandomTranslation", "RandomZoom"),
     *("RNN", "SimpleRNNCell", "LSTMCell", "GRUCell", "StackedRNNCells", "Bidirectional", "TimeDistributed"),
 }
 _WITH_WEIGHTS = [row for row in _ROWS if row.layer in ("Dense", "PReLU", "Conv1D", "Conv2D", "Conv3D")]
@@ -207,7 +216,7 @@ def test_every_layer_has_a_row():
 
 
 def test_names_and_aliases_are_keras_names(keras):
-    others = {"get", "Residual"}  # Keras has the first on other families, and not the second
+    others = {"get", "Residual", "AffineGrid", "GridSample", "RandomAffine", "SpatialTransformer"}  # Keras has not
     for name in set(layers.__all__) - others:
         ours, theirs = getattr(layers, name), getattr(keras.layers, name)
         assert ours.__name__ == theirs.__name__, name

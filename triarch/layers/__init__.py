@@ -67,7 +67,17 @@ from triarch.layers.pooling import (
     MaxPooling3D,
 )
 from triarch.layers.preprocessing.hashing import Hashing
+from triarch.layers.preprocessing.images.affine import RandomAffine
+from triarch.layers.preprocessing.images.colours import RandomBrightness, RandomContrast
+from triarch.layers.preprocessing.images.erasing import RandomErasing
+from triarch.layers.preprocessing.images.flips_and_crops import CenterCrop, RandomCrop, RandomFlip
+from triarch.layers.preprocessing.images.geometry import RandomRotation, RandomShear, RandomTranslation, RandomZoom
+from triarch.layers.preprocessing.images.mixing import CutMix, MixUp
+from triarch.layers.preprocessing.images.perspective import RandomPerspective
+from triarch.layers.preprocessing.images.resizing import Resizing
 from triarch.layers.preprocessing.lookup import IntegerLookup, StringLookup
+from triarch.layers.preprocessing.normalization import Normalization
+from triarch.layers.preprocessing.pipeline import Pipeline
 from triarch.layers.preprocessing.text_vectorization import TextVectorization
 from triarch.layers.recurrent.bidirectional import Bidirectional
 from triarch.layers.recurrent.conv_lstm import ConvLSTM1D, ConvLSTM2D, ConvLSTM3D
@@ -100,6 +110,8 @@ from triarch.layers.resizing import (
     ZeroPadding3D,
 )
 from triarch.layers.shaping import Flatten, Permute, RepeatVector, Reshape
+from triarch.layers.spatial.grids import AffineGrid, GridSample
+from triarch.layers.spatial.transformer import SpatialTransformer
 from triarch.layers.spectral_normalization import SpectralNormalization
 from triarch.layers.torch_modules import TorchModuleWrapper
 from triarch.serialization import Lookup
@@ -115,6 +127,7 @@ __all__ = [
     "Activation",
     "ActivityRegularization",
     "Add",
+    "AffineGrid",
     "AlphaDropout",
     "Average",
     "AveragePooling1D",
@@ -125,6 +138,7 @@ __all__ = [
     "AvgPool3D",
     "BatchNormalization",
     "Bidirectional",
+    "CenterCrop",
     "Concatenate",
     "Conv1D",
     "Conv1DTranspose",
@@ -144,6 +158,7 @@ __all__ = [
     "Cropping1D",
     "Cropping2D",
     "Cropping3D",
+    "CutMix",
     "Dense",
     "DepthwiseConv1D",
     "DepthwiseConv2D",
@@ -166,6 +181,7 @@ __all__ = [
     "GlobalMaxPooling1D",
     "GlobalMaxPooling2D",
     "GlobalMaxPooling3D",
+    "GridSample",
     "GroupNormalization",
     "Hashing",
     "Identity",
@@ -186,15 +202,30 @@ __all__ = [
     "MaxPooling3D",
     "Maximum",
     "Minimum",
+    "MixUp",
     "Multiply",
+    "Normalization",
     "PReLU",
     "Permute",
+    "Pipeline",
     "RMSNormalization",
+    "RandomAffine",
+    "RandomBrightness",
+    "RandomContrast",
+    "RandomCrop",
+    "RandomErasing",
+    "RandomFlip",
+    "RandomPerspective",
+    "RandomRotation",
+    "RandomShear",
+    "RandomTranslation",
+    "RandomZoom",
     "ReLU",
     "RepeatVector",
     "Rescaling",
     "Reshape",
     "Residual",
+    "Resizing",
     "SeparableConv1D",
     "SeparableConv2D",
     "SeparableConvolution1D",
@@ -205,6 +236,7 @@ __all__ = [
     "SpatialDropout1D",
     "SpatialDropout2D",
     "SpatialDropout3D",
+    "SpatialTransformer",
     "SpectralNormalization",
     "StackedRNNCells",
     "StringLookup",
