@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -11,10 +12,11 @@ from triarch.kernels.conv import expected_calls
 from triarch.kernels.sampling import reference
 from triarch.kernels.sampling.method import Method, Pixels, pixels_from_extent
 from triarch.kernels.sampling.places import as_pixels
-from triarch.kernels.sampling.plan import Sampler, refuse, sampler_for
+from triarch.kernels.sampling.plan import Sampler, Sizes, refuse, sampler
 
 _START_SECONDS = 4.0  # that compiling takes, where the code is not kept
 _SAVED_SECONDS = 3e-8  # of each number of the outputs; measured
+_PLAIN = (Tensor, torch.nn.Parameter)
 
 
 def grid_sample(
@@ -41,74 +43,102 @@ def grid_sample(
     Raises:
         ValueError: An argument is none of these, or the shapes do not belong together.
     """
+    frame = "centres" if align_corners else "edges"
     if padding == "reflection" and align_corners:
         padding = "mirror"
-    method = Method(interpolation, padding).check()
-    _check(images, grid)
-    return _sample(images, grid, method, pixels_from_extent((images.shape[1], images.shape[2]), align_corners))
+    return _sample(images, grid, interpolation, padding, frame)
 
 
 def sample(images: Tensor, places: Tensor, interpolation: str = "bilinear", padding: str = "zeros") -> Tensor:
     """The same at places in pixels: whole numbers are the pixels' centres, and give their numbers to the last bit."""
+    return _sample(images, places, interpolation, padding, "pixels")
+
+
+class _Plan:
+    """What is known of a sampling before its numbers are."""
+
+    def __init__(self, sizes: Sizes, dtype: torch.dtype, method: Method, pixels: Pixels) -> None:
+        self.method, self.pixels = method, pixels
+        self.count = sizes.batch * sizes.out_height * sizes.out_width * sizes.channels
+        self._arguments = sizes, method, pixels, dtype
+        self._has_kernels = refuse(sizes, dtype, method) is None
+
+    def sampler(self, images: Tensor, places: Tensor) -> Sampler | None:
+        """Compiled code; None where there is none, or compiling it would not be earned back."""
+        if not self._has_kernels or not (images.is_cpu and places.is_cpu):
+            return None
+        if type(images) not in _PLAIN or type(places) not in _PLAIN:
+            return None
+        if expected_calls() * self.count * _SAVED_SECONDS <= _START_SECONDS:
+            return None
+        return sampler(*self._arguments, torch.get_num_threads())
+
+
+@lru_cache(maxsize=1024)
+def _plan(
+    images: torch.Size,
+    places: torch.Size,
+    images_type: torch.dtype,
+    places_type: torch.dtype,
+    interpolation: str,
+    padding: str,
+    frame: str,
+) -> _Plan:
+    """The plan for these shapes and types.
+
+    Args:
+        frame: What places are counted in: `"pixels"`, or from -1 to 1 between the outer `"edges"` of the outermost
+            pixels or between their `"centres"`.
+    """
     method = Method(interpolation, padding).check()
-    _check(images, places)
-    return _sample(images, places, method, Pixels())
-
-
-def _sample(images: Tensor, places: Tensor, method: Method, pixels: Pixels) -> Tensor:
-    if refuse(images, places, method) is not None or not _saves_time(images, places):
-        return reference.sample(images, as_pixels(places, pixels), method)
-    plan = sampler_for(images, method)
-    if torch.is_grad_enabled() and (images.requires_grad or places.requires_grad):
-        found: Tensor = _Sampling.apply(plan, method, pixels, images, places)
-        return found
-    with torch.no_grad():
-        return plan.forward(images.contiguous(), places.contiguous(), pixels)
-
-
-def _check(images: Tensor, places: Tensor) -> None:
-    if images.ndim != 4 or places.ndim != 4 or places.shape[3] != 2 or len(places) != len(images):
+    if len(images) != 4 or len(places) != 4 or places[3] != 2 or places[0] != images[0]:
         raise ValueError(
             "Images have the shape (batch, height, width, channels), and places (batch, rows, columns, 2). "
-            f"Received: shapes {tuple(images.shape)} and {tuple(places.shape)}"
+            f"Received: shapes {tuple(images)} and {tuple(places)}"
         )
-    if not images.is_floating_point() or images.dtype != places.dtype:
-        raise ValueError(f"Images and places are floats of one type. Received: {images.dtype} and {places.dtype}")
-    if not images.shape[1] or not images.shape[2]:
-        raise ValueError(f"Images have pixels. Received: shape {tuple(images.shape)}")
+    if not images_type.is_floating_point or images_type != places_type:
+        raise ValueError(f"Images and places are floats of one type. Received: {images_type} and {places_type}")
+    batch, height, width, channels = images
+    if not height or not width:
+        raise ValueError(f"Images have pixels. Received: shape {tuple(images)}")
+    pixels = Pixels() if frame == "pixels" else pixels_from_extent((height, width), frame == "centres")
+    return _Plan(Sizes(batch, height, width, channels, *places[1:3]), images_type, method, pixels)
 
 
-def _saves_time(images: Tensor, places: Tensor) -> bool:
-    """Whether compiling would be earned back by as many calls as are expected."""
-    count = places.shape[:3].numel() * images.shape[3]
-    return expected_calls() * count * _SAVED_SECONDS > _START_SECONDS
+def _sample(images: Tensor, places: Tensor, interpolation: str, padding: str, frame: str) -> Tensor:
+    plan = _plan(images.shape, places.shape, images.dtype, places.dtype, interpolation, padding, frame)
+    kernels = plan.sampler(images, places)
+    if kernels is None:
+        return reference.sample(images, as_pixels(places, plan.pixels), plan.method)
+    if torch.is_grad_enabled() and (images.requires_grad or places.requires_grad):
+        found: Tensor = _Sampling.apply(kernels, plan, images, places)
+        return found
+    return kernels.forward(images.detach().contiguous(), places.detach().contiguous())
 
 
 class _Sampling(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, plan: Sampler, method: Method, pixels: Pixels, images: Tensor, places: Tensor) -> Tensor:
+    def forward(ctx: Any, kernels: Sampler, plan: _Plan, images: Tensor, places: Tensor) -> Tensor:
         ctx.save_for_backward(images, places)
-        ctx.plan, ctx.method, ctx.pixels = plan, method, pixels
-        return plan.forward(images.contiguous(), places.contiguous(), pixels)
+        ctx.kernels, ctx.plan = kernels, plan
+        return kernels.forward(images.contiguous(), places.contiguous())
 
     @staticmethod
     def backward(ctx: Any, output_gradient: Tensor) -> Any:
         images, places = ctx.saved_tensors
-        wanted = ctx.needs_input_grad[3:]
+        wanted = ctx.needs_input_grad[2:]
         if torch.is_grad_enabled():
-            found = _differentiable(ctx.method, ctx.pixels, images, places, output_gradient, wanted)
-        else:
-            operands = images.contiguous(), places.contiguous(), ctx.pixels, output_gradient.contiguous()
-            found = ctx.plan.backward(*operands, *wanted)
-        return None, None, None, *found
+            return None, None, *_differentiable(ctx.plan, images, places, output_gradient, wanted)
+        operands = images.contiguous(), places.contiguous(), output_gradient.contiguous()
+        return None, None, *ctx.kernels.backward(*operands, *wanted)
 
 
 def _differentiable(
-    method: Method, pixels: Pixels, images: Tensor, places: Tensor, output_gradient: Tensor, wanted: tuple[bool, bool]
+    plan: _Plan, images: Tensor, places: Tensor, output_gradient: Tensor, wanted: tuple[bool, bool]
 ) -> tuple[Tensor | None, ...]:
     """The gradients by torch's operations, which can be differentiated again."""
     own, around = (part.view_as(part) for part in (images, places))  # what is differentiated again hangs below them
     learnt = [part for part, is_wanted in zip((own, around), wanted, strict=True) if is_wanted]
-    outputs = reference.sample(own, as_pixels(around, pixels), method)
+    outputs = reference.sample(own, as_pixels(around, plan.pixels), plan.method)
     found = iter(torch.autograd.grad(outputs, learnt, output_gradient, create_graph=True, allow_unused=True))
     return tuple(next(found) if is_wanted else None for is_wanted in wanted)
