@@ -27,6 +27,8 @@ from triarch.registry import (
 from triarch.serialization import deserialize_keras_object, serialize_keras_object
 from triarch.tensors import torch_dtype
 from triarch.training.batches import pack_x_y_sample_weight, unpack_x_y_sample_weight
+from triarch.training.image_files import array_to_img, img_to_array, load_img, save_img
+from triarch.training.image_folders import image_dataset_from_directory
 from triarch.training.py_dataset import PyDataset
 from triarch.training.series import pad_sequences, text_dataset_from_directory, timeseries_dataset_from_array
 
@@ -35,6 +37,7 @@ __all__ = [
     "Progbar",
     "PyDataset",
     "Sequence",
+    "array_to_img",
     "clear_session",
     "custom_object_scope",
     "deserialize_keras_object",
@@ -44,7 +47,10 @@ __all__ = [
     "get_file",
     "get_registered_name",
     "get_registered_object",
+    "image_dataset_from_directory",
+    "img_to_array",
     "is_interactive_logging_enabled",
+    "load_img",
     "model_to_dot",
     "normalize",
     "pack_x_y_sample_weight",
@@ -53,6 +59,7 @@ __all__ = [
     "recurrent_from_torch",
     "recurrent_to_torch",
     "register_keras_serializable",
+    "save_img",
     "serialize_keras_object",
     "set_random_seed",
     "text_dataset_from_directory",

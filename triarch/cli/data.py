@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from triarch.cli.images import as_array, has_image_suffix, open_image
+from triarch.cli.images import as_array, has_image_suffix, open_images
 from triarch.cli.output import CommandError, counted, say
 from triarch.datasets import cifar10, digits, fashion_mnist, mnist
 
@@ -145,7 +145,7 @@ def _folder(path: Path, shape: tuple[int, int, int] | None) -> DataSet:
             )
     if skipped:
         say(f"Skipped {counted(len(skipped), 'file')} without the suffix of an image, such as {skipped[0].name}")
-    pictures = [open_image(file) for file in files + test_files]
+    pictures = open_images(files + test_files)
     if shape is None:
         sides = Counter(picture.size for picture in pictures).most_common(1)[0][0]
         width, height = (min(side, _LARGEST_SIDE) for side in sides)

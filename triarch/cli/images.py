@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from triarch.cli.output import CommandError
+from triarch.training.image_batches import default_workers
+from triarch.training.image_files import in_mode, read_image
 
-_READ_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 _WRITTEN_ONLY = ("PALM", "PDF")  # formats of Pillow that it cannot read
 
 
@@ -22,29 +25,26 @@ def has_image_suffix(path: Path) -> bool:
 def open_image(path: Path) -> Image.Image:
     """The picture upright, in mode L where it is grey and RGB otherwise; transparent parts become white."""
     try:
-        with Image.open(path) as file:
-            file.load()
-            picture = ImageOps.exif_transpose(file)
+        return read_image(path)
     except FileNotFoundError as error:
         raise CommandError(f"There is no image {str(path)!r}.") from error
     except IsADirectoryError as error:
         raise CommandError(f"Expected an image. Received: the folder {str(path)!r}") from error
     except PermissionError as error:
         raise CommandError(f"The file {str(path)!r} cannot be opened: {error.strerror}") from error
-    except _READ_ERRORS as error:
-        raise CommandError(f"The file {str(path)!r} is not an image that can be read: {error}") from error
-    if picture.mode.startswith("I"):  # 16 bits
-        return Image.fromarray((np.asarray(picture).clip(0, 65535) / 257).round().astype(np.uint8))
-    if picture.has_transparency_data:
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
-        grey = picture.convert("L")
-        return grey if picture.convert("RGB").tobytes() == grey.convert("RGB").tobytes() else picture.convert("RGB")
-    return picture.convert("L" if picture.mode in ("1", "L") else "RGB")
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+
+
+def open_images(paths: Iterable[Path]) -> list[Image.Image]:
+    """The pictures of several files, in their order, read by threads."""
+    with ThreadPoolExecutor(default_workers()) as pool:
+        return list(pool.map(open_image, paths))
 
 
 def as_array(picture: Image.Image, height: int, width: int, channels: int) -> np.ndarray:
     """The picture stretched to `(height, width, channels)`, values 0..255 of type `uint8`; channels are 1 or 3."""
-    picture = picture.convert("L" if channels == 1 else "RGB")
+    picture = in_mode(picture, "L" if channels == 1 else "RGB")
     if picture.size != (width, height):
         picture = picture.resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(picture).reshape(height, width, channels)

@@ -1,0 +1,253 @@
+"""Image files as pictures and arrays, and back: how the library and the command read and write images."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from triarch import config
+from triarch.tensors import as_array, dtype_name
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Array = np.ndarray[Any, Any]
+
+MODES = {"grayscale": "L", "rgb": "RGB", "rgba": "RGBA"}
+_INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "hamming", "box", "lanczos")
+_FULL_SCALE = 65535  # of 16 bits
+_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)  # what Pillow raises then
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+
+
+def pillow() -> Any:
+    """Pillow's module `Image`, with all the formats that it knows.
+
+    Raises:
+        ImportError: Pillow is not installed.
+    """
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError("Reading and writing images needs Pillow: `pip install pillow`.") from error
+    Image.init()
+    return Image
+
+
+def read_image(file: Any, transparent: bool = False) -> Image:
+    """A picture from a path or an open file, upright, with 8 bits a channel: of an animation, the first one.
+
+    It has mode L where it is grey and RGB otherwise; transparent parts become white; 16 bits are scaled to 8.
+
+    Args:
+        file: A path, or a file opened for reading bytes.
+        transparent: Whether a picture with transparent parts keeps them, in mode RGBA.
+
+    Raises:
+        ValueError: The file is empty, damaged, or of no format that Pillow reads.
+        OSError: The file cannot be opened.
+    """
+    is_path = isinstance(file, (str, bytes, os.PathLike))
+    content = Path(os.fsdecode(file)).read_bytes() if is_path else file.read()
+    picture = _decoded(content, f"The file {os.fsdecode(file)!r}" if is_path else "The given file")
+    if picture.mode.startswith("I"):
+        return pillow().fromarray((np.asarray(picture).clip(0, _FULL_SCALE) / 257).round().astype(np.uint8))
+    if not picture.has_transparency_data:
+        return in_mode(picture, "L" if picture.mode in ("1", "L") else "RGB")
+    picture = in_mode(picture, "RGBA")
+    if transparent:
+        return picture
+    white = pillow().new("RGBA", picture.size, "white")
+    colours = np.asarray(pillow().alpha_composite(white, picture))[..., :3]
+    is_grey = (colours == colours[..., :1]).all()
+    return pillow().fromarray(np.ascontiguousarray(colours[..., 0] if is_grey else colours))
+
+
+def _decoded(content: bytes, name: str) -> Image:
+    """The picture, turned as the file says."""
+    if not content:
+        raise ValueError(f"{name} is empty: it is not an image that can be read.")
+    images = pillow()
+    try:
+        picture: Image = images.open(io.BytesIO(content))
+        picture.load()
+    except (*_DAMAGED, images.DecompressionBombError) as error:
+        # Pillow's own words for an unknown format are where the bytes lie in memory.
+        reason = "its format is unknown" if isinstance(error, images.UnidentifiedImageError) else error
+        raise ValueError(f"{name} is not an image that can be read: {reason}") from error
+    turn = _TURNS.get(_orientation(picture))
+    return picture if turn is None else picture.transpose(images.Transpose[turn])
+
+
+def _orientation(picture: Image) -> Any:
+    """The number that cameras write; 1, upright, where what they wrote is damaged, since the pixels are not."""
+    try:
+        return picture.getexif().get(_ORIENTATION, 1)
+    except _DAMAGED:
+        return 1
+
+
+def in_mode(picture: Image, mode: str) -> Image:
+    """The picture in a mode of Pillow's; itself where it is that already."""
+    return picture if picture.mode == mode else picture.convert(mode)
+
+
+def load_img(
+    path: Any,
+    color_mode: str = "rgb",
+    target_size: tuple[int, int] | None = None,
+    interpolation: str = "nearest",
+    keep_aspect_ratio: bool = False,
+) -> Image:
+    """An image file as a Pillow picture, upright; transparent parts are white unless they are kept.
+
+    Args:
+        path: A path, or a file opened for reading bytes.
+        color_mode: `"rgb"`, `"grayscale"` or `"rgba"`, always with 8 bits a channel.
+        target_size: Height and width; None keeps those of the file.
+        interpolation: `"nearest"`, `"bilinear"`, `"bicubic"`, `"hamming"`, `"box"` or `"lanczos"`.
+        keep_aspect_ratio: Cut the largest part with the shape of `target_size` out of the middle first.
+
+    Raises:
+        ValueError: The file is no image that can be read, or an argument is none of the above.
+        OSError: The file cannot be opened.
+    """
+    if not isinstance(path, (str, bytes, os.PathLike)) and not hasattr(path, "read"):
+        raise TypeError(f"`path` is a path or a file opened for reading bytes. Received: {path!r}")
+    require("color_mode", color_mode, tuple(MODES))
+    require("interpolation", interpolation, _INTERPOLATIONS)
+    picture = in_mode(read_image(path, color_mode == "rgba"), MODES[color_mode])
+    if target_size is None:
+        return picture
+    height, width = size_of(target_size, "target_size")
+    if picture.size == (width, height):
+        return picture
+    box = None
+    if keep_aspect_ratio:
+        cut_width = max(1, min(picture.width, picture.height * width // height))
+        cut_height = max(1, min(picture.height, picture.width * height // width))
+        left, top = (picture.width - cut_width) // 2, (picture.height - cut_height) // 2
+        box = left, top, left + cut_width, top + cut_height
+    return picture.resize((width, height), pillow().Resampling[interpolation.upper()], box)
+
+
+def img_to_array(img: Any, data_format: str | None = None, dtype: Any = None) -> Array:
+    """A picture as an array `(height, width, channels)`, or `(channels, height, width)` with channels first.
+
+    Args:
+        img: A Pillow picture, or an array of rank 2 or 3.
+        dtype: `config.floatx()` by default.
+
+    Raises:
+        ValueError: An array is of another rank.
+    """
+    channels_first = config.standardize_data_format(data_format) == "channels_first"
+    x = np.asarray(img, dtype=_number_type(dtype))
+    if x.ndim == 2:
+        return x[None] if channels_first else x[..., None]
+    if x.ndim != 3:
+        raise ValueError(f"Expected a picture, or an array of rank 2 or 3. Received: shape {x.shape}")
+    return x.transpose(2, 0, 1) if channels_first else x
+
+
+def array_to_img(x: Any, data_format: str | None = None, scale: bool = True, dtype: Any = None) -> Image:
+    """An array or tensor as a Pillow picture: of 1 channel (mode L), 3 (RGB) or 4 (RGBA).
+
+    One channel with values above 255 gives mode I, of 32 bits; PNG files keep 16 of them. Fractions are cut off.
+
+    Args:
+        x: `(height, width, channels)`, or `(channels, height, width)` with channels first.
+        scale: Whether the smallest value becomes 0 and the largest 255; otherwise they have to lie there.
+        dtype: What `x` is turned into first, `config.floatx()` by default.
+
+    Raises:
+        ValueError: The array has another rank or number of channels, no pixels, or values that no pixel can have.
+    """
+    channels_first = config.standardize_data_format(data_format) == "channels_first"
+    x = np.asarray(as_array(x) if isinstance(x, torch.Tensor) else x, dtype=_number_type(dtype))
+    if x.ndim != 3:
+        raise ValueError(f"Expected an image of rank 3. Received: shape {x.shape}")
+    x = x.transpose(1, 2, 0) if channels_first else x
+    if x.shape[2] not in (1, 3, 4):
+        raise ValueError(f"An image has 1, 3 or 4 channels. Received: shape {x.shape}, channels last")
+    if not x.size:
+        raise ValueError(f"Expected an image with pixels. Received: shape {x.shape}")
+    if not np.isfinite(x).all():
+        raise ValueError(f"Expected an image of finite numbers. Received: {(~np.isfinite(x)).sum()} that are not")
+    if scale:
+        x = x - x.min()
+        x = x / (x.max() or 1) * 255
+    if x.shape[2] == 1 and x.max() > 255:
+        return pillow().fromarray(x[..., 0].astype(np.int32))
+    if x.min() <= -1 or x.max() >= 256:
+        raise ValueError(f"Without `scale`, values lie from 0 to 255. Received: values from {x.min()} to {x.max()}")
+    return pillow().fromarray(np.ascontiguousarray((x[..., 0] if x.shape[2] == 1 else x).astype(np.uint8)))
+
+
+def save_img(
+    path: Any, x: Any, data_format: str | None = None, file_format: str | None = None, scale: bool = True, **kwargs: Any
+) -> None:
+    """Write an array or tensor as an image file.
+
+    Args:
+        path: A path, or a file opened for writing bytes.
+        x: `(height, width, channels)`, or `(channels, height, width)` with channels first.
+        file_format: Such as `"png"`; by default what the path's suffix says. An open file needs it.
+        scale: As `array_to_img` takes it.
+        **kwargs: What Pillow's `save` takes.
+
+    Raises:
+        ValueError: The format is unknown, or the array is no image.
+    """
+    suffix = Path(path).suffix[1:] if isinstance(path, (str, os.PathLike)) else ""
+    kind = suffix if file_format is None else file_format
+    images = pillow()
+    known = images.registered_extensions().get(f".{kind.lower()}", kind.upper())
+    if known not in images.SAVE:
+        raise ValueError(f"Expected a format that Pillow writes, such as 'png'. Received: {kind!r} for {path!r}")
+    picture = array_to_img(x, data_format, scale)
+    if picture.mode == "RGBA" and known == "JPEG":
+        warnings.warn("JPEG files have no transparency: the image is saved without it.", stacklevel=2)
+        picture = picture.convert("RGB")
+    if picture.mode == "I" and known == "PNG":
+        values = np.asarray(picture)
+        if values.min() < 0 or values.max() > _FULL_SCALE:
+            raise ValueError(
+                f"PNG files hold values up to {_FULL_SCALE} without `scale`. Received: {values.min()} to {values.max()}"
+            )
+        picture = images.fromarray(values.astype(np.uint16))
+    picture.save(path, known, **kwargs)
+
+
+def require(name: str, value: Any, choices: tuple[Any, ...]) -> None:
+    """Raise ValueError where an argument is none of these."""
+    if value not in choices:
+        raise ValueError(f"`{name}` is one of {', '.join(map(repr, choices))}. Received: {name}={value!r}")
+
+
+def size_of(value: Any, name: str) -> tuple[int, int]:
+    """Height and width, from both of them or from one number."""
+    size = (value, value) if isinstance(value, int) else tuple(value) if isinstance(value, (list, tuple)) else ()
+    if len(size) != 2 or not all(isinstance(side, (int, np.integer)) and side > 0 for side in size):
+        raise ValueError(f"`{name}` is a height and a width, positive numbers. Received: {name}={value!r}")
+    return int(size[0]), int(size[1])
+
+
+def _number_type(dtype: Any) -> Any:
+    return config.floatx() if dtype is None else dtype_name(dtype) if isinstance(dtype, torch.dtype) else dtype
