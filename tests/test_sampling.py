@@ -164,18 +164,16 @@ def test_places_far_away(sampled, padding):
         assert not found.any()
 
 
-@pytest.mark.parametrize("channels", [2, 4])
-def test_other_numbers_of_channels(channels):
-    for interpolation in INTERPOLATIONS:
-        images, grid = made((3, 6, 5, channels), torch.float32, rows=19, columns=17)  # more than a chunk of places
-        ours, others = ([part.clone().requires_grad_() for part in (images, grid)] for _ in range(2))
-        found, expected = compiled(*ours, interpolation), by_torch(*others, interpolation)
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-        found.square().sum().backward()
-        expected.square().sum().backward()
-        for own, other in zip(ours, others, strict=True):
-            if other.grad is not None:
-                torch.testing.assert_close(own.grad, other.grad, rtol=1e-3, atol=1e-3)
+@pytest.mark.parametrize(("channels", "interpolation"), [(2, "bilinear"), (4, "bicubic")])
+def test_other_numbers_of_channels(channels, interpolation):
+    images, grid = made((3, 6, 5, channels), torch.float32, rows=19, columns=17)  # more than a chunk of places
+    ours, others = ([part.clone().requires_grad_() for part in (images, grid)] for _ in range(2))
+    found, expected = compiled(*ours, interpolation), by_torch(*others, interpolation)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    found.square().sum().backward()
+    expected.square().sum().backward()
+    for own, other in zip(ours, others, strict=True):
+        torch.testing.assert_close(own.grad, other.grad, rtol=1e-3, atol=1e-3)
 
 
 def test_nothing_to_sample():
