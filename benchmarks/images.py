@@ -39,13 +39,13 @@ class Images:
 
 
 CASES = {
-    "sampler-28x28x1": Images("sampler", (28, 28, 1), 128, 50, TASKS),
-    "sampler-42x42x1": Images("sampler", (42, 42, 1), 64, 50, TASKS),
-    "sampler-32x32x3": Images("sampler", (32, 32, 3), 128, 30, TASKS),
-    "sampler-64x64x16": Images("sampler", (64, 64, 16), 32, 10, TASKS),
-    "sampler-64x64x64": Images("sampler", (64, 64, 64), 16, 5, TASKS),
-    "augmentation-32x32x3": Images("augmentation", (32, 32, 3), 128, 10),
-    "augmentation-224x224x3": Images("augmentation", (224, 224, 3), 32, 2),
+    "sampler-28x28x1": Images("sampler", (28, 28, 1), 128, 1000, TASKS),
+    "sampler-42x42x1": Images("sampler", (42, 42, 1), 64, 1000, TASKS),
+    "sampler-32x32x3": Images("sampler", (32, 32, 3), 128, 500, TASKS),
+    "sampler-64x64x16": Images("sampler", (64, 64, 16), 32, 100, TASKS),
+    "sampler-64x64x64": Images("sampler", (64, 64, 64), 16, 50, TASKS),
+    "augmentation-32x32x3": Images("augmentation", (32, 32, 3), 128, 50),
+    "augmentation-224x224x3": Images("augmentation", (224, 224, 3), 32, 10),
     "folder-28x28": Images("folder", (28, 28, 1), _BATCH, -(-_FILES // _BATCH)),
     "folder-200x260": Images("folder", (200, 260, 3), _BATCH, -(-_FILES // _BATCH)),
 }
