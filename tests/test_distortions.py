@@ -15,7 +15,8 @@ import scipy.stats
 
 import triarch
 from triarch.datasets import DistortedImages, Distortion, cluttered, digit_addition, digits, distort, mnist
-from triarch.datasets import distortions as module
+from triarch.datasets.distorted import arguments, draws
+from triarch.datasets.distorted import distortion as module
 from triarch.kernels.sampling import tps_matrix
 from triarch.utils import set_random_seed
 
@@ -125,11 +126,11 @@ def test_p_moves_the_corners_by_normal_noise() -> None:
 
 
 def test_noise_alone_is_normal_and_folds_nothing_over() -> None:
-    draws = module._uniforms(3, 0, 0, 3000, 4)
+    numbers = draws.uniforms(3, 0, 0, 3000, 4)
     rule = Distortion(corners=2)
-    noise = (module._moved_corners(draws, rule, 3, 0, (28, 28), (28, 28)) - CORNERS).ravel()
+    noise = (module._moved_corners(numbers, rule, 3, 0, (28, 28), (28, 28)) - CORNERS).ravel()
     assert scipy.stats.kstest(noise, "norm", (0, 2)).pvalue > 1e-3
-    wild = module._moved_corners(draws, Distortion(corners=14), 3, 0, (28, 28), (28, 28))
+    wild = module._moved_corners(numbers, Distortion(corners=14), 3, 0, (28, 28), (28, 28))
     assert module._is_convex(wild).all()
     assert not module._is_convex(wild[:, ::-1]).any()
 
@@ -188,7 +189,7 @@ def test_seed_and_number_say_everything(kind: str, monkeypatch: pytest.MonkeyPat
     assert (distort(images, kind, 6) != whole).any((1, 2)).all()
     parts = [distort(images[start : start + 7], kind, 5, first=start) for start in range(0, len(images), 7)]
     np.testing.assert_array_equal(np.concatenate(parts), whole)
-    monkeypatch.setattr(module, "_CHUNK", 3000)
+    monkeypatch.setattr(arguments, "CHUNK", 3000)
     np.testing.assert_array_equal(distort(images, kind, 5), whole)
     same = np.repeat(images[:1], 10, 0)
     assert len(np.unique(distort(same, kind, 5), axis=0)) == 10
@@ -299,7 +300,7 @@ def test_clutter_keeps_the_digit_and_comes_from_others(monkeypatch: pytest.Monke
         added = (found[number] != plain[number]).sum()
         assert 36 <= added <= 16 * 36
     assert (found > 0).sum() > (plain > 0).sum() * 1.2
-    monkeypatch.setattr(module, "_CHUNK", 20000)
+    monkeypatch.setattr(arguments, "CHUNK", 20000)
     np.testing.assert_array_equal(cluttered(images, np.arange(count), 3)[0], found)
 
 
@@ -335,7 +336,7 @@ def test_sums_are_those_of_the_two_digits() -> None:
 def test_sums_do_not_depend_on_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     images, labels = handwritten(), np.arange(40) % 10
     whole = digit_addition(images, labels, 30, 1, size=40)
-    monkeypatch.setattr(module, "_CHUNK", 10000)
+    monkeypatch.setattr(arguments, "CHUNK", 10000)
     for ours, expected in zip(digit_addition(images, labels, 30, 1, size=40), whole, strict=True):
         np.testing.assert_array_equal(ours, expected)
 

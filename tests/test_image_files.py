@@ -14,7 +14,7 @@ from PIL import Image
 
 from triarch import utils
 from triarch.cli.images import open_image
-from triarch.training.image_files import read_image
+from triarch.training.images.files import read_image
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "hamming", "box", "lanczos")
 

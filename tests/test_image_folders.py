@@ -19,8 +19,9 @@ from PIL import Image
 
 import triarch
 from triarch import layers, utils
-from triarch.training import image_batches, image_resizing
-from triarch.training.image_batches import ImageFolder
+from triarch.training.images import batches as image_batches
+from triarch.training.images import resizing as image_resizing
+from triarch.training.images.batches import ImageFolder
 
 
 @pytest.fixture

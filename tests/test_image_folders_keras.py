@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from triarch import utils
-from triarch.training import image_resizing
-from triarch.training.image_batches import ImageFolder
+from triarch.training.images import resizing as image_resizing
+from triarch.training.images.batches import ImageFolder
 
 SUFFIXES = ("png", "PNG", "bmp", "gif", "jpg", "jpeg")
 SIZES = ((9, 14), (20, 7), (12, 12), (31, 45))

@@ -27,8 +27,8 @@ from triarch.registry import (
 from triarch.serialization import deserialize_keras_object, serialize_keras_object
 from triarch.tensors import torch_dtype
 from triarch.training.batches import pack_x_y_sample_weight, unpack_x_y_sample_weight
-from triarch.training.image_files import array_to_img, img_to_array, load_img, save_img
-from triarch.training.image_folders import image_dataset_from_directory
+from triarch.training.images.files import array_to_img, img_to_array, load_img, save_img
+from triarch.training.images.folders import image_dataset_from_directory
 from triarch.training.py_dataset import PyDataset
 from triarch.training.series import pad_sequences, text_dataset_from_directory, timeseries_dataset_from_array
 

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from triarch.cli.output import CommandError
-from triarch.training.image_batches import default_workers
-from triarch.training.image_files import in_mode, read_image
+from triarch.training.images.batches import default_workers
+from triarch.training.images.files import in_mode, read_image
 
 _WRITTEN_ONLY = ("PALM", "PDF")  # formats of Pillow that it cannot read
 

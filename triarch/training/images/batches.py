@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from triarch.training.image_files import MODES, in_mode, read_image
+from triarch.training.images.files import MODES, in_mode, read_image
 
 Array = np.ndarray[Any, Any]
 

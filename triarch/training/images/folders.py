@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from triarch import config
-from triarch.training.image_batches import ImageFolder, ImageReader, default_workers
-from triarch.training.image_files import MODES, pillow, read_image, require, size_of
-from triarch.training.image_resizing import INTERPOLATIONS, resize, resize_cropped, resize_padded
+from triarch.training.images.batches import ImageFolder, ImageReader, default_workers
+from triarch.training.images.files import MODES, pillow, read_image, require, size_of
+from triarch.training.images.resizing import INTERPOLATIONS, resize, resize_cropped, resize_padded
 
 Array = np.ndarray[Any, Any]
 

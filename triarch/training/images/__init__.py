@@ -1,0 +1,1 @@
+"""Images as people have them: files, folders of classes, and batches that threads read from them."""
