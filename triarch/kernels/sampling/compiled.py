@@ -14,7 +14,7 @@ from numba import carray
 from triarch.kernels.native.runs import zero
 from triarch.kernels.native.vectors import at, inlined, lanes_of, shifted
 from triarch.kernels.sampling.job import CHUNK, MARGINS, NUMBERS, OFFSETS, TAPS
-from triarch.kernels.sampling.plane import collect_of, fill_of
+from triarch.kernels.sampling.plane import move_of
 from triarch.kernels.sampling.positions import write_both_of, write_cubic_of, write_pixels_of
 from triarch.kernels.sampling.reading import read_of
 from triarch.kernels.sampling.spreading import spread_of
@@ -31,7 +31,7 @@ def _locate_of(dtype: str, interpolation: str, lanes: int, has_slopes: bool) -> 
     @inlined
     def locate(job, places, count, held, offsets, across, down, x_slopes, y_slopes, spare):
         """Write offsets of first pixels, and of both axes parts of the way or weights, and slopes."""
-        rows, pitch, step = shifted(offsets, CHUNK), np.int32((job.width + 2 * margin) * held), np.int32(held)
+        rows, pitch, step = shifted(offsets, CHUNK), np.int32(job.pitch), np.int32(held)
         if at_once:
             write_both(job, places, count, before, pitch, step, offsets, across, down)
         else:
@@ -58,27 +58,25 @@ def forward(dtype: str, interpolation: str, layout: int) -> Callable[..., None]:
     """The outputs; a thread has a part of the places of all images."""
     lanes, margin = lanes_of(dtype), MARGINS[interpolation]
     locate = _locate_of(dtype, interpolation, lanes, has_slopes=False)
-    fill = fill_of(interpolation, layout)
+    fill = move_of(interpolation, layout, is_filled=True)
     read = read_of(interpolation, layout, lanes)
 
     def kernel(jobs: Any, thread: int, threads: int) -> None:
         job = carray(jobs, 1)[0]
-        channels, height, width = job.channels, job.height, job.width
-        held = 4 if 1 < channels < 4 else channels
-        pitch, places_of_image = (width + 2 * margin) * held, job.out_height * job.out_width
+        channels, held, pitch = job.channels, job.held, job.pitch
+        image_size, places_of_image = job.height * job.width * channels, job.out_height * job.out_width
         plane = shifted(at(dtype, job.planes), thread * job.plane_step)
         offsets = shifted(at("int32", job.offsets), thread * OFFSETS)
         across = shifted(at(dtype, job.numbers), thread * NUMBERS)
         down, x_slopes = shifted(across, TAPS * CHUNK), shifted(across, 2 * TAPS * CHUNK)
         y_slopes, spare = shifted(across, 3 * TAPS * CHUNK), shifted(across, 4 * TAPS * CHUNK)
-        zero(plane, (height + 2 * margin) * pitch)
+        zero(plane, (job.height + 2 * margin) * pitch)
         position, image = job.batch * places_of_image * thread // threads, -1
         last = job.batch * places_of_image * (thread + 1) // threads
         while position < last:
             if position // places_of_image != image:
                 image = position // places_of_image
-                source = shifted(at(dtype, job.images), image * height * width * channels)
-                fill(job, source, held, plane)
+                fill(job, shifted(at(dtype, job.images), image * image_size), plane)
             count = min(CHUNK, last - position, (image + 1) * places_of_image - position)
             places = shifted(at(dtype, job.places), 2 * position)
             locate(job, places, count, held, offsets, across, down, x_slopes, y_slopes, spare)
@@ -93,15 +91,14 @@ def backward(dtype: str, interpolation: str, layout: int) -> Callable[..., None]
     """The gradients of images and of places."""
     lanes, margin = lanes_of(dtype), MARGINS[interpolation]
     locate = _locate_of(dtype, interpolation, lanes, has_slopes=True)
-    fill = fill_of(interpolation, layout)
-    spread, collect = spread_of(interpolation, layout, lanes, dtype), collect_of(interpolation, layout)
+    spread = spread_of(interpolation, layout, lanes, dtype)
+    fill, collect = (move_of(interpolation, layout, is_filled) for is_filled in (True, False))
 
     def kernel(jobs: Any, thread: int, threads: int) -> None:
         job = carray(jobs, 1)[0]
-        channels, height, width = job.channels, job.height, job.width
-        held = 4 if 1 < channels < 4 else channels
-        pitch, places_of_image = (width + 2 * margin) * held, job.out_height * job.out_width
-        size, image_size = (height + 2 * margin) * pitch, height * width * channels
+        channels, held, pitch = job.channels, job.held, job.pitch
+        image_size, places_of_image = job.height * job.width * channels, job.out_height * job.out_width
+        size = (job.height + 2 * margin) * pitch
         plane = shifted(at(dtype, job.planes), thread * job.plane_step)
         gradient = shifted(plane, size)
         offsets = shifted(at("int32", job.offsets), thread * OFFSETS)
@@ -112,7 +109,7 @@ def backward(dtype: str, interpolation: str, layout: int) -> Callable[..., None]
         zero(plane, size)
         for image in range(job.batch * thread // threads, job.batch * (thread + 1) // threads):
             if wants_places:
-                fill(job, shifted(at(dtype, job.images), image * image_size), held, plane)
+                fill(job, shifted(at(dtype, job.images), image * image_size), plane)
             if wants_images:
                 zero(gradient, size)
             for start in range(0, places_of_image, CHUNK):
@@ -126,7 +123,6 @@ def backward(dtype: str, interpolation: str, layout: int) -> Callable[..., None]
                     given, wants_images, wants_places, found,
                 )  # fmt: skip
             if wants_images:
-                target = shifted(at(dtype, job.images_gradient), image * image_size)
-                collect(job, gradient, held, target)
+                collect(job, shifted(at(dtype, job.images_gradient), image * image_size), gradient)
 
     return kernel

@@ -17,6 +17,7 @@ _FIELDS = (
     "output_gradient",  # as the outputs
     *("images_gradient", "places_gradient"),  # as images and places; may be 0
     *("batch", "height", "width", "channels", "out_height", "out_width"),
+    *("held", "pitch"),  # numbers of a pixel in a plane, and from row to row of it
     *("padding", "fold"),  # their numbers in `PADDINGS` and `FOLDS`
     *("planes", "plane_step"),  # of each thread: an image with its margins, and one of gradients
     *("offsets", "numbers"),  # of each thread: what is known of a chunk of places, see `OFFSETS` and `NUMBERS`

@@ -74,6 +74,8 @@ class Sampler:
         job = np.zeros(1, JOB)
         for name, size in sizes._asdict().items():
             job[name] = size
+        job["held"] = held_channels(sizes.channels)
+        job["pitch"] = (sizes.width + 2 * MARGINS[self._method.interpolation]) * job["held"]
         job["padding"], job["edge"] = PADDINGS.index(padding), 0.5 if padding == "reflection" else 0.0
         job["fold"] = 1 if padding in ("reflection", "mirror") else 2 if padding == "wrap" else 0
         job["x_scale"], job["x_shift"], job["y_scale"], job["y_shift"] = self._pixels

@@ -38,57 +38,44 @@ def _has_margins_of(interpolation: str) -> Any:
     return has_margins
 
 
-def fill_of(interpolation: str, layout: int) -> Any:
-    """A function that lays an image into a plane, which holds zeros where nothing was laid."""
+def move_of(interpolation: str, layout: int, is_filled: bool) -> Any:
+    """A function that lays an image into a plane, whose margins hold zeros; or writes what lies in one to an image.
+
+    What lies in margins stands for pixels: it is theirs on the way in, and added to theirs on the way out.
+    """
     margin, has_margins = MARGINS[interpolation], _has_margins_of(interpolation)
 
     @inlined
-    def fill(job, image, held, plane):
-        height, width, channels = job.height, job.width, job.channels
-        pitch = (width + 2 * margin) * held
-        for row in range(height):
-            source = shifted(image, row * width * channels)
-            target = shifted(plane, (row + margin) * pitch + margin * held)
-            if held == channels:
-                copy(source, target, width * channels)
+    def move_row(of_image, of_plane, width, channels, held):
+        if held == channels:
+            if is_filled:
+                copy(of_image, of_plane, width * channels)
             else:
-                for column in range(width):
-                    for channel in range(layout):  # a constant: no loop is left
-                        target[column * held + channel] = source[column * layout + channel]
+                copy(of_plane, of_image, width * channels)
+        else:
+            for column in range(width):
+                for channel in range(layout):  # a constant: no loop is left
+                    if is_filled:
+                        of_plane[column * held + channel] = of_image[column * layout + channel]
+                    else:
+                        of_image[column * layout + channel] = of_plane[column * held + channel]
+
+    @inlined
+    def move(job, image, plane):
+        height, width, channels, held, pitch = job.height, job.width, job.channels, job.held, job.pitch
+        for row in range(height):
+            own = shifted(plane, (row + margin) * pitch + margin * held)
+            move_row(shifted(image, row * width * channels), own, width, channels, held)
         if has_margins(job.padding):
             for row in range(-margin, height + margin):
                 line = shifted(image, _pixel(job.padding, row, height) * width * channels)
                 for column in range(-margin, width + margin):
                     if not (0 <= row < height and 0 <= column < width):
-                        target = shifted(plane, (row + margin) * pitch + (column + margin) * held)
-                        copy(shifted(line, _pixel(job.padding, column, width) * channels), target, channels)
+                        outside = shifted(plane, (row + margin) * pitch + (column + margin) * held)
+                        pixel = shifted(line, _pixel(job.padding, column, width) * channels)
+                        if is_filled:
+                            copy(pixel, outside, channels)
+                        else:
+                            add(outside, pixel, channels)
 
-    return fill
-
-
-def collect_of(interpolation: str, layout: int) -> Any:
-    """A function that writes what lies in a plane to an image; what lies in the margins is added."""
-    margin, has_margins = MARGINS[interpolation], _has_margins_of(interpolation)
-
-    @inlined
-    def collect(job, plane, held, image):
-        height, width, channels = job.height, job.width, job.channels
-        pitch = (width + 2 * margin) * held
-        for row in range(height):
-            source = shifted(plane, (row + margin) * pitch + margin * held)
-            target = shifted(image, row * width * channels)
-            if held == channels:
-                copy(source, target, width * channels)
-            else:
-                for column in range(width):
-                    for channel in range(layout):
-                        target[column * layout + channel] = source[column * held + channel]
-        if has_margins(job.padding):
-            for row in range(-margin, height + margin):
-                line = shifted(image, _pixel(job.padding, row, height) * width * channels)
-                for column in range(-margin, width + margin):
-                    if not (0 <= row < height and 0 <= column < width):
-                        source = shifted(plane, (row + margin) * pitch + (column + margin) * held)
-                        add(source, shifted(line, _pixel(job.padding, column, width) * channels), channels)
-
-    return collect
+    return move

@@ -41,17 +41,10 @@ def read_of(interpolation: str, layout: int, lanes: int) -> Any:
             target[number] = plane[offsets[number]] + (across[number] + down[number])
 
     @inlined
-    def nearest_few(plane, pitch, held, channels, count, offsets, across, down, spare, target):
-        for number in range(count):
-            shown, first = across[number] + down[number], offsets[number]
-            for channel in range(layout):
-                target[number * layout + channel] = plane[first + channel] + shown
-
-    @inlined
     def nearest(plane, pitch, held, channels, count, offsets, across, down, spare, target):
         for number in range(count):
             shown, own, first = across[number] + down[number], shifted(target, number * channels), offsets[number]
-            for channel in range(channels):
+            for channel in range(layout if layout else channels):
                 own[channel] = plane[first + channel] + shown
 
     @inlined
@@ -108,7 +101,7 @@ def read_of(interpolation: str, layout: int, lanes: int) -> Any:
 
     few = min(layout, 2)  # 0 for many, 1 for one, 2 for two to four channels
     return {
-        "nearest": (nearest, nearest_single, nearest_few),
+        "nearest": (nearest, nearest_single, nearest),
         "bilinear": (bilinear_any, bilinear_single, bilinear_four),
         "bicubic": (bicubic_any, bicubic_single, bicubic_four),
     }[interpolation][few]
