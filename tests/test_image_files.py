@@ -14,6 +14,7 @@ from PIL import Image
 
 from triarch import utils
 from triarch.cli.images import open_image
+from triarch.training.images import files as image_files
 from triarch.training.images.files import read_image
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "hamming", "box", "lanczos")
@@ -210,6 +211,18 @@ def test_the_command_reads_as_the_library_does(files: dict[str, Path]) -> None:
         assert np.array_equal(np.asarray(open_image(path).convert("RGB")), np.asarray(utils.load_img(path)))
 
 
+def test_how_a_file_begins_is_only_a_hint(
+    tmp_path: Path, files: dict[str, Path], pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for beginning in (b"\x89P", b"\xff\xd8", b"GI", b"RI"):
+        with pytest.raises(ValueError, match="The given file is not an image that can be read: its format is unknown"):
+            read_image(io.BytesIO(beginning + b"x" * 100))
+    misnamed = files["a.png"].rename(tmp_path / "b.jpg")
+    assert np.array_equal(np.asarray(read_image(misnamed)), pixels)
+    monkeypatch.setitem(image_files._FORMATS, b"\x89P", "JPEG")
+    assert np.array_equal(np.asarray(read_image(misnamed)), pixels)
+
+
 def test_files_that_cannot_be_read_are_named(tmp_path: Path, files: dict[str, Path]) -> None:
     contents = {"empty.png": b"", "text.png": b"no image", "cut.png": files["a.png"].read_bytes()[:120]}
     for name, content in contents.items():
@@ -253,6 +266,13 @@ def test_damaged_files_give_pictures_or_a_clear_error(files: dict[str, Path], rn
             except ValueError as error:
                 assert "not an image that can be read" in str(error)  # noqa: PT017
     assert 0 < readable < 25 * len(files)
+
+
+def test_a_damaged_avif_file_gives_a_clear_error(tmp_path: Path, pixels: np.ndarray) -> None:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "AVIF")
+    with pytest.raises(ValueError, match="given file is not an image that can be read"):
+        read_image(io.BytesIO(file.getvalue().replace(b"pitm", b"xxxx")))
 
 
 def test_pillow_is_asked_for(monkeypatch: pytest.MonkeyPatch, files: dict[str, Path]) -> None:

@@ -183,8 +183,8 @@ def test_threads_end_with_the_iteration_or_its_iterator(flat: Path) -> None:
 
 def test_few_batches_are_read_ahead(flat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
-    whole = image_batches.read_image
-    monkeypatch.setattr(image_batches, "read_image", lambda path, **kwargs: read.append(path) or whole(path, **kwargs))
+    whole = image_batches.read_stamped
+    monkeypatch.setattr(image_batches, "read_stamped", lambda path: read.append(path) or whole(path))
     batches = iter(made(flat, batch_size=1, shuffle=False, workers=3))
     next(batches)
     end = time.monotonic() + 10
@@ -196,15 +196,15 @@ def test_few_batches_are_read_ahead(flat: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_the_next_batches_are_read_while_one_is_used(flat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     allowed, begun = threading.Semaphore(2), threading.Event()
-    whole = image_batches.read_image
+    whole = image_batches.read_stamped
 
-    def read(path: str, **kwargs: bool) -> Image.Image:
+    def read(path: str) -> object:
         if not allowed.acquire(blocking=False):
             begun.set()
             allowed.acquire()
-        return whole(path, **kwargs)
+        return whole(path)
 
-    monkeypatch.setattr(image_batches, "read_image", read)
+    monkeypatch.setattr(image_batches, "read_stamped", read)
     batches = iter(made(flat, batch_size=2, workers=1))
     next(batches)
     assert begun.wait(10)  # nobody has asked for the second batch yet
@@ -272,6 +272,7 @@ def test_a_process_and_its_child_end_in_the_middle_of_an_iteration(flat: Path) -
         ({"image_size": None}, r"`image_size`"),
         ({"batch_size": 0}, r"`batch_size` is a positive number"),
         ({"workers": -1}, r"`workers` is a positive number"),
+        ({"cache_size": -1}, r"`cache_size` is a number of bytes, or 0. Received: cache_size=-1"),
         ({"data_format": "first"}, r"data_format"),
         ({"unreadable": "ignore"}, r"`unreadable` is one of 'refuse', 'skip'"),
         ({"crop_to_aspect_ratio": True, "pad_to_aspect_ratio": True}, r"One of `crop_to_aspect_ratio`"),

@@ -87,6 +87,12 @@ def test_images_are_those_of_keras(
     compared(keras, folder, tolerance, interpolation=interpolation, image_size=(10, 33))
 
 
+def test_some_filters_blur_at_the_same_size(
+    keras: types.ModuleType, tensorflow: types.ModuleType, folder: Path
+) -> None:
+    compared(keras, folder, 5e-3, interpolation="mitchellcubic", image_size=SIZES[2])
+
+
 @pytest.mark.parametrize(
     "settings",
     [

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from triarch.training.images.files import MODES, in_mode, read_image
+from triarch.training.images.files import MODES, in_mode, picture_of
+from triarch.training.images.kept import KeptImages, read_stamped
 
 Array = np.ndarray[Any, Any]
 
@@ -41,25 +42,48 @@ class ImageReader:
         """Height, width and channels."""
         return (*self.size, {"grayscale": 1, "rgb": 3, "rgba": 4}[self.color_mode])
 
-    def read_into(self, out: Array, path: str) -> None:
+    def read_into(self, out: Array, path: str, kept: KeptImages) -> None:
         """Fill `out`, of `shape`, with the image.
 
         Raises:
             ValueError: The file is no image that can be read; it is named.
         """
+        image = self.read(path, kept)
+        if image.dtype == np.float32:
+            out[...] = image
+        else:
+            self.fit(image, out, self.interpolation)
+
+    def read(self, path: str, kept: KeptImages) -> Array:
+        """The image as it takes less memory: as in its file, uint8, or float32 and of `shape`.
+
+        Raises:
+            ValueError: The file is no image that can be read; it is named.
+        """
+        image = kept.find(path)
+        if image is not None:
+            return image
         try:
-            picture = read_image(path, transparent=self.color_mode == "rgba")
+            content, stamp = read_stamped(path)
         except OSError as error:
             raise ValueError(f"The file {path!r} cannot be opened: {error.strerror}") from error
-        pixels = np.asarray(in_mode(picture, MODES[self.color_mode]))
-        self.fit(pixels.reshape(*pixels.shape[:2], -1), out, self.interpolation)
+        picture = in_mode(picture_of(content, path, self.color_mode == "rgba"), MODES[self.color_mode])
+        height, width, channels = self.shape
+        image = np.frombuffer(picture.tobytes(), np.uint8).reshape(picture.height, picture.width, channels)
+        if 4 * height * width * channels <= image.nbytes:
+            fitted = np.empty(self.shape, np.float32)
+            self.fit(image, fitted, self.interpolation)
+            image = fitted
+        kept.keep(path, stamp, image)
+        return image
 
 
 class ImageFolder:
     """Batches of images, `images` or `(images, labels)`; each iteration is an epoch, where asked for in a new order.
 
     Images are read by threads, up to two batches ahead. The threads end with the iteration, or when its iterator is
-    dropped. A process that is forked during an iteration begins one of its own.
+    dropped. A process that is forked during an iteration begins one of its own. Images that were read stay in memory,
+    as far as `kept` has room for them.
 
     Attributes:
         class_names: Names of the classes, in the order of their numbers; None without labels.
@@ -78,10 +102,11 @@ class ImageFolder:
         seed: int,
         data_format: str,
         workers: int,
+        kept: KeptImages,
     ) -> None:
         self.file_paths, self.labels, self.class_names = list(file_paths), labels, class_names
         self.batch_size, self.shuffle, self.data_format, self.workers = batch_size, shuffle, data_format, workers
-        self._reader = reader
+        self._reader, self._kept = reader, kept
         self._random = np.random.default_rng(seed)
 
     def __len__(self) -> int:
@@ -117,10 +142,14 @@ class ImageFolder:
         images = np.empty((len(numbers), *self._reader.shape), np.float32)
         paths = [self.file_paths[number] for number in numbers]
         step = min(self.workers, len(numbers))
-        parts = [
-            pool.submit(_fill, self._reader, images[first::step], paths[first::step], ended) for first in range(step)
-        ]
+        parts = [pool.submit(self._fill, images[first::step], paths[first::step], ended) for first in range(step)]
         return numbers, images, parts
+
+    def _fill(self, images: Array, paths: list[str], ended: threading.Event) -> None:
+        for image, path in zip(images, paths, strict=True):
+            if ended.is_set():
+                return
+            self._reader.read_into(image, path, self._kept)
 
     def _batch(self, numbers: Array, images: Array) -> Any:
         made = torch.from_numpy(images)
@@ -129,10 +158,3 @@ class ImageFolder:
         if self.batch_size is None:
             made, labels = made[0], None if labels is None else labels[0]
         return made if labels is None else (made, labels)
-
-
-def _fill(reader: ImageReader, images: Array, paths: list[str], ended: threading.Event) -> None:
-    for image, path in zip(images, paths, strict=True):
-        if ended.is_set():
-            return
-        reader.read_into(image, path)

@@ -7,7 +7,7 @@ import os
 import struct
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -23,8 +23,11 @@ Array = np.ndarray[Any, Any]
 MODES = {"grayscale": "L", "rgb": "RGB", "rgba": "RGBA"}
 _INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "hamming", "box", "lanczos")
 _FULL_SCALE = 65535  # of 16 bits
-_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)  # what Pillow raises then
+# What Pillow raises where a file is damaged.
+_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, RuntimeError, struct.error)
+_FORMATS = {b"\x89P": "PNG", b"\xff\xd8": "JPEG", b"GI": "GIF", b"BM": "BMP", b"RI": "WEBP"}  # by how files begin
 _ORIENTATION = 0x0112
+_NOTES = frozenset(("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"))  # where those formats may tell it
 _TURNS = {
     2: "FLIP_LEFT_RIGHT",
     3: "ROTATE_180",
@@ -63,9 +66,16 @@ def read_image(file: Any, transparent: bool = False) -> Image:
         ValueError: The file is empty, damaged, or of no format that Pillow reads.
         OSError: The file cannot be opened.
     """
-    is_path = isinstance(file, (str, bytes, os.PathLike))
-    content = Path(os.fsdecode(file)).read_bytes() if is_path else file.read()
-    picture = _decoded(content, f"The file {os.fsdecode(file)!r}" if is_path else "The given file")
+    if not isinstance(file, (str, bytes, os.PathLike)):
+        return picture_of(file.read(), None, transparent)
+    path = os.fsdecode(file)
+    with open(path, "rb", buffering=0) as opened:
+        return picture_of(opened.read(), path, transparent)
+
+
+def picture_of(content: bytes, path: str | None, transparent: bool) -> Image:
+    """What `read_image` makes of the content of a file, which errors name by its path, where it has one."""
+    picture = _decoded(content, path)
     if picture.mode.startswith("I"):
         return pillow().fromarray((np.asarray(picture).clip(0, _FULL_SCALE) / 257).round().astype(np.uint8))
     if not picture.has_transparency_data:
@@ -79,13 +89,14 @@ def read_image(file: Any, transparent: bool = False) -> Image:
     return pillow().fromarray(np.ascontiguousarray(colours[..., 0] if is_grey else colours))
 
 
-def _decoded(content: bytes, name: str) -> Image:
+def _decoded(content: bytes, path: str | None) -> Image:
     """The picture, turned as the file says."""
+    name = "The given file" if path is None else f"The file {path!r}"
     if not content:
         raise ValueError(f"{name} is empty: it is not an image that can be read.")
     images = pillow()
     try:
-        picture: Image = images.open(io.BytesIO(content))
+        picture = _opened(images, content)
         picture.load()
     except (*_DAMAGED, images.DecompressionBombError) as error:
         # Pillow's own words for an unknown format are where the bytes lie in memory.
@@ -95,8 +106,20 @@ def _decoded(content: bytes, name: str) -> Image:
     return picture if turn is None else picture.transpose(images.Transpose[turn])
 
 
+def _opened(images: Any, content: bytes) -> Image:
+    """By the format that the first bytes tell, or else by the one that recognises them, which takes Pillow longer."""
+    if likely := _FORMATS.get(content[:2]):
+        try:
+            return cast("Image", images.open(io.BytesIO(content), formats=(likely,)))
+        except images.UnidentifiedImageError:
+            pass  # the others are asked
+    return cast("Image", images.open(io.BytesIO(content)))
+
+
 def _orientation(picture: Image) -> Any:
     """The number that cameras write; 1, upright, where what they wrote is damaged, since the pixels are not."""
+    if picture.format in _FORMATS.values() and _NOTES.isdisjoint(picture.info):
+        return 1
     try:
         return picture.getexif().get(_ORIENTATION, 1)
     except _DAMAGED:

@@ -12,7 +12,8 @@ import numpy as np
 
 from triarch import config
 from triarch.training.images.batches import ImageFolder, ImageReader, default_workers
-from triarch.training.images.files import MODES, pillow, read_image, require, size_of
+from triarch.training.images.files import MODES, pillow, require, size_of
+from triarch.training.images.kept import KeptImages, default_cache_size
 from triarch.training.images.resizing import INTERPOLATIONS, resize, resize_cropped, resize_padded
 
 Array = np.ndarray[Any, Any]
@@ -41,6 +42,7 @@ def image_dataset_from_directory(
     verbose: bool = True,
     unreadable: str = "refuse",
     workers: int | None = None,
+    cache_size: int | None = None,
 ) -> Any:
     """Batches `(images, labels)` of the image files in a folder, with labels by their class folders.
 
@@ -71,6 +73,9 @@ def image_dataset_from_directory(
         unreadable: `"refuse"` raises at the first file that is no image; `"skip"` reads every file once at the start,
             leaves those out that cannot be read, and names them in a warning.
         workers: How many threads read images; None for the processors of this process, up to 8.
+        cache_size: Bytes of memory in which images stay from one epoch to the next, as they are decoded, or resized
+            where that is smaller; a file that changed is read again. 0 keeps none; None takes up to a quarter of the
+            memory that is free now. `"both"` parts share it. Keras has no such argument, nor the two before it.
 
     Raises:
         ValueError: There are no images, arguments do not go together, or (while batches are made) a file is no image.
@@ -86,6 +91,8 @@ def image_dataset_from_directory(
     for name, number in (("batch_size", batch_size), ("workers", workers)):
         if number is not None and number < 1:
             raise ValueError(f"`{name}` is a positive number. Received: {name}={number}")
+    if cache_size is not None and cache_size < 0:
+        raise ValueError(f"`cache_size` is a number of bytes, or 0. Received: {cache_size=}")
     if crop_to_aspect_ratio and pad_to_aspect_ratio:
         raise ValueError("One of `crop_to_aspect_ratio` and `pad_to_aspect_ratio` can be True. Received: both")
     fit = resize_cropped if crop_to_aspect_ratio else resize_padded if pad_to_aspect_ratio else resize
@@ -93,6 +100,7 @@ def image_dataset_from_directory(
     data_format = config.standardize_data_format(data_format)
     workers = workers or default_workers()
     seed = int(np.random.randint(10**6)) if seed is None else seed
+    images = KeptImages(default_cache_size() if cache_size is None else cache_size)
     pillow()  # a fork while threads load it would leave a lock behind
 
     root = os.fspath(directory)
@@ -100,7 +108,7 @@ def image_dataset_from_directory(
     if verbose:
         _say(f"Found {len(files)} files" + (f" belonging to {len(names)} classes." if names is not None else "."))
     rows = None if numbers is None or label_mode is None else _encoded(numbers, label_mode, names or [])
-    kept = _readable(files, workers) if unreadable == "skip" else list(range(len(files)))
+    kept = _readable(files, workers, reader, images) if unreadable == "skip" else list(range(len(files)))
     if shuffle:
         np.random.RandomState(seed).shuffle(kept)
 
@@ -109,7 +117,7 @@ def image_dataset_from_directory(
             raise ValueError(f"There are no images for this part of {root!r}. Received: {validation_split=}, {subset=}")
         own = None if rows is None else rows[chosen]
         paths = [files[number] for number in chosen]
-        return ImageFolder(paths, own, names, reader, batch_size, is_mixed, seed, data_format, workers)
+        return ImageFolder(paths, own, names, reader, batch_size, is_mixed, seed, data_format, workers, images)
 
     if not kept:
         raise ValueError(f"There are no images, files {', '.join(FORMATS)}, in {root!r}. Received: {len(files)} files")
@@ -211,23 +219,24 @@ def _encoded(numbers: Array, label_mode: str, names: list[str]) -> Array:
     return np.eye(count, dtype=np.float32)[numbers.astype(np.int64)]
 
 
-def _readable(files: list[str], workers: int) -> list[int]:
+def _readable(files: list[str], workers: int, reader: ImageReader, kept: KeptImages) -> list[int]:
     """Numbers of the files that can be read; a warning names the others."""
     portions = (files[first : first + _PORTION] for first in range(0, len(files), _PORTION))
     with ThreadPoolExecutor(workers, "triarch-images") as pool:
-        problems = [problem for portion in pool.map(_problems, portions) for problem in portion]
+        found = pool.map(lambda portion: _problems(portion, reader, kept), portions)
+        problems = [problem for portion in found for problem in portion]
     if named := [problem for problem in problems if problem is not None]:
         warnings.warn(f"Left out {len(named)} of {len(files)} files. {' '.join(named)}", stacklevel=3)
     return [number for number, problem in enumerate(problems) if problem is None]
 
 
-def _problems(paths: list[str]) -> list[str | None]:
+def _problems(paths: list[str], reader: ImageReader, kept: KeptImages) -> list[str | None]:
     """Why each file cannot be read, or None."""
     found: list[str | None] = []
     for path in paths:
         try:
-            read_image(path)
+            reader.read(path, kept)
             found.append(None)
-        except (ValueError, OSError) as error:
+        except ValueError as error:
             found.append(str(error))
     return found
