@@ -10,8 +10,8 @@ from commands import refused, run
 from PIL import Image
 
 from triarch import layers, saving
-from triarch.cli.data import Part
 from triarch.cli.networks import NETWORKS
+from triarch.cli.parts import InMemory
 from triarch.cli.transformed_picture import draw_transformed, transformer_of
 
 
@@ -34,13 +34,14 @@ def test_networks_with_a_spatial_transformer_learn_and_show_what_they_look_at(mo
 def test_the_picture_shows_colours_and_frames_that_are_not_finite_are_left_out(tmp_path: Path) -> None:
     network = NETWORKS["stn"]((12, 16, 3), 3, (0, 255))
     rng = np.random.default_rng(0)
-    part = Part(rng.integers(0, 255, (7, 12, 16, 3), dtype=np.uint8), np.array([0, 1, 2, 0, 1, 2, 0]))
+    images = rng.integers(0, 255, (7, 12, 16, 3), dtype=np.uint8)
+    part = InMemory(images, np.array([0, 1, 2, 0, 1, 2, 0]), (0, 255))
     transformer = transformer_of(network)
     assert transformer is not None
     transformer.network.members[-1].bias.assign([np.nan, 0, 0, 0, 0, 0])
-    draw_transformed(tmp_path / "nan.png", network, part, (0, 255))
+    draw_transformed(tmp_path / "nan.png", network, part)
     transformer.network.members[-1].bias.assign(np.zeros(6))
-    draw_transformed(tmp_path / "plain.png", network, part, (0, 255))
+    draw_transformed(tmp_path / "plain.png", network, part)
     sizes = [Image.open(tmp_path / name).size for name in ("nan.png", "plain.png")]
     assert all(width > height > 100 for width, height in sizes)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from triarch.cli.images import as_array, has_image_suffix, open_images
-from triarch.cli.output import CommandError, counted, say
+from triarch.cli.folders import parts_of
+from triarch.cli.output import CommandError
+from triarch.cli.parts import InMemory, Part, held_out
 from triarch.datasets import cifar10, digits, fashion_mnist, mnist
-
-_LARGEST_SIDE = 64
-_FEWEST = 5  # images of a class of which a fifth can be held out
 
 _DAMAGED = (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
 
@@ -41,47 +38,31 @@ BUILT_IN = {
 
 
 @dataclass(frozen=True)
-class Part:
-    """Images `(count, height, width, channels)` and their class numbers `(count,)`."""
-
-    images: np.ndarray
-    labels: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def where(self, chosen: np.ndarray) -> Part:
-        """The images for which `chosen` is true."""
-        return Part(self.images[chosen], self.labels[chosen])
-
-
-@dataclass(frozen=True)
 class DataSet:
-    """A training and a test part; `value_range` is what the darkest and the brightest pixel can be."""
+    """A training and a test part, with images of one shape and one range of values."""
 
     name: str
     train: Part
     test: Part
     class_names: tuple[str, ...]
-    value_range: tuple[float, float]
 
     def part(self, name: str) -> Part:
         """`"train"`, `"test"` or `"all"`."""
-        parts = {"train": (self.train,), "test": (self.test,), "all": (self.train, self.test)}
-        if name not in parts:
-            raise CommandError(f"--part must be one of {', '.join(parts)}. Received: {name!r}")
-        return Part(
-            np.concatenate([part.images for part in parts[name]]), np.concatenate([part.labels for part in parts[name]])
-        )
+        if name not in ("train", "test", "all"):
+            raise CommandError(f"--part must be one of train, test, all. Received: {name!r}")
+        return self.train.followed_by(self.test) if name == "all" else self.train if name == "train" else self.test
 
 
 def load(argument: str, shape: tuple[int, int, int] | None = None) -> DataSet:
-    """What `--data` names; a folder's images get the height, width and channels of `shape`, or a size of their own."""
+    """What `--data` names; a folder's images get the height, width and channels of `shape`, or a size of their own.
+
+    Folders stay on the disk; the others are in memory.
+    """
     path = Path(argument).expanduser()
     if argument in BUILT_IN:
         return _built_in(argument)
     if path.is_dir():
-        return _folder(path, shape)
+        return DataSet(path.resolve().name, *parts_of(path, shape))
     if path.suffix == ".npz" and path.is_file():
         return _npz(path)
     raise CommandError(
@@ -90,93 +71,21 @@ def load(argument: str, shape: tuple[int, int, int] | None = None) -> DataSet:
     )
 
 
-def every(step: int, labels: np.ndarray) -> np.ndarray:
-    """True for every `step`-th image of each class, beginning with the third: a fixed, stratified choice."""
-    chosen = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
-        chosen[np.flatnonzero(labels == label)[2::step]] = True
-    return chosen
-
-
 def _built_in(name: str) -> DataSet:
     row = BUILT_IN[name]
     try:
         parts = row.module.load_data()
     except (OSError, ValueError) as error:
         raise CommandError(str(error)) from error
-    train, test = (Part(_with_channels(images), labels.reshape(-1).astype(np.int64)) for images, labels in parts)
-    return DataSet(name, train, test, row.class_names, (0, row.highest_value))
+    train, test = (
+        InMemory(_with_channels(images), labels.reshape(-1).astype(np.int64), (0, row.highest_value))
+        for images, labels in parts
+    )
+    return DataSet(name, train, test, row.class_names)
 
 
 def _with_channels(images: np.ndarray) -> np.ndarray:
     return images[..., None] if images.ndim == 3 else images
-
-
-def _held_out(name: str, images: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]) -> tuple[Part, Part]:
-    """A training part and a fixed fifth for testing."""
-    present, counts = np.unique(labels, return_counts=True)
-    if counts.min() < _FEWEST:
-        rarest = class_names[present[counts.argmin()]]
-        raise CommandError(
-            f"A fifth of every class is held out for testing, so each needs at least {_FEWEST} images. Received: "
-            f"{counts.min()} of class {rarest!r} in {name!r}"
-        )
-    chosen = every(5, labels)
-    whole = Part(images, labels)
-    return whole.where(~chosen), whole.where(chosen)
-
-
-# Folders
-
-
-def _folder(path: Path, shape: tuple[int, int, int] | None) -> DataSet:
-    split = path / "train", path / "test"
-    has_split = all(folder.is_dir() for folder in split)
-    files, labels, class_names, skipped = _class_files(split[0] if has_split else path)
-    test_files: list[Path] = []
-    test_labels: list[int] = []
-    if has_split:
-        test_files, test_labels, test_names, more_skipped = _class_files(split[1])
-        skipped += more_skipped
-        if test_names != class_names:
-            raise CommandError(
-                f"The folders 'train' and 'test' of {str(path)!r} must have the same class folders. Received: "
-                f"{', '.join(class_names)} and {', '.join(test_names)}"
-            )
-    if skipped:
-        say(f"Skipped {counted(len(skipped), 'file')} without the suffix of an image, such as {skipped[0].name}")
-    pictures = open_images(files + test_files)
-    if shape is None:
-        sides = Counter(picture.size for picture in pictures).most_common(1)[0][0]
-        width, height = (min(side, _LARGEST_SIDE) for side in sides)
-        shape = height, width, 1 if all(picture.mode == "L" for picture in pictures) else 3
-    images = np.stack([as_array(picture, *shape) for picture in pictures])
-    if has_split:
-        train = Part(images[: len(files)], np.array(labels))
-        test = Part(images[len(files) :], np.array(test_labels))
-    else:
-        train, test = _held_out(str(path), images, np.array(labels), class_names)
-    return DataSet(path.resolve().name, train, test, class_names, (0, 255))
-
-
-def _class_files(path: Path) -> tuple[list[Path], list[int], tuple[str, ...], list[Path]]:
-    """The images of each class folder, their class numbers, the folders' names, all in order of name; other files."""
-    folders = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    if len(folders) < 2:
-        raise CommandError(f"Expected a folder with at least two class folders of images. Received: {str(path)!r}")
-    files: list[Path] = []
-    labels: list[int] = []
-    skipped: list[Path] = []
-    for number, folder in enumerate(folders):
-        found = sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
-        images = [file for file in found if has_image_suffix(file)]
-        if not images:
-            received = f"{counted(len(found), 'file')} such as {found[0].name!r}" if found else "an empty folder"
-            raise CommandError(f"The class folder {str(folder)!r} holds no images. Received: {received}")
-        files += images
-        labels += [number] * len(images)
-        skipped += [file for file in found if not has_image_suffix(file)]
-    return files, labels, tuple(folder.name for folder in folders), skipped
 
 
 # .npz files
@@ -213,14 +122,13 @@ def _npz(path: Path) -> DataSet:
         numbers, class_names = np.concatenate(labels), given
     if len(class_names) < 2:
         raise CommandError(f"Expected at least two classes in {str(path)!r}. Received: {len(class_names)}")
+    value_range = _value_range(images[0])
     parts = [
-        Part(x, y.astype(np.int64))
+        InMemory(x, y.astype(np.int64), value_range)
         for x, y in zip(images, np.split(numbers, np.cumsum([len(y) for y in labels])[:-1]), strict=True)
     ]
-    lowest, highest = _value_range(parts[0].images)
-    if len(parts) == 1:
-        parts = [*_held_out(str(path), parts[0].images, parts[0].labels, class_names)]
-    return DataSet(path.stem, parts[0], parts[1], class_names, (lowest, highest))
+    train, test = parts if len(parts) == 2 else held_out(str(path), parts[0], class_names)
+    return DataSet(path.stem, train, test, class_names)
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:

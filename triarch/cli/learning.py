@@ -25,7 +25,7 @@ def learn(
     interruption: Interruption,
     **fit: Any,
 ) -> Rows:
-    """Train; the history, a row an epoch. An interruption saves the model as it is and says where.
+    """Train; the history, a row an epoch. What ends it early saves the model as it is and says where.
 
     Args:
         steps: In an epoch.
@@ -44,6 +44,10 @@ def learn(
     except Interrupted:
         save(lines.rows)
         say(f"Interrupted in epoch {len(lines.rows) + 1}. The model as it is now: {short_path(folder / MODEL)}")
+        raise
+    except CommandError:  # a file is no image any more
+        save(lines.rows)
+        say(f"Stopped in epoch {len(lines.rows) + 1}. The model as it is now: {short_path(folder / MODEL)}")
         raise
     except (OSError, SystemExit):  # the output cannot be written; rich ends the process where it is a closed pipe
         save(lines.rows)

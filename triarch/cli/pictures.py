@@ -16,7 +16,7 @@ from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from triarch.cli.data import Part
+from triarch.cli.parts import Part
 from triarch.files import atomic_write
 
 TRAINING, VALIDATION = "#2f6db3", "#e07b2a"
@@ -176,13 +176,7 @@ def _label_classes(axes: Axes, class_names: Sequence[str]) -> None:
     axes.tick_params(which="minor", length=0)
 
 
-def draw_mistakes(
-    path: Path,
-    probabilities: np.ndarray,
-    part: Part,
-    class_names: Sequence[str],
-    value_range: tuple[float, float],
-) -> None:
+def draw_mistakes(path: Path, probabilities: np.ndarray, part: Part, class_names: Sequence[str]) -> None:
     """The images that the model got wrong, those first of whose wrong class it was surest."""
     predicted = probabilities.argmax(-1)
     wrong = worst_mistakes(probabilities, part.labels)
@@ -190,7 +184,7 @@ def draw_mistakes(
     names = shortened(class_names, _LONGEST_NAME)
     columns = min(_COLUMNS, max(len(worst), 1))
     side = _CELL - 0.2
-    image_height = side * part.images.shape[1] / part.images.shape[2]
+    image_height = side * part.shape[0] / part.shape[1]
     row_height = image_height + 0.6
     width = max(columns * _CELL, 5.5)
     height = max(0.4 + row_height * -(-len(worst) // columns), 0.9)
@@ -200,14 +194,13 @@ def draw_mistakes(
             figure.text(0.1 / width, 0.3, "Every image was given its true class.", color=TRAINING)
         title = f"Mistakes: {len(wrong):,} of {len(part):,} test images{shown}"
         figure.text(0.1 / width, 1 - 0.1 / height, title, va="top", fontsize=13, fontweight="bold")
-        for place, index in enumerate(worst):
+        for place, (index, image) in enumerate(zip(worst, part.take(worst), strict=True)):
             row, column = divmod(place, columns)
             left, bottom = column * _CELL + 0.1, height - 0.3 - (row + 1) * row_height
             axes = figure.add_axes((left / width, bottom / height, side / width, image_height / height))
             axes.set_axis_off()
-            axes.imshow(
-                displayed(part.images[index], value_range), cmap="gray", vmin=0, vmax=1, interpolation="nearest"
-            )
+            shown_image = displayed(image, part.value_range)
+            axes.imshow(shown_image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             true, taken = names[part.labels[index]], names[predicted[index]]
             share = f"{probabilities[index, predicted[index]]:.0%}".replace("%", " %")
             caption: dict[str, Any] = {"transform": axes.transAxes, "ha": "center", "va": "bottom"}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -78,6 +80,24 @@ class EpochBar(EpochLines):
         if now - self._last_look > _INTERVAL:
             self._last_look = now
             self.progress.update(self.bar, metrics=_described({k: float(v) for k, v in (logs or {}).items()}))
+
+
+@contextmanager
+def reading_bar(count: int) -> Iterator[Callable[[int], None]]:
+    """On a terminal, a bar while so many images are read; what it gives is told how many more have been."""
+    progress = Progress(
+        TextColumn("reading {task.total:,} images"),
+        BarColumn(bar_width=None),
+        TextColumn("{task.percentage:3.0f} %"),
+        _TimeLeft(),
+        console=console(),
+        expand=True,
+        transient=True,
+        disable=not console().is_terminal,
+    )
+    bar = progress.add_task("", total=count)
+    with progress:
+        yield partial(progress.advance, bar)
 
 
 class _TimeLeft(ProgressColumn):

@@ -17,14 +17,17 @@ import torch
 
 from triarch import config
 from triarch._version import __version__
-from triarch.cli.data import DataSet, Part
+from triarch.cli.data import DataSet
+from triarch.cli.images import in_range
 from triarch.cli.output import CommandError
+from triarch.cli.parts import Part
 from triarch.files import atomic_write
 from triarch.models import load_model
 
 MODEL = "model.keras"
 REPORT = "report.json"
 HISTORY = "history.csv"
+_AT_ONCE = 256  # images that a model is asked about
 
 
 @dataclass(frozen=True)
@@ -66,18 +69,21 @@ class InputFormat:
     @classmethod
     def of(cls, data: DataSet) -> InputFormat:
         """The format of a data set's images."""
-        height, width, channels = data.train.images.shape[1:]
-        lowest, highest = data.value_range
-        return cls(height, width, channels, lowest, highest, data.class_names)
+        return cls(*data.train.shape, *data.train.value_range, data.class_names)
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Height, width, channels."""
         return self.height, self.width, self.channels
 
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """What the darkest and the brightest pixel can be."""
+        return self.lowest, self.highest
+
     def from_bytes(self, image: np.ndarray) -> np.ndarray:
         """Pixel values 0..255 as the values that the model was trained with."""
-        return (self.lowest + image.astype(np.float32) * ((self.highest - self.lowest) / 255)).astype(np.float32)
+        return in_range(image.astype(np.float32), (0, 255), self.value_range)
 
     def labels_of(self, part: Part, class_names: Sequence[str]) -> np.ndarray:
         """The labels of images with other class numbers as the model's own, matched by name."""
@@ -98,9 +104,10 @@ class Trained:
     path: Path
     format: InputFormat
 
-    def probabilities(self, images: np.ndarray) -> np.ndarray:
+    def probabilities(self, images: np.ndarray | Part) -> np.ndarray:
         """The model's answers `(images, classes)`."""
-        outputs = self.model.predict(images, batch_size=256, verbose=0)
+        x = images.source(_AT_ONCE)[0] if isinstance(images, Part) else images
+        outputs = self.model.predict(x, batch_size=_AT_ONCE, verbose=0)
         if outputs.ndim != 2 or outputs.shape[1] != len(self.format.class_names):
             raise CommandError(
                 f"Expected a model with one output for each of {len(self.format.class_names)} classes. Received: "

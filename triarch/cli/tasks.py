@@ -13,8 +13,9 @@ import numpy as np
 
 from triarch import layers, losses, utils
 from triarch.cli import pictures
-from triarch.cli.data import BUILT_IN, every, load
+from triarch.cli.data import BUILT_IN, load
 from triarch.cli.output import CommandError, percent, say
+from triarch.cli.parts import every
 from triarch.cli.recurrent import stack
 from triarch.cli.results import Scores
 from triarch.datasets.ts_files import load_ts
@@ -295,9 +296,8 @@ def _ts(path: Path) -> Task:
 def _images_as_series(data: str) -> Task:
     """Images, or arrays `(series, steps, dimensions)` of an .npz file, as series of their rows."""
     found = load(data)
-    parts = [
-        list(part.images.reshape(*part.images.shape[:2], -1).astype(np.float32)) for part in (found.train, found.test)
-    ]
+    images = [part.take(np.arange(len(part))) for part in (found.train, found.test)]
+    parts = [list(own.reshape(*own.shape[:2], -1).astype(np.float32)) for own in images]
     return Classes(found.name, parts[0], found.train.labels, parts[1], found.test.labels, found.class_names)
 
 

@@ -15,11 +15,12 @@ import typer
 
 from triarch import optimizers
 from triarch.cli import pictures
-from triarch.cli.data import DataSet, Part, every, load
+from triarch.cli.data import DataSet, load
 from triarch.cli.interruption import Interrupted, Interruption
 from triarch.cli.learning import Rows, learn
 from triarch.cli.networks import NETWORKS, RESIDUAL
 from triarch.cli.output import CommandError, counted, duration, percent, say, say_table, short_path
+from triarch.cli.parts import Part, every
 from triarch.cli.recurrent import RECURRENT
 from triarch.cli.results import (
     MODEL,
@@ -41,6 +42,7 @@ from triarch.random import set_random_seed
 CURVES, CONFUSION, MISTAKES = "curves.png", "confusion.png", "mistakes.png"
 TRANSFORMED = "transformed.png"  # of networks with a spatial transformer
 _IMAGES_IN_ALL = 400_000  # shown to the network where the user does not say how many epochs
+_VALIDATED_AT_ONCE = 256  # images
 _SMALL_IMAGE = 16 * 16  # numbers; threads that wait for each other cost more than they gain up to here
 
 
@@ -53,6 +55,7 @@ class _Run:
     epochs: int
     batch_size: int
     steps: int  # in an epoch
+    seed: int
     folder: Path
     started: float  # seconds
     facts: Mapping[str, Any]  # for the report
@@ -116,7 +119,7 @@ def train(
         return
     with Interruption() as interruption:
         run = _prepare(data, model, weights, epochs, batch_size, lr, seed, out, interruption)
-        if threads or run.data_set.train.images[0].size <= _SMALL_IMAGE:
+        if threads or math.prod(run.data_set.train.shape) <= _SMALL_IMAGE:
             torch.set_num_threads(threads or 1)
         learning_started = time.perf_counter()
         rows = _learn(run, interruption)
@@ -167,8 +170,8 @@ def _prepare(
     set_random_seed(seed)
     try:
         options = {} if weights is None else {"weights": weights}
-        shape = InputFormat.of(data_set).shape
-        network = NETWORKS[model](shape, len(data_set.class_names), data_set.value_range, **options)
+        train, classes = data_set.train, len(data_set.class_names)
+        network = NETWORKS[model](train.shape, classes, train.value_range, **options)
     except (ValueError, OSError) as error:
         raise CommandError(f"--model {model} cannot be made: {error}") from error
     counts = {"training": len(learning), "validation": len(validation), "test": len(data_set.test)}
@@ -197,10 +200,11 @@ def _prepare(
     say(f"{model}: {network.count_params():,} weights; {counted(epochs, 'epoch')} of {counted(steps, 'step')}")
     interruption.wait()
     folder = claim_folder(out) if out else new_run_folder(f"{data_set.name}-{model}", now)
-    return _Run(data_set, learning, validation, network, epochs, batch_size, steps, folder, started, facts)
+    return _Run(data_set, learning, validation, network, epochs, batch_size, steps, seed, folder, started, facts)
 
 
 def _learn(run: _Run, interruption: Interruption) -> Rows:
+    x, y = run.learning.source(run.batch_size, run.seed)
     return learn(
         run.network,
         run.epochs,
@@ -208,18 +212,18 @@ def _learn(run: _Run, interruption: Interruption) -> Rows:
         run.folder,
         lambda rows: run.save(rows, interrupted=True),
         interruption,
-        x=run.learning.images,
-        y=run.learning.labels,
+        x=x,
+        y=y,
         batch_size=run.batch_size,
-        validation_data=(run.validation.images, run.validation.labels),
-        validation_batch_size=256,
+        validation_data=run.validation.source(_VALIDATED_AT_ONCE),
+        validation_batch_size=_VALIDATED_AT_ONCE,
     )
 
 
 def _test(run: _Run, rows: list[dict[str, float]]) -> Scores:
     """The scores on the test images, and the pictures."""
     data_set, test = run.data_set, run.data_set.test
-    probabilities = Trained(run.network, run.folder / MODEL, InputFormat.of(data_set)).probabilities(test.images)
+    probabilities = Trained(run.network, run.folder / MODEL, InputFormat.of(data_set)).probabilities(test)
     scores = Scores.of(probabilities, test.labels)
     pictures.draw_curves(run.folder / CURVES, rows, f"{run.network.name} on {data_set.name}")
     pictures.draw_confusion(
@@ -229,7 +233,7 @@ def _test(run: _Run, rows: list[dict[str, float]]) -> Scores:
         data_set.class_names,
         f"{scores.correct:,} of {scores.images:,} test images right ({percent(scores.accuracy)})",
     )
-    pictures.draw_mistakes(run.folder / MISTAKES, probabilities, test, data_set.class_names, data_set.value_range)
+    pictures.draw_mistakes(run.folder / MISTAKES, probabilities, test, data_set.class_names)
     if transformer_of(run.network) is not None:
-        draw_transformed(run.folder / TRANSFORMED, run.network, test, data_set.value_range)
+        draw_transformed(run.folder / TRANSFORMED, run.network, test)
     return scores

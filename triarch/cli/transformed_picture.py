@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from matplotlib.patches import Polygon
 
-from triarch.cli.data import Part
+from triarch.cli.parts import Part
 from triarch.cli.pictures import VALIDATION, displayed, picture
 from triarch.layers import SpatialTransformer
 from triarch.models import Model
@@ -22,7 +22,7 @@ def transformer_of(network: Model) -> SpatialTransformer | None:
     return next((layer for layer in network.layers if isinstance(layer, SpatialTransformer)), None)
 
 
-def draw_transformed(path: Path, network: Model, part: Part, value_range: tuple[float, float]) -> None:
+def draw_transformed(path: Path, network: Model, part: Part) -> None:
     """Images of as many classes as there are, with the frame that the first spatial transformer takes, and the result.
 
     Args:
@@ -30,7 +30,7 @@ def draw_transformed(path: Path, network: Model, part: Part, value_range: tuple[
     """
     transformer = transformer_of(network)
     assert transformer is not None
-    images = part.images[_spread_over_classes(part.labels)]
+    images = part.take(_spread_over_classes(part.labels))
     numbers = torch.from_numpy(images.astype(np.float32)).to(network.device)
     with torch.no_grad():
         for layer in network.layers[: network.layers.index(transformer)]:
@@ -50,7 +50,7 @@ def draw_transformed(path: Path, network: Model, part: Part, value_range: tuple[
                 left = _LABELS + column * (_CELL + _GAP)
                 axes = figure.add_axes((left / width, bottom / height, _CELL / width, _CELL * ratio / height))
                 axes.set_axis_off()
-                own_range = value_range if row == 0 else (0.0, 1.0)
+                own_range = part.value_range if row == 0 else (0.0, 1.0)
                 axes.imshow(displayed(image, own_range), cmap="gray", vmin=0, vmax=1, aspect="auto")
                 if row == 0:
                     high, wide = image.shape[:2]
