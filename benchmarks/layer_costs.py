@@ -2,7 +2,8 @@
 
 `scripts/bench layer-costs` reports how often the chosen method is within 1.1 times the best one's time, forward with
 gradients and forward alone; `--fit 1000` first fits the constants of the cost model and its corrections on that many
-other layers, and a quarter as many depthwise ones, and writes `costs.json`.
+other layers, and a quarter as many depthwise ones, and writes `costs.json`; `--fit 1000 --only narrow` fits the
+constants of that method alone, on those of the layers that it can do, and leaves the rest of the file as it is.
 """
 
 from __future__ import annotations
@@ -161,22 +162,41 @@ def fitted(rows: list[tuple[ConvSpec, dict[str, float]]]) -> dict[str, Any]:
     """The constants of every method, and what each layer says of the methods that it was measured by."""
     constants: cost.Constants = {}
     layers: list[dict[str, Any]] = [{"at": cost.likeness(spec), "weights": {}} for spec, _ in rows]
-    points = np.array([layer["at"] for layer in layers])
     for method in METHODS:
         measured = [number for number, (_, seconds) in enumerate(rows) if method in seconds]
         specs, seconds = [rows[number][0] for number in measured], [rows[number][1][method] for number in measured]
-        constants[method], _ = fit([METHODS[method].count(spec) for spec in specs], seconds)
-        counted = np.array([cost.counted_seconds(method, spec, constants) for spec in specs])
-        beyond = np.clip(np.log(np.array(seconds) / np.maximum(counted, 1e-7)), -LARGEST_CORRECTION, LARGEST_CORRECTION)
-        close = cost.closeness(points[measured], points[measured])
-        weights = np.linalg.solve(close + NOISE * np.eye(len(measured)), beyond)
+        constants[method], weights = fitted_method(method, specs, seconds)
         for number, weight in zip(measured, weights, strict=True):
-            layers[number]["weights"][method] = round(float(weight), 3)
-        factors = [float(np.median(np.exp(np.abs(error)))) for error in (beyond, beyond - close @ weights)]
-        print(
-            f"  {method:<18} {len(seconds):>4} layers, at the median off by {factors[0]:.2f} and {factors[1]:.2f} times"
-        )
+            layers[number]["weights"][method] = weight
     return {"constants": constants, "layers": layers}
+
+
+def fitted_method(method: str, specs: list[ConvSpec], seconds: list[float]) -> tuple[dict[str, float], list[float]]:
+    """The constants of a method, and what each layer says of it."""
+    constants, _ = fit([METHODS[method].count(spec) for spec in specs], seconds)
+    counted = np.array([cost.counted_seconds(method, spec, {method: constants}) for spec in specs])
+    beyond = np.clip(np.log(np.array(seconds) / np.maximum(counted, 1e-7)), -LARGEST_CORRECTION, LARGEST_CORRECTION)
+    points = np.array([cost.likeness(spec) for spec in specs])
+    close = cost.closeness(points, points)
+    weights = np.linalg.solve(close + NOISE * np.eye(len(specs)), beyond)
+    factors = [float(np.median(np.exp(np.abs(error)))) for error in (beyond, beyond - close @ weights)]
+    print(f"  {method:<18} {len(seconds):>4} layers, at the median off by {factors[0]:.2f} and {factors[1]:.2f} times")
+    return constants, [round(float(weight), 3) for weight in weights]
+
+
+def with_method(name: str, content: dict[str, Any], specs: Iterator[ConvSpec]) -> dict[str, Any]:
+    """The file's content with this method fitted anew, by those layers that it can do.
+
+    Each is measured beside the vendor's: what the file predicts for the vendor's tells how fast the machine is against that of the other constants.
+    """
+    able = [spec for spec in specs if METHODS[name].refuse(spec) is None]
+    measured = [seconds_of(spec, ["direct", name]) for spec in able]
+    usual = [cost.shipped().predict_seconds(spec)["direct"] for spec in able]
+    seconds = [own[name] / own["direct"] * vendor for own, vendor in zip(measured, usual, strict=True)]
+    constants, weights = fitted_method(name, able, seconds)
+    others = [layer for layer in content["layers"] if layer["weights"].pop(name, None) is None or layer["weights"]]
+    own = [{"at": cost.likeness(spec), "weights": {name: weight}} for spec, weight in zip(able, weights, strict=True)]
+    return content | {"constants": content["constants"] | {name: constants}, "layers": others + own}
 
 
 def written(content: dict[str, Any]) -> str:
@@ -197,9 +217,14 @@ def main() -> None:
     """Fit where asked, and report how good the choices are."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fit", type=int, default=0, metavar="LAYERS", help="first, on so many others")
+    parser.add_argument("--only", choices=sorted(METHODS.keys() - {"direct"}), help="fit this method's constants alone")
     parser.add_argument("--layers", type=int, default=200)
     arguments = parser.parse_args()
-    if arguments.fit:
+    if arguments.fit and arguments.only:
+        content = json.loads(cost.PATH.read_text())
+        cost.PATH.write_text(written(with_method(arguments.only, content, layers(arguments.fit, seed=1))))
+        cost.shipped.cache_clear()
+    elif arguments.fit:
         # Two methods do depthwise layers alone, of which there would be too few for their constants.
         few_of_a_kind = layers(arguments.fit // 4, seed=3, depthwise=1.0)
         machine = f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}"

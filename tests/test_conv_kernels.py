@@ -17,6 +17,7 @@ from triarch.kernels import ConvSpec, Rectifier, Window
 from triarch.kernels.conv import choice
 from triarch.kernels.conv.depthwise import planes as depthwise_planes
 from triarch.kernels.conv.methods import METHODS
+from triarch.kernels.conv.narrow import plan as narrow_plan
 from triarch.kernels.conv.patches import plan as patches_plan
 from triarch.kernels.conv.winograd import plan as winograd_plan
 from triarch.kernels.conv.winograd.matrices import amplification
@@ -38,6 +39,7 @@ LAYERS = [  # shape, filters, window, groups, strides, dilation, padding, finish
     ((4, 30, 16), 16, (3,), 1, 1, 1, "same", Rectifier()),
     ((3, 50, 4), 6, (7,), 1, 1, 1, "causal", LINEAR),
     ((2, 11, 9, 1), 5, (3, 3), 1, 1, 1, "valid", Rectifier()),
+    ((2, 11, 9, 2), 9, (4, 3), 1, 1, 2, "same", Rectifier(0.3, 1.0)),
     ((2, 11, 9, 6), 4, (3, 3), 1, 2, 1, "same", Rectifier()),
     ((2, 11, 9, 6), 4, (3, 2), 2, 1, 2, "valid", LINEAR),
     ((2, 5, 7, 3), 17, (1, 1), 1, 2, 1, "same", LINEAR),
@@ -63,7 +65,7 @@ def _poisoned_memory(monkeypatch):
         with workspace(count, dtype) as memory:
             yield memory.fill_(math.nan)
 
-    for plan in (depthwise_planes, patches_plan, winograd_plan):
+    for plan in (depthwise_planes, narrow_plan, patches_plan, winograd_plan):
         monkeypatch.setattr(plan, "workspace", poisoned)
 
 

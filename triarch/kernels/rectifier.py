@@ -31,8 +31,10 @@ class Rectifier:
 
     def gradient(self, output_gradient: Tensor, outputs: Tensor) -> Tensor:
         """The gradient of what was rectified."""
-        below = output_gradient * self.slope if self.slope else output_gradient.new_zeros(())
-        inside = torch.where(outputs <= 0, below, output_gradient)
+        if self.slope:
+            inside = torch.where(outputs <= 0, output_gradient * self.slope, output_gradient)
+        else:
+            inside = torch.ops.aten.threshold_backward(output_gradient, outputs, 0)
         return inside if self.cap == math.inf else inside.masked_fill(outputs >= self.cap, 0.0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from triarch.kernels.conv.depthwise import plan as depthwise
+from triarch.kernels.conv.narrow import plan as narrow
 from triarch.kernels.conv.patches import plan as patches
 from triarch.kernels.conv.winograd import plan as winograd
 from triarch.kernels.conv.winograd_depthwise import plan as winograd_depthwise
@@ -27,6 +28,7 @@ def kernel_sources(dtype: str = "float32") -> list[Source]:
     """All of them, for numbers of a type."""
     return [
         MEMBER,
+        *(narrow.source(function, dtype) for function in narrow.FUNCTIONS),
         *(patches.source(function, dtype) for function in patches.FUNCTIONS),
         *(depthwise.source(function, dtype) for function in depthwise.FUNCTIONS),
         *(winograd_depthwise.source(function, dtype) for function in winograd_depthwise.FUNCTIONS),

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from triarch.kernels.conv.depthwise import method as depthwise
 from triarch.kernels.conv.methods import direct, fourier
+from triarch.kernels.conv.narrow import method as narrow
 from triarch.kernels.conv.patches import method as patches
 from triarch.kernels.conv.spec import ConvSpec
 from triarch.kernels.conv.winograd import method as winograd
@@ -34,6 +35,7 @@ class Method:
 
 METHODS = {
     "direct": Method(direct.refuse, direct.count, direct.plan),
+    "narrow": Method(narrow.refuse, narrow.count, narrow.plan),
     "patches": Method(patches.refuse, patches.count, patches.plan),
     "depthwise": Method(depthwise.refuse, depthwise.count, depthwise.plan),
     "fourier": Method(fourier.refuse, fourier.count, fourier.plan),
