@@ -68,7 +68,8 @@ def tps_grid(points: Tensor, size: Size, control_points: Size = (4, 4), align_co
     rows, columns = control_points
     _check(points, (rows * columns, 2), size)
     matrix = tps_matrix(size, control_points, align_corners).to(points)
-    return (matrix @ points).unflatten(1, size)
+    # One product for the batch: a product for each image, with two columns, is several times slower.
+    return (points.mT.flatten(0, 1) @ matrix.T).unflatten(0, (-1, 2)).mT.unflatten(1, size)
 
 
 @lru_cache(maxsize=64)

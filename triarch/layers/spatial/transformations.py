@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from triarch.kernels.sampling import coordinates, tps_matrix
+from triarch.kernels.sampling import coordinates, tps_grid
 from triarch.kernels.sampling.grids import products
 
 Size = tuple[int, int]
@@ -110,6 +110,6 @@ def _thin_plate(control_points: Size) -> Transformation:
         return lattice + own.unflatten(1, (-1, 2))
 
     def displace(own: Tensor, size: Size, out_size: Size) -> Tensor:
-        return (tps_matrix(out_size, control_points).to(own) @ own.unflatten(1, (-1, 2))).unflatten(1, out_size)
+        return tps_grid(own.unflatten(1, (-1, 2)), out_size, control_points)  # displacements make a grid of them
 
     return Transformation(2 * rows * columns, matrix, displace)
