@@ -187,7 +187,8 @@ def fitted_method(method: str, specs: list[ConvSpec], seconds: list[float]) -> t
 def with_method(name: str, content: dict[str, Any], specs: Iterator[ConvSpec]) -> dict[str, Any]:
     """The file's content with this method fitted anew, by those layers that it can do.
 
-    Each is measured beside the vendor's: what the file predicts for the vendor's tells how fast the machine is against that of the other constants.
+    Each is measured beside the vendor's: what the file predicts for the vendor's tells how fast the machine is against
+    that of the other constants.
     """
     able = [spec for spec in specs if METHODS[name].refuse(spec) is None]
     measured = [seconds_of(spec, ["direct", name]) for spec in able]

@@ -1,1 +1,1 @@
-"""Layers of few input channels that hand a gradient on: the vendor's convolution with another gradient of its inputs."""
+"""Layers of few channels that hand a gradient on: the vendor's convolution with another gradient of its inputs."""

@@ -1,8 +1,8 @@
 """The gradient of inputs of few channels, for a thread that carries images.
 
-For each channel it is the sum over filters of the output's gradient, each convolved with its taps: a vector holds filters,
-its lanes are added up when all taps have passed by. So nothing is computed for channels that do not exist, which is most
-of what a product does that has several filters in its columns.
+For each channel it is the sum over filters of the output's gradient, each convolved with its taps: a vector holds
+filters, and its lanes are added up when all taps have passed by. So nothing is computed for channels that do not exist,
+which is most of what a product does whose columns are channels.
 """
 
 from __future__ import annotations
