@@ -51,6 +51,7 @@ LAZY_IMPORTS = {
     ("triarch.initializers.constant", "scipy.signal"),
     ("triarch.kernels.native.loader", "triarch.kernels.native.compiler"),
     ("triarch.kernels.native.machine_code", "triarch.kernels.native"),
+    ("triarch.kernels.sampling.cuda", "triarch.kernels.sampling.triton_kernels"),
     ("triarch.layers.batch_normalization", "torch.distributed.nn.functional"),
     ("triarch.models.drawing", "pydot"),
     ("triarch.models.model", "triarch.models.summary"),
