@@ -88,6 +88,40 @@ def slope_lanes(typing_context, plane, pitch, offsets, t_x, t_y, along_x, along_
     return types.void(plane, types.int64, offsets, t_x, t_y, along_x, along_y), emit
 
 
+@emitting
+def spread_lanes(typing_context, pairs, pitch, offsets, t_x, t_y, given):
+    """Add gradients at a vector of places to a plane of pairs: the adjoint of `sample_lanes`.
+
+    A pair is what two neighbouring pixels are given, and lies where the left one does: so places next to each other
+    write to different pairs, and none waits for another's sum. Places that are not finite give nothing.
+    """
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        emitter = Emitter(builder, given.dtype)
+        pairs, pitch, offsets = arguments[:3]
+        across, down, own = map(emitter.load, arguments[3:])
+        both = builder.fadd(across, down)
+        is_place, nothing = builder.fcmp_ordered("ord", both, both), emitter.constant(0.0)
+        across, down, own = (builder.select(is_place, vector, nothing) for vector in (across, down, own))
+        lower = builder.fmul(own, down)
+        below = builder.mul(pitch, INTEGER(2))
+        rows = []
+        for half in (builder.fsub(own, lower), lower):
+            right = builder.fmul(half, across)
+            rows.append((builder.fsub(half, right), right))
+        for lane in range(emitter.lanes):
+            offset = builder.sext(builder.load(builder.gep(offsets, [INTEGER(lane)])), INTEGER)
+            target = emitter.moved(pairs, builder.mul(offset, INTEGER(2)))
+            for (left, right), pointer in zip(rows, (target, emitter.moved(target, below)), strict=True):
+                own_pair = builder.shuffle_vector(left, right, lanes([lane, emitter.lanes + lane]))
+                place = builder.bitcast(pointer, own_pair.type.as_pointer())
+                total = builder.fadd(builder.load(place, align=emitter.size), own_pair)
+                builder.store(total, place, align=emitter.size)
+        return context.get_dummy_value()
+
+    return types.void(pairs, types.int64, offsets, t_x, t_y, given), emit
+
+
 class _Around(Four):
     """Four channels of the pixels around a place."""
 

@@ -13,8 +13,8 @@ from numba import carray
 
 from triarch.kernels.native.runs import zero
 from triarch.kernels.native.vectors import at, inlined, lanes_of, shifted
-from triarch.kernels.sampling.job import CHUNK, MARGINS, NUMBERS, OFFSETS, TAPS
-from triarch.kernels.sampling.plane import move_of
+from triarch.kernels.sampling.job import CHUNK, MARGINS, NUMBERS, OFFSETS, TAPS, has_pairs
+from triarch.kernels.sampling.plane import join_pairs, move_of
 from triarch.kernels.sampling.positions import write_both_of, write_cubic_of, write_pixels_of
 from triarch.kernels.sampling.reading import read_of
 from triarch.kernels.sampling.spreading import spread_of
@@ -92,6 +92,7 @@ def backward(dtype: str, interpolation: str, layout: int) -> Callable[..., None]
     lanes, margin = lanes_of(dtype), MARGINS[interpolation]
     locate = _locate_of(dtype, interpolation, lanes, has_slopes=True)
     spread = spread_of(interpolation, layout, lanes, dtype)
+    in_pairs = has_pairs(interpolation, layout)
     fill, collect = (move_of(interpolation, layout, is_filled) for is_filled in (True, False))
 
     def kernel(jobs: Any, thread: int, threads: int) -> None:
@@ -111,7 +112,7 @@ def backward(dtype: str, interpolation: str, layout: int) -> Callable[..., None]
             if wants_places:
                 fill(job, shifted(at(dtype, job.images), image * image_size), plane)
             if wants_images:
-                zero(gradient, size)
+                zero(gradient, 2 * size if in_pairs else size)
             for start in range(0, places_of_image, CHUNK):
                 count, position = min(CHUNK, places_of_image - start), image * places_of_image + start
                 places = shifted(at(dtype, job.places), 2 * position)
@@ -123,6 +124,8 @@ def backward(dtype: str, interpolation: str, layout: int) -> Callable[..., None]
                     given, wants_images, wants_places, found,
                 )  # fmt: skip
             if wants_images:
+                if in_pairs:
+                    join_pairs(gradient, size)
                 collect(job, shifted(at(dtype, job.images_gradient), image * image_size), gradient)
 
     return kernel

@@ -51,3 +51,8 @@ def held_channels(channels: int) -> int:
 def layout_of(channels: int) -> int:
     """The channels that a kernel is made for: up to 4; 0 for any other number."""
     return channels if channels <= 4 else 0
+
+
+def has_pairs(interpolation: str, layout: int) -> bool:
+    """Whether gradients of images are added up in pairs of neighbouring pixels."""
+    return interpolation == "bilinear" and layout == 1

@@ -12,7 +12,7 @@ from torch import Tensor
 from triarch.kernels.native.call import Call, Calls
 from triarch.kernels.native.source import Source
 from triarch.kernels.native.workspaces import workspace
-from triarch.kernels.sampling.job import JOB, MARGINS, NUMBERS, OFFSETS, bounds, held_channels, layout_of
+from triarch.kernels.sampling.job import JOB, MARGINS, NUMBERS, OFFSETS, bounds, has_pairs, held_channels, layout_of
 from triarch.kernels.sampling.method import PADDINGS, Method, Pixels
 from triarch.tensors import dtype_name
 
@@ -67,6 +67,7 @@ class Sampler:
         self._dtype, self._threads = dtype, threads
         self._outputs = (sizes.batch, sizes.out_height, sizes.out_width, sizes.channels)
         self._plane_size = plane_size(sizes, method)
+        self._has_pairs = has_pairs(method.interpolation, layout_of(sizes.channels))
         self._calls = Calls(self._new_call)
 
     def _new_call(self) -> Call:
@@ -105,7 +106,7 @@ class Sampler:
         """The gradients of images and places."""
         of_images = torch.empty_like(images) if wants_images else None
         of_places = torch.empty_like(places) if wants_places else None
-        step = 2 * self._plane_size  # of an image, and of its gradient
+        step = self._plane_size * (3 if self._has_pairs else 2)  # of an image, and of its gradient
         with self._calls.one() as call, workspace(self._threads * step, self._dtype) as planes:
             call.place(images=images.data_ptr(), places=places.data_ptr(), output_gradient=output_gradient.data_ptr())
             call.place(planes=planes.data_ptr(), plane_step=step)

@@ -79,3 +79,10 @@ def move_of(interpolation: str, layout: int, is_filled: bool) -> Any:
                             add(outside, pixel, channels)
 
     return move
+
+
+@inlined
+def join_pairs(plane, size):
+    """Make numbers of a plane of pairs: a place gets what it was given as a left pixel, and as a right one."""
+    for place in range(1, size):
+        plane[place] = plane[2 * place] + plane[2 * place - 1]

@@ -23,7 +23,10 @@ def _is_place(t_x, t_y):
 
 
 def spread_of(interpolation: str, layout: int, lanes: int, dtype: str) -> Any:
-    """A function that adds to the gradient's plane, and writes the gradients of places, as far as they are wanted."""
+    """A function that adds to the gradient's plane, and writes the gradients of places, as far as they are wanted.
+
+    With one channel and bilinear, the plane is one of pairs, see `bilinear.spread_lanes`.
+    """
     one: Any = getattr(np, dtype)(1)
 
     @inlined
@@ -44,16 +47,21 @@ def spread_of(interpolation: str, layout: int, lanes: int, dtype: str) -> Any:
         wants_images, wants_places, found,
     ):  # fmt: skip
         if wants_images:
-            for number in range(count):
+            whole = count // lanes * lanes
+            for number in range(0, whole, lanes):
+                bilinear.spread_lanes(
+                    gradient, pitch, shifted(offsets, number), shifted(across, number), shifted(down, number),
+                    shifted(given, number),
+                )  # fmt: skip
+            for number in range(whole, count):
                 t_x, t_y, own = across[number], down[number], given[number]
                 if _is_place(t_x, t_y):
-                    first = offsets[number]
-                    below, lower = first + pitch, own * t_y
-                    upper = own - lower
-                    gradient[first] += upper - upper * t_x
-                    gradient[first + 1] += upper * t_x
-                    gradient[below] += lower - lower * t_x
-                    gradient[below + 1] += lower * t_x
+                    upper, lower = shifted(gradient, 2 * offsets[number]), own * t_y
+                    below, rest = shifted(upper, 2 * pitch), own - lower
+                    upper[0] += rest - rest * t_x
+                    upper[1] += rest * t_x
+                    below[0] += lower - lower * t_x
+                    below[1] += lower * t_x
         if wants_places:
             along_x, along_y = spare, shifted(spare, CHUNK)
             for number in range(0, count, lanes):
