@@ -106,11 +106,19 @@ class Calls(Generic[T]):
     @contextmanager
     def one(self) -> Iterator[T]:
         """A call, for as long as the block lasts."""
-        try:
-            call = self._free.pop()
-        except IndexError:
-            call = self._make()
+        call = self.take()
         try:
             yield call
         finally:
-            self._free.append(call)
+            self.give_back(call)
+
+    def take(self) -> T:
+        """A call, until it is given back; for those to whom the block of `one` takes too long."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            return self._make()
+
+    def give_back(self, call: T) -> None:
+        """Let others take it."""
+        self._free.append(call)

@@ -22,32 +22,27 @@ from triarch.kernels.sampling.spreading import spread_of
 
 def _locate_of(dtype: str, interpolation: str, lanes: int, has_slopes: bool) -> Any:
     """A function that finds out where a chunk of places reads."""
-    write_pixels = write_pixels_of(dtype, interpolation)
-    write_both, write_cubic = write_both_of(dtype, interpolation), write_cubic_of(dtype)
+    write_pixels, write_cubic = write_pixels_of(dtype), write_cubic_of(dtype)
+    write_both = write_both_of(dtype, interpolation, has_slopes)
     margin, is_cubic = MARGINS[interpolation], interpolation == "bicubic"
     before = np.int32(margin - 1 if is_cubic else margin)
-    at_once = not (is_cubic or has_slopes)
 
     @inlined
     def locate(job, places, count, held, offsets, across, down, x_slopes, y_slopes, spare):
         """Write offsets of first pixels, and of both axes parts of the way or weights, and slopes."""
-        rows, pitch, step = shifted(offsets, CHUNK), np.int32(job.pitch), np.int32(held)
-        if at_once:
-            write_both(job, places, count, before, pitch, step, offsets, across, down)
-        else:
+        pitch, step = np.int32(job.pitch), np.int32(held)
+        if is_cubic:
+            rows, parts, turns = shifted(offsets, CHUNK), spare, shifted(spare, CHUNK)
             x_axis = job.x_scale, job.x_shift, job.x_low, job.x_high, job.x_span
             y_axis = job.y_scale, job.y_shift, job.y_low, job.y_high, job.y_span
-            if is_cubic:
-                parts, turns = spare, shifted(spare, CHUNK)
-                write_pixels(job, places, 0, x_axis, count, offsets, parts, turns)
-                write_cubic(count, parts, turns, across, x_slopes)
-                write_pixels(job, places, 1, y_axis, count, rows, parts, turns)
-                write_cubic(count, parts, turns, down, y_slopes)
-            else:
-                write_pixels(job, places, 0, x_axis, count, offsets, across, x_slopes)
-                write_pixels(job, places, 1, y_axis, count, rows, down, y_slopes)
+            write_pixels(job, places, 0, x_axis, count, offsets, parts, turns)
+            write_cubic(count, parts, turns, across, x_slopes)
+            write_pixels(job, places, 1, y_axis, count, rows, parts, turns)
+            write_cubic(count, parts, turns, down, y_slopes)
             for number in range(count):
                 offsets[number] = (rows[number] + before) * pitch + (offsets[number] + before) * step
+        else:
+            write_both(job, places, count, before, pitch, step, offsets, across, down, x_slopes, y_slopes)
         for number in range(count, (count + lanes - 1) // lanes * lanes):
             offsets[number] = 0
 

@@ -64,20 +64,26 @@ class _Plan:
         self._arguments = sizes, method, pixels, dtype
         self._has_kernels = refuse(sizes, dtype, method) is None
         self._has_cuda_kernels = self._has_kernels and cuda.refuse(sizes) is None
+        self._too_few = _START_SECONDS / max(self.count * _SAVED_SECONDS, 1e-12)  # calls, to earn a compilation back
+        self._samplers: dict[int, Sampler] = {}  # by the number of threads
 
     def sampler(self, images: Tensor, places: Tensor) -> Sampler | CudaSampler | None:
         """Compiled code; None where there is none, or compiling it would not be earned back."""
-        if not self._has_kernels or images.device != places.device:
+        if not self._has_kernels or type(images) not in _PLAIN or type(places) not in _PLAIN:
             return None
-        if type(images) not in _PLAIN or type(places) not in _PLAIN:
+        if not (images.is_cpu and places.is_cpu):
+            return self._on_cuda(images, places)
+        if expected_calls() <= self._too_few:
             return None
-        if images.is_cuda and self._has_cuda_kernels and not _is_traced() and cuda.can_run(images.device):
-            return cuda_sampler(*self._arguments[:3])
-        if not images.is_cpu:
+        threads = torch.get_num_threads()
+        if threads not in self._samplers:
+            self._samplers[threads] = sampler(*self._arguments, threads)
+        return self._samplers[threads]
+
+    def _on_cuda(self, images: Tensor, places: Tensor) -> CudaSampler | None:
+        if not self._has_cuda_kernels or not images.is_cuda or images.device != places.device:
             return None
-        if expected_calls() * self.count * _SAVED_SECONDS <= _START_SECONDS:
-            return None
-        return sampler(*self._arguments, torch.get_num_threads())
+        return None if _is_traced() or not cuda.can_run(images.device) else cuda_sampler(*self._arguments[:3])
 
 
 @lru_cache(maxsize=1024)
@@ -119,7 +125,7 @@ def _sample(images: Tensor, places: Tensor, interpolation: str, padding: str, fr
     if torch.is_grad_enabled() and (images.requires_grad or places.requires_grad):
         found: Tensor = _Sampling.apply(kernels, plan, images, places)
         return found
-    return kernels.forward(images.detach().contiguous(), places.detach().contiguous())
+    return kernels.forward(images.contiguous(), places.contiguous())
 
 
 def _is_traced() -> bool:

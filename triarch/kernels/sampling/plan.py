@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from triarch.kernels.native.call import Call, Calls
+from triarch.kernels.native.call import Call, Calls, Job
 from triarch.kernels.native.source import Source
 from triarch.kernels.native.workspaces import workspace
 from triarch.kernels.sampling.job import JOB, MARGINS, NUMBERS, OFFSETS, bounds, has_pairs, held_channels, layout_of
@@ -18,6 +19,7 @@ from triarch.tensors import dtype_name
 
 TYPES = (torch.float32, torch.float64)
 _LARGEST_PLANE = 2**31  # numbers, which offsets of 32 bits can count
+_KEPT = 2**18  # numbers of planes that a call keeps for itself; it takes larger ones from the common workspace
 
 
 class Sizes(NamedTuple):
@@ -59,6 +61,13 @@ def sampler(sizes: Sizes, method: Method, pixels: Pixels, dtype: torch.dtype, th
     return Sampler(sizes, method, pixels, dtype, threads)
 
 
+class _SamplerCall(Call):
+    def __init__(self, job: Job, threads: int, source_of: Callable[[str], Source], **held: np.ndarray) -> None:
+        super().__init__(job, threads, source_of, **held)
+        self.place_forward = self.placer("images", "places", "outputs")
+        self.place_backward = self.placer("images", "places", "output_gradient", "images_gradient", "places_gradient")
+
+
 class Sampler:
     """Reads images `(batch, height, width, channels)` at places `(batch, rows, columns, 2)`; all are contiguous."""
 
@@ -66,11 +75,14 @@ class Sampler:
         self._sizes, self._method, self._pixels = sizes, method, pixels
         self._dtype, self._threads = dtype, threads
         self._outputs = (sizes.batch, sizes.out_height, sizes.out_width, sizes.channels)
-        self._plane_size = plane_size(sizes, method)
-        self._has_pairs = has_pairs(method.interpolation, layout_of(sizes.channels))
+        has_two = has_pairs(method.interpolation, layout_of(sizes.channels))
+        self._plane_step = plane_size(sizes, method) * (
+            3 if has_two else 2
+        )  # an image, and its gradient or pairs of it
+        self._is_kept = threads * self._plane_step <= _KEPT
         self._calls = Calls(self._new_call)
 
-    def _new_call(self) -> Call:
+    def _new_call(self) -> _SamplerCall:
         sizes, padding = self._sizes, self._method.padding
         job = np.zeros(1, JOB)
         for name, size in sizes._asdict().items():
@@ -82,22 +94,26 @@ class Sampler:
         job["x_scale"], job["x_shift"], job["y_scale"], job["y_shift"] = self._pixels
         job["x_low"], job["x_high"], job["x_span"] = bounds(*self._method, sizes.width)
         job["y_low"], job["y_high"], job["y_span"] = bounds(*self._method, sizes.height)
+        job["plane_step"] = self._plane_step
         name, layout = dtype_name(self._dtype), layout_of(sizes.channels)
-        return Call(
+        return _SamplerCall(
             job,
             self._threads,
             lambda function: source(function, name, self._method.interpolation, layout),
             offsets=np.zeros(self._threads * OFFSETS, np.int32),
             numbers=np.zeros(self._threads * NUMBERS, name),
+            planes=np.zeros(self._threads * self._plane_step if self._is_kept else 0, name),
         )
 
     def forward(self, images: Tensor, places: Tensor) -> Tensor:
         """`(batch, rows, columns, channels)`."""
-        outputs, step = images.new_empty(self._outputs), self._plane_size
-        with self._calls.one() as call, workspace(self._threads * step, self._dtype) as planes:
-            call.place(images=images.data_ptr(), places=places.data_ptr(), outputs=outputs.data_ptr())
-            call.place(planes=planes.data_ptr(), plane_step=step)
-            call.run("forward")
+        outputs = images.new_empty(self._outputs)
+        call = self._calls.take()
+        try:
+            call.place_forward(images.data_ptr(), places.data_ptr(), outputs.data_ptr())
+            self._run(call, "forward")
+        finally:
+            self._calls.give_back(call)
         return outputs
 
     def backward(
@@ -106,13 +122,19 @@ class Sampler:
         """The gradients of images and places."""
         of_images = torch.empty_like(images) if wants_images else None
         of_places = torch.empty_like(places) if wants_places else None
-        step = self._plane_size * (3 if self._has_pairs else 2)  # of an image, and of its gradient
-        with self._calls.one() as call, workspace(self._threads * step, self._dtype) as planes:
-            call.place(images=images.data_ptr(), places=places.data_ptr(), output_gradient=output_gradient.data_ptr())
-            call.place(planes=planes.data_ptr(), plane_step=step)
-            call.place(
-                images_gradient=0 if of_images is None else of_images.data_ptr(),
-                places_gradient=0 if of_places is None else of_places.data_ptr(),
-            )
-            call.run("backward")
+        found = (0 if gradient is None else gradient.data_ptr() for gradient in (of_images, of_places))
+        call = self._calls.take()
+        try:
+            call.place_backward(images.data_ptr(), places.data_ptr(), output_gradient.data_ptr(), *found)
+            self._run(call, "backward")
+        finally:
+            self._calls.give_back(call)
         return of_images, of_places
+
+    def _run(self, call: Call, name: str) -> None:
+        if self._is_kept:
+            call.run(name)
+        else:
+            with workspace(self._threads * self._plane_step, self._dtype) as planes:
+                call.place(planes=planes.data_ptr())
+                call.run(name)

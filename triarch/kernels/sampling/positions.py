@@ -78,10 +78,10 @@ def _for_each(made: Callable[[str], Any]) -> Any:
     return chosen
 
 
-def write_pixels_of(dtype: str, interpolation: str) -> Any:
+def write_pixels_of(dtype: str) -> Any:
     """A function that writes for an axis of a chunk the pixel before each place, the part of the way, and the slope."""
     real: Any = getattr(np, dtype)
-    cut = _cut_of(dtype, interpolation)
+    cut = _cut_of(dtype, "bicubic")
 
     def made(fold: str) -> Any:
         inside_of = _inside_of(dtype, fold)
@@ -101,8 +101,8 @@ def write_pixels_of(dtype: str, interpolation: str) -> Any:
     return _for_each(made)
 
 
-def write_both_of(dtype: str, interpolation: str) -> Any:
-    """A function that does so for both axes at once, without slopes, and writes where the pixels lie."""
+def write_both_of(dtype: str, interpolation: str, has_slopes: bool) -> Any:
+    """A function that does so for both axes at once, and writes where the pixels lie; slopes only where asked for."""
     real: Any = getattr(np, dtype)
     cut = _cut_of(dtype, interpolation)
 
@@ -110,7 +110,7 @@ def write_both_of(dtype: str, interpolation: str) -> Any:
         inside_of = _inside_of(dtype, fold)
 
         @inlined
-        def write(job, places, count, before, pitch, held, offsets, across, down):
+        def write(job, places, count, before, pitch, held, offsets, across, down, x_slopes, y_slopes):
             x_scale, x_shift, y_scale, y_shift = (
                 real(job.x_scale),
                 real(job.x_shift),
@@ -121,11 +121,13 @@ def write_both_of(dtype: str, interpolation: str) -> Any:
             x_span, y_span, edge = real(job.x_span), real(job.y_span), real(job.edge)
             for number in range(count):
                 x, y = places[2 * number] * x_scale + x_shift, places[2 * number + 1] * y_scale + y_shift
-                inside_x, _ = inside_of(x, x_low, x_high, edge, x_span)
-                inside_y, _ = inside_of(y, y_low, y_high, edge, y_span)
+                inside_x, slope_x = inside_of(x, x_low, x_high, edge, x_span)
+                inside_y, slope_y = inside_of(y, y_low, y_high, edge, y_span)
                 column, across[number] = cut(inside_x, x)
                 row, down[number] = cut(inside_y, y)
                 offsets[number] = (row + before) * pitch + (column + before) * held
+                if has_slopes:
+                    x_slopes[number], y_slopes[number] = slope_x * x_scale, slope_y * y_scale
 
         return write
 
