@@ -8,6 +8,9 @@ from typer.testing import CliRunner
 
 from triarch.cli.app import app
 
+# What `triarch train` leaves behind, without pictures of a kind of network's own.
+RESULTS = {"model.keras", "history.csv", "curves.png", "confusion.png", "mistakes.png", "report.json"}
+
 
 def run(*arguments: object) -> tuple[int, str, str]:
     """Exit code, output and errors of a command in this process."""

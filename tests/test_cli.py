@@ -13,13 +13,12 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from commands import refused, run
+from commands import RESULTS, refused, run
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -38,14 +37,6 @@ from triarch.kernels.native.team import MEMBER
 WITH_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
 COMMAND = [sys.executable, "-c", f"{WITH_CTRL_C}; from triarch.cli import main; main()"]
 ENVIRONMENT = {**os.environ, "COLUMNS": "80"}
-RESULTS = {"model.keras", "history.csv", "curves.png", "confusion.png", "mistakes.png", "report.json"}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _threads_as_before() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import os
 import signal
 import time
 import tracemalloc
-from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from commands import refused, run
+from commands import RESULTS, refused, run
 from PIL import Image
 from rich.console import Console
 
@@ -29,14 +28,6 @@ from triarch.cli.results import InputFormat
 from triarch.training.images.kept import KeptImages
 
 BLUE, GREEN, RED = "b lau", "grün", "красный"  # names of classes, in their order
-RESULTS = {"model.keras", "history.csv", "curves.png", "confusion.png", "mistakes.png", "report.json"}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _threads_as_before() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
