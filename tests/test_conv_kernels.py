@@ -187,7 +187,7 @@ def test_inputs_that_are_not_contiguous(method):
     for view in views:
         view.requires_grad_()
         outputs = convolve(view, kernel.detach().contiguous().requires_grad_(), bias)
-        torch.testing.assert_close(outputs, expected, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(outputs, expected, rtol=1e-5, atol=1e-5)  # the vendor's sums depend on strides
         (found,) = torch.autograd.grad(outputs.mean((1, 2)).sum(), view)
         torch.testing.assert_close(found, gradients[0], rtol=1e-5, atol=1e-6)
 
