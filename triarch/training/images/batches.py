@@ -25,7 +25,8 @@ _MOST_WORKERS = 8  # more would take the step's share of processors and memory
 
 def default_workers() -> int:
     """How many threads read images where nobody says it: as many as this process has processors, up to 8."""
-    return min(_MOST_WORKERS, len(os.sched_getaffinity(0)))
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # Linux alone tells
+    return min(_MOST_WORKERS, own)
 
 
 @dataclass(frozen=True)
