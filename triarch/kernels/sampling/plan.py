@@ -75,10 +75,8 @@ class Sampler:
         self._sizes, self._method, self._pixels = sizes, method, pixels
         self._dtype, self._threads = dtype, threads
         self._outputs = (sizes.batch, sizes.out_height, sizes.out_width, sizes.channels)
-        has_two = has_pairs(method.interpolation, layout_of(sizes.channels))
-        self._plane_step = plane_size(sizes, method) * (
-            3 if has_two else 2
-        )  # an image, and its gradient or pairs of it
+        planes = 3 if has_pairs(method.interpolation, layout_of(sizes.channels)) else 2  # an image, and its gradient
+        self._plane_step = planes * plane_size(sizes, method)
         self._is_kept = threads * self._plane_step <= _KEPT
         self._calls = Calls(self._new_call)
 

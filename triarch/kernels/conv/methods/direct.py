@@ -56,7 +56,7 @@ class DirectPlan:
 
     arrange: Callable[[Tensor], Tensor]  # inputs -> torch's axis order, with margins that torch cannot add itself
     weight: Callable[[Tensor], Tensor]  # kernel -> torch's axis order
-    operation: Callable[[Tensor, Tensor, Tensor | None], Tensor]
+    operation: partial[Tensor]  # of inputs, weight and bias, or None; the window is in its keywords
     finish: Callable[[Tensor], Tensor]
     restore: Callable[[Tensor], Tensor]  # outputs -> the inputs' axis order
 

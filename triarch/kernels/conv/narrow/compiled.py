@@ -13,8 +13,8 @@ from typing import Any
 from llvmlite import ir
 from numba import carray, types
 
+from triarch.kernels.conv.depthwise.job import MANY
 from triarch.kernels.conv.depthwise.sums import add_sums
-from triarch.kernels.conv.narrow.job import MANY
 from triarch.kernels.native.runs import copy, zero
 from triarch.kernels.native.vectors import Emitter, at, emitting, inlined, lanes_of, shifted
 

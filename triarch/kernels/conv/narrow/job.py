@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from triarch.kernels.conv.batches import record
 
-MANY = 8  # vectors that are summed at a time
-
 AXES = ("row", "column")
 
 _ADDRESSES = (

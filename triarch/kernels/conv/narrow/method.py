@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from triarch.kernels.conv.batches import rounded_up, with_unit_axes
+from triarch.kernels.conv.depthwise.job import MANY
 from triarch.kernels.conv.limits import refuse_machine_code
 from triarch.kernels.conv.methods import direct
-from triarch.kernels.conv.narrow.job import MANY
 from triarch.kernels.conv.narrow.plan import NarrowKernel
 from triarch.kernels.conv.spec import ConvSpec
 from triarch.kernels.native import registers

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from triarch.kernels.conv.batches import Job, filled, rounded_up, with_channels_together, with_unit_axes
 from triarch.kernels.conv.binding import Gradients, Kernel
+from triarch.kernels.conv.depthwise.job import MANY
 from triarch.kernels.conv.methods import direct
-from triarch.kernels.conv.narrow.job import AXES, JOB, MANY
+from triarch.kernels.conv.narrow.job import AXES, JOB
 from triarch.kernels.conv.spec import ConvSpec
 from triarch.kernels.layouts import LAYOUTS
 from triarch.kernels.native import registers
@@ -103,7 +104,7 @@ class NarrowKernel(Kernel):
         """The gradients of kernel and bias."""
         if not any(wanted):
             return None, None
-        options = self.direct.operation.keywords  # type: ignore[attr-defined]
+        options = self.direct.operation.keywords
         _, of_kernel, of_bias = torch.ops.aten.convolution_backward(
             self.layout.to_torch(output_gradient),
             self.direct.arrange(inputs),
