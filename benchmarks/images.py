@@ -135,33 +135,31 @@ def _write_files(folder: Path, case: Images) -> None:
 
 
 def _folder(side: str, case: Images, task: str) -> Callable[[], Any]:
-    """Through all files: as if for the first time, or again, with what a side may keep in memory until then.
+    """Through all files: for the first time, from looking for them on, or again, with what a side keeps until then.
 
-    triarch keeps by itself what fits, so its first time needs a new dataset, and is timed with the search for files.
-    Keras keeps batches, as the first epoch had them, where it is told to. PyTorch's loader keeps nothing.
+    triarch keeps by itself what fits. Keras keeps batches, as the first epoch had them, where it is told to. PyTorch's
+    loader keeps nothing.
     """
     temporary = tempfile.TemporaryDirectory()
     folder, mode = Path(temporary.name), "grayscale" if case.shape[2] == 1 else "rgb"
     _write_files(folder, case)
+    make: Callable[[], Any]
     if side == "torch":
-        batches = _torch_batches(folder, mode, case)
+        make = partial(_torch_batches, folder, mode, case)
     elif side in ("triarch", "keras-tensorflow"):
         keras = importlib.import_module("triarch" if side == "triarch" else "keras")
-        options = {"image_size": case.shape[:2], "color_mode": mode, "batch_size": case.batch_size}
+        options = {"image_size": case.shape[:2], "color_mode": mode, "batch_size": case.batch_size, "verbose": False}
         make = partial(keras.utils.image_dataset_from_directory, folder, **options)
-        batches = make()
     else:
         raise SystemExit(f"{side} reads no folders, or as another side does")
 
-    is_again = case.kind == "folder-again"
-    if is_again and side == "keras-tensorflow":
+    batches = make() if case.kind == "folder-again" else None
+    if batches is not None and side == "keras-tensorflow":
         batches = batches.cache()
-    if is_again:
-        time.sleep(2.5)  # triarch keeps no file that was written to just now
+    time.sleep(2.5)  # triarch keeps no file that was written to just now
 
     def run(_kept: Any = temporary) -> int:
-        data = make(verbose=False) if side == "triarch" and not is_again else batches
-        return sum(len(np.asarray(labels)) for _, labels in data)
+        return sum(len(np.asarray(labels)) for _, labels in (make() if batches is None else batches))
 
     return run
 

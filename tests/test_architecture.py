@@ -57,6 +57,7 @@ LAZY_IMPORTS = {
     ("triarch.models.model", "triarch.models.summary"),
     ("triarch.saving.hdf5", "h5py"),
     ("triarch.training.images.files", "PIL"),
+    ("triarch.training.images.plain", "imagecodecs"),
 }
 HEAVY = {"numba", "llvmlite", "triton", "matplotlib", "h5py", "rich", "typer", "PIL", "tensorboard", "keras"}
 ENVIRONMENT_READERS = {"os.environ.get", "os.environ.pop", "os.environ.setdefault", "os.getenv"}

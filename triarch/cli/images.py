@@ -59,7 +59,7 @@ def form_of(path: Path) -> Form:
 def forms_of(paths: Sequence[Path]) -> Iterator[Form]:
     """`form_of` several files, by threads."""
     portions = [paths[first : first + _PORTION] for first in range(0, len(paths), _PORTION)]
-    with ThreadPoolExecutor(default_workers()) as pool:
+    with ThreadPoolExecutor(default_workers(paths)) as pool:
         for forms in pool.map(lambda portion: [form_of(path) for path in portion], portions):
             yield from forms
 

@@ -161,8 +161,9 @@ class FileBatches:
         self.batch_size, self.value_range = batch_size, part.value_range
         height, width, channels = part.shape
         reader = ImageReader("grayscale" if channels == 1 else "rgb", (height, width), "bilinear", fit_bytes)
+        files = [str(file) for file in part.files]
         self._folder = ImageFolder(
-            file_paths=[str(file) for file in part.files],
+            file_paths=files,
             labels=part.labels,
             class_names=None,
             reader=reader,
@@ -170,7 +171,7 @@ class FileBatches:
             shuffle=seed is not None,
             seed=seed or 0,
             data_format="channels_last",
-            workers=default_workers(),
+            workers=default_workers(files),
             kept=part.kept,
         )
 

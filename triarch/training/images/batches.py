@@ -9,24 +9,43 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from triarch.training.images.files import MODES, in_mode, picture_of
-from triarch.training.images.kept import KeptImages, read_stamped
+from triarch.training.images.kept import KeptImages, Stamp, read_stamped
+from triarch.training.images.plain import plain_pixels
 
 Array = np.ndarray[Any, Any]
+_Opened = Array | tuple[bytes, Stamp | None] | OSError  # an image that was kept, what a file holds, or why not
 
 _AHEAD = 2  # batches that are read while one is used
+_TOGETHER = 8  # files whose contents a thread holds
+_TINY, _SAMPLED = 1_536, 16  # bytes; files whose sizes are looked at
 _MOST_WORKERS = 8  # more would take the step's share of processors and memory
 
 
-def default_workers() -> int:
-    """How many threads read images where nobody says it: as many as this process has processors, up to 8."""
+def default_workers(paths: Sequence[str | Path]) -> int:
+    """How many threads read these files where nobody says it: as many as this process has processors, up to 8.
+
+    It is one where most files are tiny: Python's own steps take so much of their time that threads, which take turns
+    with them, are slower together than one is.
+    """
+    few = sorted(map(_size, paths[:: max(1, len(paths) // _SAMPLED)]))
+    if not few or few[len(few) // 2] < _TINY:
+        return 1
     own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # Linux alone tells
     return min(_MOST_WORKERS, own)
+
+
+def _size(path: str | Path) -> int:
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0  # whoever reads it is told why it cannot be
 
 
 @dataclass(frozen=True)
@@ -43,40 +62,59 @@ class ImageReader:
         """Height, width and channels."""
         return (*self.size, {"grayscale": 1, "rgb": 3, "rgba": 4}[self.color_mode])
 
-    def read_into(self, out: Array, path: str, kept: KeptImages) -> None:
-        """Fill `out`, of `shape`, with the image.
+    def read_into(self, out: Array, paths: Sequence[str], kept: KeptImages) -> None:
+        """Fill `out`, of `shape` for each path, with the images.
+
+        Files are all opened before they are decoded: a thread offers the interpreter's lock at each call of the
+        system, and takes turns with others less often so, which is what small files take longest for.
+
+        Raises:
+            ValueError: A file is no image that can be read; it is named.
+        """
+        opened = [_opened(path, kept) for path in paths]
+        for image_out, path, file in zip(out, paths, opened, strict=True):
+            image = self._image(path, file, kept)
+            if image.dtype == np.float32:
+                image_out[...] = image
+            else:
+                self.fit(image, image_out, self.interpolation)
+
+    def check(self, path: str, kept: KeptImages) -> None:
+        """Read an image that will be asked for.
 
         Raises:
             ValueError: The file is no image that can be read; it is named.
         """
-        image = self.read(path, kept)
-        if image.dtype == np.float32:
-            out[...] = image
-        else:
-            self.fit(image, out, self.interpolation)
+        self._image(path, _opened(path, kept), kept)
 
-    def read(self, path: str, kept: KeptImages) -> Array:
-        """The image as it takes less memory: as in its file, uint8, or float32 and of `shape`.
-
-        Raises:
-            ValueError: The file is no image that can be read; it is named.
-        """
-        image = kept.find(path)
-        if image is not None:
-            return image
-        try:
-            content, stamp = read_stamped(path)
-        except OSError as error:
-            raise ValueError(f"The file {path!r} cannot be opened: {error.strerror}") from error
-        picture = in_mode(picture_of(content, path, self.color_mode == "rgba"), MODES[self.color_mode])
+    def _image(self, path: str, file: _Opened, kept: KeptImages) -> Array:
+        """The image as it takes less memory: as in its file, uint8, or float32 and of `shape`."""
+        if isinstance(file, np.ndarray):
+            return file
+        if isinstance(file, OSError):
+            raise ValueError(f"The file {path!r} cannot be opened: {file.strerror}") from file
+        content, stamp = file
         height, width, channels = self.shape
-        image = np.frombuffer(picture.tobytes(), np.uint8).reshape(picture.height, picture.width, channels)
+        image = plain_pixels(content, channels)
+        if image is None:
+            picture = in_mode(picture_of(content, path, self.color_mode == "rgba"), MODES[self.color_mode])
+            image = np.frombuffer(picture.tobytes(), np.uint8).reshape(picture.height, picture.width, channels)
         if 4 * height * width * channels <= image.nbytes:
             fitted = np.empty(self.shape, np.float32)
             self.fit(image, fitted, self.interpolation)
             image = fitted
         kept.keep(path, stamp, image)
         return image
+
+
+def _opened(path: str, kept: KeptImages) -> _Opened:
+    image = kept.find(path)
+    if image is not None:
+        return image
+    try:
+        return read_stamped(path)
+    except OSError as error:
+        return error  # raised when it is this file's turn
 
 
 class ImageFolder:
@@ -147,10 +185,11 @@ class ImageFolder:
         return numbers, images, parts
 
     def _fill(self, images: Array, paths: list[str], ended: threading.Event) -> None:
-        for image, path in zip(images, paths, strict=True):
+        for first in range(0, len(paths), _TOGETHER):
             if ended.is_set():
                 return
-            self._reader.read_into(image, path, self._kept)
+            together = slice(first, first + _TOGETHER)
+            self._reader.read_into(images[together], paths[together], self._kept)
 
     def _batch(self, numbers: Array, images: Array) -> Any:
         made = torch.from_numpy(images)

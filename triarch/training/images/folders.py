@@ -14,6 +14,7 @@ from triarch import config
 from triarch.training.images.batches import ImageFolder, ImageReader, default_workers
 from triarch.training.images.files import MODES, pillow, require, size_of
 from triarch.training.images.kept import KeptImages, default_cache_size
+from triarch.training.images.plain import decoders
 from triarch.training.images.resizing import INTERPOLATIONS, resize, resize_cropped, resize_padded
 
 Array = np.ndarray[Any, Any]
@@ -72,7 +73,7 @@ def image_dataset_from_directory(
         verbose: Whether to say how many files there are.
         unreadable: `"refuse"` raises at the first file that is no image; `"skip"` reads every file once at the start,
             leaves those out that cannot be read, and names them in a warning.
-        workers: How many threads read images; None for the processors of this process, up to 8.
+        workers: How many threads read images; None for the processors of this process, up to 8, or 1 for tiny files.
         cache_size: Bytes of memory in which images stay from one epoch to the next, as they are decoded, or resized
             where that is smaller; a file that changed is read again. 0 keeps none; None takes up to a quarter of the
             memory that is free now. `"both"` parts share it. Keras has no such argument, nor the two before it.
@@ -98,13 +99,13 @@ def image_dataset_from_directory(
     fit = resize_cropped if crop_to_aspect_ratio else resize_padded if pad_to_aspect_ratio else resize
     reader = ImageReader(color_mode, size_of(image_size, "image_size"), interpolation, fit)
     data_format = config.standardize_data_format(data_format)
-    workers = workers or default_workers()
     seed = int(np.random.randint(10**6)) if seed is None else seed
     images = KeptImages(default_cache_size() if cache_size is None else cache_size)
-    pillow()  # a fork while threads load it would leave a lock behind
+    pillow(), decoders()  # a fork while threads load them would leave a lock behind
 
     root = os.fspath(directory)
     files, numbers, names = _indexed(root, labels, names, follow_links)
+    workers = workers or default_workers(files)
     if verbose:
         _say(f"Found {len(files)} files" + (f" belonging to {len(names)} classes." if names is not None else "."))
     rows = None if numbers is None or label_mode is None else _encoded(numbers, label_mode, names or [])
@@ -235,7 +236,7 @@ def _problems(paths: list[str], reader: ImageReader, kept: KeptImages) -> list[s
     found: list[str | None] = []
     for path in paths:
         try:
-            reader.read(path, kept)
+            reader.check(path, kept)
             found.append(None)
         except ValueError as error:
             found.append(str(error))
