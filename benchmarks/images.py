@@ -21,7 +21,8 @@ import numpy as np
 from benchmarks import train
 from benchmarks.networks import TASKS
 
-_FILES, _CLASSES, _BATCH = 2_000, 10, 32
+_FILES, _CLASSES, _BATCH, _EPOCHS = 2_000, 10, 32, 3
+_STEPS = -(-_FILES // _BATCH)
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Images:
     """What is done with images of a shape.
 
     Args:
-        kind: `"sampler"`, `"augmentation"`, `"folder"` (the first time through its files) or `"folder-again"` (later).
+        kind: `"sampler"`, `"augmentation"`, or how files are read: `"once"`, in some `"epochs"`, or `"again"`.
         steps: Batches in a run.
     """
 
@@ -48,10 +49,12 @@ CASES = {
     "sampler-64x64x64": Images("sampler", (64, 64, 64), 16, 50, TASKS),
     "augmentation-32x32x3": Images("augmentation", (32, 32, 3), 128, 50),
     "augmentation-224x224x3": Images("augmentation", (224, 224, 3), 32, 10),
-    "folder-28x28": Images("folder", (28, 28, 1), _BATCH, -(-_FILES // _BATCH)),
-    "folder-28x28-again": Images("folder-again", (28, 28, 1), _BATCH, -(-_FILES // _BATCH)),
-    "folder-200x260": Images("folder", (200, 260, 3), _BATCH, -(-_FILES // _BATCH)),
-    "folder-200x260-again": Images("folder-again", (200, 260, 3), _BATCH, -(-_FILES // _BATCH)),
+    "folder-28x28": Images("once", (28, 28, 1), _BATCH, _STEPS),
+    "folder-28x28-epochs": Images("epochs", (28, 28, 1), _BATCH, _EPOCHS * _STEPS),
+    "folder-28x28-again": Images("again", (28, 28, 1), _BATCH, _STEPS),
+    "folder-200x260": Images("once", (200, 260, 3), _BATCH, _STEPS),
+    "folder-200x260-epochs": Images("epochs", (200, 260, 3), _BATCH, _EPOCHS * _STEPS),
+    "folder-200x260-again": Images("again", (200, 260, 3), _BATCH, _STEPS),
 }
 
 
@@ -135,10 +138,10 @@ def _write_files(folder: Path, case: Images) -> None:
 
 
 def _folder(side: str, case: Images, task: str) -> Callable[[], Any]:
-    """Through all files: for the first time, from looking for them on, or again, with what a side keeps until then.
+    """Through all files, from looking for them on.
 
-    triarch keeps by itself what fits. Keras keeps batches, as the first epoch had them, where it is told to. PyTorch's
-    loader keeps nothing.
+    `once`: no side keeps anything. `epochs`: as a script for each side stands, and triarch keeps decoded images.
+    `again`: an epoch later, where Keras was told to keep the batches, which are the first epoch's ever after.
     """
     temporary = tempfile.TemporaryDirectory()
     folder, mode = Path(temporary.name), "grayscale" if case.shape[2] == 1 else "rgb"
@@ -149,17 +152,20 @@ def _folder(side: str, case: Images, task: str) -> Callable[[], Any]:
     elif side in ("triarch", "keras-tensorflow"):
         keras = importlib.import_module("triarch" if side == "triarch" else "keras")
         options = {"image_size": case.shape[:2], "color_mode": mode, "batch_size": case.batch_size, "verbose": False}
-        make = partial(keras.utils.image_dataset_from_directory, folder, **options)
+        kept = {"cache_size": 0} if side == "triarch" and case.kind == "once" else {}
+        make = partial(keras.utils.image_dataset_from_directory, folder, **options, **kept)
     else:
         raise SystemExit(f"{side} reads no folders, or as another side does")
 
-    batches = make() if case.kind == "folder-again" else None
+    batches = make() if case.kind == "again" else None
     if batches is not None and side == "keras-tensorflow":
         batches = batches.cache()
     time.sleep(2.5)  # triarch keeps no file that was written to just now
 
     def run(_kept: Any = temporary) -> int:
-        return sum(len(np.asarray(labels)) for _, labels in (make() if batches is None else batches))
+        data = make() if batches is None else batches
+        epochs = _EPOCHS if case.kind == "epochs" else 1
+        return sum(len(np.asarray(labels)) for _ in range(epochs) for _, labels in data)
 
     return run
 
@@ -189,7 +195,7 @@ def _torch_batches(folder: Path, mode: str, case: Images) -> Any:
     return DataLoader(Files(), case.batch_size, shuffle=True, num_workers=2)
 
 
-_KINDS = {"sampler": _sampling, "augmentation": _augmentation, "folder": _folder, "folder-again": _folder}
+_KINDS = {"sampler": _sampling, "augmentation": _augmentation} | dict.fromkeys(("once", "epochs", "again"), _folder)
 
 
 def run_of(side: str, case: Images, task: str) -> Callable[[], Any]:
