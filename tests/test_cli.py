@@ -13,6 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -508,3 +509,17 @@ def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 )
 def test_durations_are_written_for_people(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_letters_of_no_font_are_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pictures._say_once.cache_clear()
+    names = ["cat", "\ufdd0", "\ufdd1"]  # what is no letter is in no font
+    labels = np.arange(3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name in ("one.png", "other.png"):
+            pictures.draw_confusion(tmp_path / name, labels, labels, names, "names")
+            assert (tmp_path / name).stat().st_size
+    said = capsys.readouterr()
+    assert said.out.count("no font that is installed") == 1
+    assert not said.err
