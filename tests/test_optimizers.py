@@ -121,7 +121,7 @@ def test_state_has_keras_order_and_is_interchangeable(keras, rng, case):
 
 @pytest.mark.parametrize("case", CASES, ids=case_id)
 def test_config_equals_keras(keras, case):
-    keras.utils.clear_session()  # automatic names start anew, as the ones here do
+    keras.utils.clear_session(free_memory=False)  # automatic names start anew, as the ones here do
     name, options = case
     ours, theirs = getattr(optimizers, name)(**options), getattr(keras.optimizers, name)(**options)
     config = ours.get_config()
@@ -363,7 +363,7 @@ def test_schedules_follow_the_step_count(keras, rng):
     class Here:
         optimizers = optimizers
 
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
     values = numbers(rng, "float64")
     variables = make_variables(values)
     their_variables = [keras.Variable(value, dtype="float64") for value in values]
