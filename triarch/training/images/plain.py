@@ -22,8 +22,8 @@ Decoder = Callable[[bytes], Array]
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"  # how files begin
 _END_OF_JPEG = b"\xff\xd9"
 _CHANNELS = {0: 1, 2: 3}  # by the kind of colour that a PNG file states
-# Chunks of a PNG file that change no pixel, and those of text, which may say how a camera was held. Pillow refuses files
-# where they are damaged, decoders do not look.
+# Chunks of a PNG file that change no pixel, and those of text, which may say how a camera was held. Pillow refuses
+# files where they are damaged, decoders do not look.
 _CHUNKS = {b"PLTE", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT", b"bKGD", b"hIST", b"pHYs", b"tIME"}
 _TEXTS, _TURNING = {b"tEXt", b"zTXt", b"iTXt"}, (b"Raw profile type", b"XML:com.adobe.xmp")
 # Segments of a JPEG file: its size, where it is not coded in passes; notes of cameras; the pixels.
