@@ -26,7 +26,7 @@ from PIL import Image
 
 import triarch
 from triarch import cli, config
-from triarch.cli import doctor, pictures, progress
+from triarch.cli import doctor, fonts, pictures, progress
 from triarch.cli.data import load
 from triarch.cli.output import duration
 from triarch.cli.parts import every
@@ -512,7 +512,7 @@ def test_durations_are_written_for_people(seconds: float, text: str) -> None:
 
 
 def test_letters_of_no_font_are_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pictures._say_once.cache_clear()
+    fonts._say_once.cache_clear()
     names = ["cat", "\ufdd0", "\ufdd1"]  # what is no letter is in no font
     labels = np.arange(3)
     with warnings.catch_warnings():

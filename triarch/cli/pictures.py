@@ -3,43 +3,25 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
-from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps, rc_context, rcParams
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
-from matplotlib.font_manager import get_font_names
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from triarch.cli.output import say
+from triarch.cli import fonts
 from triarch.cli.parts import Part
 from triarch.files import atomic_write
 
 TRAINING, VALIDATION = "#2f6db3", "#e07b2a"
 _INK, _FAINT = "#222222", "#d8d8d8"
-# For names in scripts that matplotlib's own font lacks: those of the usual systems, as far as they are there.
-_OTHER_FONTS = (
-    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei"),
-    *(
-        "Droid Sans Fallback",
-        "IPAGothic",
-        "NanumGothic",
-        "Noto Sans Arabic",
-        "Noto Sans Hebrew",
-        "Noto Sans Devanagari",
-    ),
-    *("Noto Sans Thai", "PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo", "Arial Unicode MS"),
-    *("Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "Segoe UI", "Nirmala UI", "Leelawadee UI"),
-)
 _STYLE = {
     "font.size": 11,
     "axes.titlesize": 13,
@@ -64,42 +46,12 @@ _LONGEST_NAME = 14
 _LONGEST_LABEL = 24
 _MOST_SLANTED = 20  # classes whose names fit below the confusion at an angle
 _SMALLEST_FONT = 6.0  # points
-_MISSING = "missing from font"  # in matplotlib's words
-
-
-@cache
-def font_families() -> list[str]:
-    """The fonts that are asked for a letter, one after the other."""
-    known = set(get_font_names())
-    return [*rcParams["font.family"], *(name for name in _OTHER_FONTS if name in known)]
-
-
-@contextmanager
-def _missing_letters_told_once() -> Iterator[None]:
-    """One line where matplotlib warns of each letter in each text."""
-    logger = getLogger("matplotlib.font_manager")
-    level = logger.level
-    logger.setLevel(ERROR)  # it tells which weight of a font it takes, where that has a few
-    try:
-        with warnings.catch_warnings(record=True) as told:
-            warnings.filterwarnings("always", f".*{_MISSING}", UserWarning)
-            yield
-    finally:
-        logger.setLevel(level)
-    for warning in told:
-        if _MISSING in str(warning.message):
-            _say_once("Some names have letters of no font that is installed: pictures show boxes instead.")
-        else:
-            warnings.showwarning(warning.message, warning.category, warning.filename, warning.lineno)
-
-
-_say_once = cache(say)
 
 
 @contextmanager
 def picture(path: Path, width: float, height: float, layout: Any = "constrained") -> Iterator[Figure]:
     """A figure of this size in inches in the style of all our pictures, written to `path` at the end."""
-    with rc_context(_STYLE | {"font.family": font_families()}), _missing_letters_told_once():  # type: ignore[arg-type]
+    with rc_context(_STYLE | {"font.family": fonts.families()}), fonts.missing_letters_told_once():  # type: ignore[arg-type]
         figure = Figure(figsize=(width, height), dpi=150, layout=layout)
         yield figure
         with atomic_write(path) as temporary:

@@ -101,7 +101,8 @@ def image_dataset_from_directory(
     data_format = config.standardize_data_format(data_format)
     seed = int(np.random.randint(10**6)) if seed is None else seed
     images = KeptImages(default_cache_size() if cache_size is None else cache_size)
-    pillow(), decoders()  # a fork while threads load them would leave a lock behind
+    for load in (pillow, decoders):  # a fork while threads load them would leave a lock behind
+        load()
 
     root = os.fspath(directory)
     files, numbers, names = _indexed(root, labels, names, follow_links)

@@ -12,14 +12,13 @@ import struct
 import zlib
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 Array = np.ndarray[Any, Any]
-Decoder = Callable[[bytes], Array]
+Shape = tuple[int, int, int]  # height, width and channels
 
-_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"  # how files begin
 _END_OF_JPEG = b"\xff\xd9"
 _CHANNELS = {0: 1, 2: 3}  # by the kind of colour that a PNG file states
 # Chunks of a PNG file that change no pixel, and those of text, which may say how a camera was held. Pillow refuses
@@ -29,21 +28,34 @@ _TEXTS, _TURNING = {b"tEXt", b"zTXt", b"iTXt"}, (b"Raw profile type", b"XML:com.
 # Segments of a JPEG file: its size, where it is not coded in passes; notes of cameras; the pixels.
 _FRAMES, _NOTES, _SCAN = (0xFFC0, 0xFFC1), 0xFFE1, 0xFFDA
 _SEGMENTS = frozenset((*range(0xFFC0, 0xFFD0), *range(0xFFDA, 0xFFFF)))  # those between have no length
+_BODY, _AROUND = 33, 12  # where the chunks begin that follow a PNG file's head; bytes of a chunk besides its data
 _PNG_HEAD, _PNG_CHUNK = struct.Struct(">I4sIIBB2xB"), struct.Struct(">I4s")
 _JPEG_SEGMENT, _JPEG_FRAME = struct.Struct(">HH"), struct.Struct(">BHHB")
 _MOST_PIXELS = 2**26  # Pillow has words for what is larger
 
 
+class Decoder(NamedTuple):
+    """Of files that begin so."""
+
+    begin: bytes
+    shape: Callable[[bytes], Shape | None]  # None where a file is not plain
+    decode: Callable[[bytes], Array]
+    error: type[Exception]
+
+
 @cache
-def decoders() -> tuple[Decoder, Decoder, tuple[type[Exception], ...]] | None:
-    """Of PNG, of JPEG, and what they raise; None without imagecodecs. Called before threads and forks: it imports."""
+def decoders() -> tuple[Decoder, ...]:
+    """Empty without imagecodecs. Called before there are threads and forks, since it imports."""
     try:
         import imagecodecs
     except ImportError:
-        return None
+        return ()
     if not (imagecodecs.PNG.available and imagecodecs.JPEG8.available):
-        return None
-    return imagecodecs.png_decode, imagecodecs.jpeg8_decode, (imagecodecs.PngError, imagecodecs.Jpeg8Error)
+        return ()
+    return (
+        Decoder(b"\x89PNG\r\n\x1a\n", _png_shape, imagecodecs.png_decode, imagecodecs.PngError),
+        Decoder(b"\xff\xd8\xff", _jpeg_shape, imagecodecs.jpeg8_decode, imagecodecs.Jpeg8Error),
+    )
 
 
 def plain_pixels(content: bytes, channels: int) -> Array | None:
@@ -53,17 +65,19 @@ def plain_pixels(content: bytes, channels: int) -> Array | None:
         content: Of a file.
         channels: 1 of grey files, 3 of coloured and grey ones; nothing is plain with others.
     """
-    known = decoders()
-    if known is None:
-        return None
-    decode_png, decode_jpeg, errors = known
-    is_png = content.startswith(_PNG)
-    shape = _png_shape(content) if is_png else _jpeg_shape(content)
+    for decoder in decoders():
+        if content.startswith(decoder.begin):
+            return _decoded(decoder, content, channels)
+    return None
+
+
+def _decoded(decoder: Decoder, content: bytes, channels: int) -> Array | None:
+    shape = decoder.shape(content)
     if shape is None or shape[0] * shape[1] > _MOST_PIXELS or channels not in (shape[2], 3):
         return None
     try:
-        pixels = (decode_png if is_png else decode_jpeg)(content)
-    except errors:
+        pixels = decoder.decode(content)
+    except decoder.error:
         return None
     if pixels.dtype != np.uint8 or pixels.size != shape[0] * shape[1] * shape[2]:
         return None
@@ -71,28 +85,27 @@ def plain_pixels(content: bytes, channels: int) -> Array | None:
     return pixels if shape[2] == channels else np.repeat(pixels, channels, axis=2)
 
 
-def _png_shape(content: bytes) -> tuple[int, int, int] | None:
-    """Height, width and channels; None where the file is not plain."""
-    if len(content) < 33:
+def _png_shape(content: bytes) -> Shape | None:
+    if len(content) < _BODY:
         return None
     length, kind, width, height, depth, colour, is_interlaced = _PNG_HEAD.unpack_from(content, 8)
     if kind != b"IHDR" or length != 13 or depth != 8 or colour not in _CHANNELS or is_interlaced:
         return None
-    place, last = 33, len(content) - 12
+    place, last = _BODY, len(content) - _AROUND
     while place < last:
         length, kind = _PNG_CHUNK.unpack_from(content, place)
         if kind != b"IDAT":
             is_text = kind in _TEXTS and not content.startswith(_TURNING, place + 8)
-            data, check = content[place + 4 : place + 8 + length], content[place + 8 + length : place + 12 + length]
-            if not (is_text or kind in _CHUNKS) or zlib.crc32(data).to_bytes(4) != check:
+            end = place + 8 + length
+            is_whole = zlib.crc32(content[place + 4 : end]).to_bytes(4) == content[end : end + 4]
+            if not (is_text or kind in _CHUNKS) or not is_whole:
                 return None
-        place += 12 + length
+        place += _AROUND + length
     return (height, width, _CHANNELS[colour]) if place == last else None
 
 
-def _jpeg_shape(content: bytes) -> tuple[int, int, int] | None:
-    """Height, width and channels; None where the file is not plain, or ends too early."""
-    if not (content.startswith(_JPEG) and content.endswith(_END_OF_JPEG)):
+def _jpeg_shape(content: bytes) -> Shape | None:
+    if not content.endswith(_END_OF_JPEG):  # it ends too early
         return None
     shape, place = None, 2
     while place + 10 < len(content):
