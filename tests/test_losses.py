@@ -225,7 +225,7 @@ def test_masks_leave_out_what_they_do_in_keras(reduction, weighted, keras, rng):
     mask = torch.tensor(rng.integers(0, 2, (4, 6)), dtype=torch.bool)
     weight = torch.tensor(rng.uniform(size=(4, 6)).astype("float32")) if weighted else None
     results = []
-    for module, attribute in ((losses, "_mask"), (keras.losses, "_keras_mask")):
+    for module, attribute in ((losses, "_keras_mask"), (keras.losses, "_keras_mask")):
         predicted = torch.tensor(y_pred)
         setattr(predicted, attribute, mask)
         results.append(module.MeanSquaredError(reduction=reduction)(torch.tensor(y_true), predicted, weight))

@@ -294,7 +294,7 @@ def test_masks_leave_samples_out(keras, rng):
     y_true, y_pred = next(batches(classes_of_steps, rng))
     mask = torch.tensor(rng.integers(0, 2, (8, 4)), dtype=torch.bool)
     results = []
-    for module, attribute in ((metrics, "_mask"), (keras.metrics, "_keras_mask")):
+    for module, attribute in ((metrics, "_keras_mask"), (keras.metrics, "_keras_mask")):
         predicted = torch.tensor(y_pred)
         setattr(predicted, attribute, mask)
         results.append(module.SparseCategoricalAccuracy()(torch.tensor(y_true), predicted))

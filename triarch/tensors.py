@@ -59,6 +59,17 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
+def keep_mask(outputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """`outputs`, which carry from now on a `mask`, True where they count, of their shape or that of its first axes."""
+    outputs._keras_mask = mask  # type: ignore[attr-defined]
+    return outputs
+
+
+def kept_mask(outputs: Any) -> torch.Tensor | None:
+    """The mask that `outputs` carry; None where all of them count."""
+    return getattr(outputs, "_keras_mask", None)
+
+
 def keep_logits(outputs: torch.Tensor, logits: torch.Tensor, activation: str | None) -> torch.Tensor:
     """`outputs`, which carry from now on the `logits` that `activation` turned into them."""
     outputs._logits, outputs._activation = logits, activation  # type: ignore[attr-defined]

@@ -21,7 +21,7 @@ from triarch.layers.shapes import infer_output_shape, map_shapes, on_trial, shap
 from triarch.layers.tracking import adopt_containers, assign_container, changes
 from triarch.layers.weights import WeightHolder
 from triarch.serialization import Configurable, config_names, deserialize_keras_object
-from triarch.tensors import torch_dtype
+from triarch.tensors import keep_mask, kept_mask, torch_dtype
 
 
 def _completing(build: Callable[..., None]) -> Callable[..., None]:
@@ -39,17 +39,12 @@ def _completing(build: Callable[..., None]) -> Callable[..., None]:
     return build_and_complete
 
 
-def mask_of(value: Any) -> torch.Tensor | None:
-    """Which steps of a tensor count, `(batch, length)`; None where all do."""
-    return getattr(value, "_keras_mask", None)
-
-
 def with_mask(outputs: Any, mask: Any) -> Any:
     """The outputs, which carry this mask from now on."""
     masks = mask if isinstance(mask, (list, tuple)) else [mask]
     for output, own in zip(graph_leaves(outputs), masks, strict=False):
         if own is not None:
-            output._keras_mask = own
+            keep_mask(output, own)
     return outputs
 
 
@@ -180,7 +175,7 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
         is_usual = (
             self.built and not kwargs and len(args) == 1 and type(args[0]) is torch.Tensor and not self.makes_mask
         )
-        if is_usual and (training is None or training is self.training) and mask_of(args[0]) is None:
+        if is_usual and (training is None or training is self.training) and kept_mask(args[0]) is None:
             return super().__call__(args[0])
         return self._prepare_and_call(args, kwargs, training)
 
@@ -201,7 +196,7 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
             return self._call_symbolically(args, kwargs if training is None else {**kwargs, "training": training})
         if not self.built:
             self._build_from_inputs(args, kwargs)
-        masks = None if not args else map_structure(mask_of, args[0])
+        masks = None if not args else map_structure(kept_mask, args[0])
         is_masked = any(mask is not None for mask in graph_leaves(masks))
         if is_masked and "mask" in self._call_parameters and len(args) == 1:
             kwargs.setdefault("mask", masks)

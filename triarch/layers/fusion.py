@@ -10,10 +10,10 @@ from torch.nn.modules import module as torch_module
 
 from triarch import activations
 from triarch.layers.activation import Activation, ReLU
-from triarch.layers.base import mask_of
 from triarch.layers.batch_normalization import BatchNormalization
 from triarch.layers.convolutional import Conv1D, Conv2D, Conv3D, Margins
 from triarch.layers.resizing import ZeroPadding1D, ZeroPadding2D, ZeroPadding3D
+from triarch.tensors import kept_mask
 
 
 class FusedNormalization:
@@ -103,11 +103,11 @@ class FusedNormalization:
 
 def _fit(inputs: Any, residual: Any) -> bool:
     """Whether these are plain numbers that can be added as they lie in memory."""
-    if type(inputs) is not torch.Tensor or mask_of(inputs) is not None:
+    if type(inputs) is not torch.Tensor or kept_mask(inputs) is not None:
         return False
     if residual is None:
         return True
-    return residual.dtype is inputs.dtype and residual.is_contiguous() and mask_of(residual) is None
+    return residual.dtype is inputs.dtype and residual.is_contiguous() and kept_mask(residual) is None
 
 
 def fused_stack(stack: Sequence[torch.nn.Module]) -> list[Any]:

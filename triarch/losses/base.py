@@ -11,7 +11,7 @@ import torch
 from triarch import config, mixed_precision, registry
 from triarch.registry import register
 from triarch.serialization import Configurable, deserialize_keras_object, resolve
-from triarch.tensors import as_float_tensor, as_tensor, keep_logits, kept_logits, torch_dtype
+from triarch.tensors import as_float_tensor, as_tensor, keep_logits, kept_logits, kept_mask, torch_dtype
 
 FAMILY = "keras.losses"
 
@@ -155,10 +155,10 @@ class Loss(Configurable):
         `sample_weight` is a number or has the shape of the losses or of their first axes. A mask that `y_pred` carries
         leaves elements out.
         """
-        mask = getattr(y_pred, "_mask", None)
+        mask = kept_mask(y_pred)
         y_true = y_true if self.integer_labels else self._cast(y_true)
         losses = as_tensor(self.call(y_true, self._cast(y_pred)), self._torch_dtype)
-        own_mask = getattr(losses, "_mask", None)
+        own_mask = kept_mask(losses)
         if own_mask is not None:
             mask = own_mask if mask is None else mask & own_mask
         if sample_weight is not None:

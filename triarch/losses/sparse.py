@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from triarch.losses.base import FAMILY, Loss, logits_of
 from triarch.losses.categorical import log_probabilities
 from triarch.registry import register
-from triarch.tensors import as_float_tensor, as_tensor
+from triarch.tensors import as_float_tensor, as_tensor, keep_mask, kept_mask
 
 _NO_LABEL = torch.iinfo(torch.int64).min  # torch's own default, -100, would hide a wrong label
 
@@ -44,7 +44,7 @@ def sparse_categorical_crossentropy(
         raise _label_error(flat, classes, ignore_class) from None
     losses = losses.reshape(labels.shape)
     if ignore_class is not None:
-        losses._mask = labels != ignore_class  # type: ignore[attr-defined]
+        keep_mask(losses, labels != ignore_class)
     return losses
 
 
@@ -134,7 +134,7 @@ class SparseCategoricalCrossentropy(Loss):
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> torch.Tensor:
         """The reduced loss (see `Loss`); unweighted logits `(batch, classes)` go through one fused operation."""
-        is_plain = self._can_be_fused and sample_weight is None and not hasattr(y_pred, "_mask")
+        is_plain = self._can_be_fused and sample_weight is None and kept_mask(y_pred) is None
         logits = y_pred if self.from_logits else logits_of(y_pred, "softmax", self.axis)
         if not (is_plain and _are_class_numbers(y_true) and _are_rows(logits)):
             return super().__call__(y_true, y_pred, sample_weight)

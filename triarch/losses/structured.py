@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from triarch import config
 from triarch.losses.base import FAMILY, FunctionLoss, Loss, match
 from triarch.registry import register
-from triarch.tensors import as_float_tensor, as_tensor
+from triarch.tensors import as_float_tensor, as_tensor, keep_mask
 
 Axis = int | Sequence[int] | None
 
@@ -71,7 +71,7 @@ def circle(
     pulls = attraction.masked_fill(~same, lowest).logsumexp(1)
     pushes = repulsion.masked_fill(~different, lowest).logsumexp(1)
     losses = F.softplus(pulls + pushes)
-    losses._mask = losses > 0  # type: ignore[attr-defined]
+    keep_mask(losses, losses > 0)
     return losses
 
 

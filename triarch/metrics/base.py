@@ -12,7 +12,7 @@ from triarch import config, initializers, mixed_precision, registry
 from triarch.losses.base import align_weight, apply_mask, divide_no_nan, squeeze_or_expand_to_same_rank
 from triarch.registry import register
 from triarch.serialization import Configurable, deserialize_keras_object, resolve
-from triarch.tensors import as_tensor, torch_dtype
+from triarch.tensors import as_tensor, kept_mask, torch_dtype
 from triarch.variable import Variable
 
 FAMILY = "keras.metrics"
@@ -121,7 +121,7 @@ def samplewise(
     values: torch.Tensor, sample_weight: Any, reduce: Callable[..., torch.Tensor], dtype: torch.dtype
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Values weighted, and weights, with all axes after the first reduced."""
-    mask = getattr(values, "_mask", None)
+    mask = kept_mask(values)
     values = values.to(dtype)
     if sample_weight is not None:
         weight = torch.as_tensor(sample_weight, dtype=dtype, device=values.device)
@@ -205,7 +205,7 @@ class MeanMetricWrapper(Mean):
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
         """Take in a batch. A mask that `y_pred` carries leaves elements out."""
-        mask = getattr(y_pred, "_mask", None)
+        mask = kept_mask(y_pred)
         values = self.fn(y_true, y_pred, **self._fn_kwargs)
         if mask is not None:
             sample_weight = apply_mask(sample_weight, mask, self._torch_dtype, "sum")
