@@ -84,6 +84,7 @@ class Compilation(Layer):
         self._compiled_loss, self._compiled_metrics = compiled_loss, compiled_metrics
         self.run_eagerly = bool(run_eagerly)
         self.jit_compile = jit_compile is True and not run_eagerly
+        self._loss_tracker.reset_state()
         self.steps_per_execution = int(steps_per_execution)
         self.compile_call()
         self.forget_functions()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch.utils import _pytree as pytree
@@ -16,6 +16,7 @@ from triarch.models.compilation import Compilation
 from triarch.optimizers import Optimizer
 from triarch.training import loop, step
 from triarch.training.batches import Batch, moved, pack_x_y_sample_weight, to_tensors, unpack_x_y_sample_weight
+from triarch.training.nesting import as_loop
 from triarch.training.repeated_prediction import RepeatedPrediction
 from triarch.training.sources import ArraySource, Source, limited, make_source, prepared
 from triarch.training.whole_step import WholeStep
@@ -25,6 +26,9 @@ Verbosity = int | str
 
 class Trainer(Compilation):
     """The part of `Model` that learns; an interface, never made by itself."""
+
+    # What a loop sets: a loop inside it puts this back.
+    loop_state: ClassVar = ("history", "stop_training", "stop_evaluating", "stop_predicting", "_learning_plan")
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -88,12 +92,17 @@ class Trainer(Compilation):
         return self.predict_function
 
     def forget_functions(self) -> None:
-        """Let the functions of the loops be made anew at the next use."""
+        """Let the functions of the loops be made anew at the next use, and what the loop that runs knows of the model."""
         self.train_function = self.test_function = self.predict_function = None
         self._repeated_prediction = None
+        if self.whole_step is not None:
+            self.whole_step = WholeStep(self)
+        if self._learning_plan is not None:
+            self._learning_plan = step.LearningPlan.of(self)
 
     # The loops.
 
+    @as_loop
     def fit(
         self,
         x: Any = None,
@@ -164,6 +173,7 @@ class Trainer(Compilation):
         assert self.history is not None
         return self.history
 
+    @as_loop
     def evaluate(
         self,
         x: Any = None,
@@ -184,6 +194,7 @@ class Trainer(Compilation):
         logs = self._run_evaluation(source, listeners, steps)
         return logs if return_dict else self._as_list(logs)
 
+    @as_loop
     def predict(
         self,
         x: Any,
@@ -206,6 +217,7 @@ class Trainer(Compilation):
                 self.steps_per_execution,
             )
 
+    @as_loop
     def train_on_batch(
         self,
         x: Any,
@@ -218,11 +230,12 @@ class Trainer(Compilation):
         self._assert_compiled("train_on_batch")
         batch = moved(prepared((x, y, sample_weight), class_weight), self.device)
         self.reset_metrics()
-        with self.mode(True):
+        with self.mode(True), torch.enable_grad():
             last_logs = self.make_train_function()([batch])
         logs = self.report(last_logs)
         return logs if return_dict else self._as_list(logs)
 
+    @as_loop
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """Evaluate one batch; the values are those of this batch."""
         self._assert_compiled("test_on_batch")

@@ -56,7 +56,7 @@ def run_training(
         trainee.reset_metrics()
         callbacks.on_epoch_begin(epoch)
         last_logs, done = None, 0
-        with trainee.mode(True):
+        with trainee.mode(True), torch.enable_grad():  # a hook of `evaluate` may train
             for group in _grouped(next_epoch(), steps_per_execution):
                 callbacks.on_train_batch_begin(done)
                 last_logs = step(group)
