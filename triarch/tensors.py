@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,29 @@ MODULE_ATTRIBUTES = frozenset(vars(torch.nn.Module()))
 def holds_floats(value: Any) -> bool:
     """Whether a number or nested list holds floats."""
     return np.asarray(value).dtype.kind == "f"
+
+
+def whole_number(value: Any, name: str, least: int | None = None, instead: str = "") -> int:
+    """A setting that counts something: an integer of Python or NumPy, or such an array or tensor without axes.
+
+    Args:
+        name: What the setting is called.
+        least: The smallest that is allowed.
+        instead: What else is allowed, in words.
+
+    Raises:
+        ValueError: `value` is none, or too small.
+    """
+    try:
+        found = None if isinstance(value, (bool, np.bool_)) else operator.index(value)
+    except TypeError:
+        found = None
+    if found is None or (least is not None and found < least):
+        kind = {None: "a whole number", 0: "a whole number, 0 or more", 1: "a positive whole number"}[least]
+        number = f"{instead} or {kind}" if instead else kind
+        advice = f" Write int({name})." if isinstance(value, (float, np.floating)) and float(value).is_integer() else ""
+        raise ValueError(f"{name} must be {number}.{advice} Received: {name}={value!r}")
+    return found
 
 
 def as_tensor(value: Any, dtype: torch.dtype | None = None, device: torch.device | None = None) -> torch.Tensor:

@@ -11,6 +11,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
+from triarch.files import notes
+
 File = str | PathLike[str] | BinaryIO
 
 _NUMBERS = "biufc"
@@ -125,6 +127,8 @@ def _naming_damage() -> Iterator[None]:
 def open_writer(file: File) -> Iterator[WeightsWriter]:
     """A writer into a new HDF5 file at a path or in a binary file object."""
     with _h5py().File(file, "w") as h5:
+        if (note := notes.current_note()) is not None:
+            h5.attrs[notes.KEY] = note
         yield WeightsWriter(h5)
 
 

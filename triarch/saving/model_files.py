@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from triarch._version import __version__
-from triarch.files import atomic_write
+from triarch.files import atomic_write, notes
 from triarch.saving.archive import CONFIG, METADATA, WEIGHTS, read_archive
 from triarch.saving.weight_files import FilePath, read_state, refuse_existing, write_state
 from triarch.serialization import deserialize_keras_object, serialize_keras_object
@@ -98,7 +98,9 @@ def _check_name(path: Path, zipped: bool) -> None:
 
 def _metadata() -> str:
     now = datetime.now().strftime("%Y-%m-%d@%H:%M:%S")
-    return json.dumps({"keras_version": FORMAT, "date_saved": now, "triarch_version": __version__})
+    metadata = {"keras_version": FORMAT, "date_saved": now, "triarch_version": __version__}
+    note = notes.current_note()
+    return json.dumps(metadata if note is None else {**metadata, notes.KEY: note})
 
 
 def _write_folder(model: Any, parts: dict[str, str], path: Path) -> None:
