@@ -28,7 +28,7 @@ class Trainer(Compilation):
     """The part of `Model` that learns; an interface, never made by itself."""
 
     # What a loop sets: a loop inside it puts this back.
-    loop_state: ClassVar = ("history", "stop_training", "stop_evaluating", "stop_predicting", "_learning_plan")
+    loop_state: ClassVar = ("history", "stop_training", "stop_evaluating", "stop_predicting")
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -94,10 +94,10 @@ class Trainer(Compilation):
         """Let the functions of the loops be made anew at the next use, and what the loop that runs knows of the model."""
         self.train_function = self.test_function = self.predict_function = None
         self._repeated_prediction = None
-        if self.whole_step is not None:
-            self.whole_step = WholeStep(self)
-        if self._learning_plan is not None:
-            self._learning_plan = step.LearningPlan.of(self)
+        if self._loop.whole_step is not None:
+            self._loop.whole_step = WholeStep(self)
+        if self._loop.learning_plan is not None:
+            self._loop.learning_plan = step.LearningPlan.of(self)
 
     # The loops.
 
@@ -153,7 +153,7 @@ class Trainer(Compilation):
 
         self._prepare_steps(source)
         step_function = self.make_train_function()
-        self._loop.learning_plan = step.LearningPlan.of(self) if self.built else None
+        outer, self._loop.learning_plan = self._loop.learning_plan, step.LearningPlan.of(self) if self.built else None
         try:
             with self._in_loop(steps, epochs - initial_epoch):
                 loop.run_training(
@@ -168,7 +168,7 @@ class Trainer(Compilation):
                     validate_at=_epochs_to_validate(validation_freq),
                 )
         finally:
-            self._loop.learning_plan = None
+            self._loop.learning_plan = outer
         assert self.history is not None
         return self.history
 
