@@ -42,6 +42,31 @@ def whole_number(value: Any, name: str, least: int | None = None, instead: str =
     return found
 
 
+def plain_array(array: np.ndarray) -> np.ndarray:
+    """The numbers of `array` as torch can take them: of a native type, with strides that a tensor can have.
+
+    Longer floats than torch has become double; subclasses become arrays.
+
+    Raises:
+        ValueError: it is masked, so that some of its numbers are none.
+    """
+    if isinstance(array, np.ma.MaskedArray):
+        if np.ma.is_masked(array):
+            raise ValueError(
+                "A masked array hides some of its numbers, and a tensor cannot: fill them in with "
+                f"`array.filled(...)`, or leave these samples out. Received: {np.ma.count_masked(array)} hidden numbers"
+            )
+        array = array.data
+    array = np.asarray(array)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if array.dtype.kind == "f" and array.itemsize > 8:
+        array = array.astype(np.float64)
+    if any(stride < 0 or stride % array.itemsize for stride in array.strides):
+        array = array.copy()
+    return array
+
+
 def as_tensor(value: Any, dtype: torch.dtype | None = None, device: torch.device | None = None) -> torch.Tensor:
     """`value` as a tensor of type `dtype`; a tensor stays where it is, anything else goes to `device`.
 
@@ -50,7 +75,9 @@ def as_tensor(value: Any, dtype: torch.dtype | None = None, device: torch.device
     """
     if isinstance(value, torch.Tensor):
         return value if dtype is None or value.dtype is dtype else value.to(dtype)
-    if dtype is None and not isinstance(value, (np.ndarray, np.generic)) and holds_floats(value):
+    if isinstance(value, (np.ndarray, np.generic)):
+        value = plain_array(np.asanyarray(value))
+    elif dtype is None and holds_floats(value):
         dtype = torch_dtype(config.floatx())
     return torch.as_tensor(value, dtype=dtype, device=device or config.device())
 

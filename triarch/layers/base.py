@@ -22,7 +22,7 @@ from triarch.layers.running import Collected, ModeHolder, reading_casts, running
 from triarch.layers.tracking import adopt_containers, assign_container, changes, forget_container
 from triarch.layers.weights import WeightHolder
 from triarch.serialization import Configurable, config_names, deserialize_keras_object
-from triarch.tensors import keep_mask, kept_mask, torch_dtype
+from triarch.tensors import keep_mask, kept_mask, plain_array, torch_dtype
 from triarch.variable import CastVariable
 
 
@@ -210,6 +210,7 @@ class Layer(WeightHolder, PolicyHolder, ModeHolder, Configurable, metaclass=_Lay
 
     def _as_tensor(self, value: Any) -> Any:
         if isinstance(value, np.ndarray):
+            value = plain_array(value)
             dtype = torch_dtype(config.floatx()) if value.dtype == np.float64 else None
             return torch.as_tensor(value, dtype=dtype, device=self.device)
         return value

@@ -15,7 +15,8 @@ from triarch.kernels import expecting, keep_memory
 from triarch.models.compilation import Compilation, InLoop
 from triarch.optimizers import Optimizer
 from triarch.training import loop, step
-from triarch.training.batches import Batch, moved, pack_x_y_sample_weight, to_tensors, unpack_x_y_sample_weight
+from triarch.training.batches import Batch, moved, pack_x_y_sample_weight, unpack_x_y_sample_weight
+from triarch.training.forms import to_tensors
 from triarch.training.nesting import as_loop
 from triarch.training.repeated_prediction import RepeatedPrediction
 from triarch.training.sources import ArraySource, Source, limited, make_source, prepared
