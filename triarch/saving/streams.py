@@ -45,7 +45,7 @@ class Origin(NamedTuple):
 
     @classmethod
     def of(cls, place: Any) -> Origin:
-        """The origin at a path, or what a stream holds from its present place on; from its start where it is at its end.
+        """The origin at a path; or what a stream holds from its present place on, or in all where it is at its end.
 
         Raises:
             ValueError: It is neither.

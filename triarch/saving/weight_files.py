@@ -164,7 +164,7 @@ def _read(model: Any, reader: WeightsReader | ShardsReader, origin: str, skip_mi
     except BaseException as error:
         for owner in reversed(before):
             owner.put_back()
-        if isinstance(error, _Unfit):
+        if isinstance(error, _UnfitError):
             raise _not_loaded(origin, error) from error
         raise
 
@@ -179,7 +179,7 @@ def _load_in_own_way(load: _Load, skipping: Before | None, origin: str) -> None:
         warnings.warn(f"Left as it is, because {origin!r} does not fit: {load.saveable.title}: {error}", stacklevel=7)
 
 
-class _Unfit(ValueError):
+class _UnfitError(ValueError):
     """What the file holds is not what the model needs."""
 
 
@@ -200,7 +200,7 @@ def _matched(model: Any, reader: WeightsReader | ShardsReader, origin: str, skip
                 continue
             problem, values = _fitted(saveable, expected, arrays)
         except ValueError as error:
-            raise _Unfit(str(error)) from error
+            raise _UnfitError(str(error)) from error
         if problem is None:
             loads.append(_Load(saveable, values))
         elif skip_mismatch or not _is_required(saveable):
@@ -208,7 +208,7 @@ def _matched(model: Any, reader: WeightsReader | ShardsReader, origin: str, skip
         else:
             problems.append(problem)
     if problems:
-        raise _Unfit(
+        raise _UnfitError(
             f"{len(problems)} object{'s' * (len(problems) > 1)} of the model and the file do not fit, so nothing was "
             f"changed. {' '.join(problems)}"
         )
