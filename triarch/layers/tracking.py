@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from triarch.layers.state import Stateful
 from triarch.tensors import MODULE_ATTRIBUTES
 
 
@@ -19,7 +20,7 @@ class Changes:
 changes = Changes()
 
 
-class Container(torch.nn.Module):
+class Container(Stateful):
     """The registered twin of a plain list, tuple or dict: `state_dict` keys read `blocks.0.kernel`."""
 
     def __init__(self, items: Iterable[tuple[Any, Any]]) -> None:

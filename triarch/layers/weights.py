@@ -12,12 +12,13 @@ import torch
 from torch.utils import _pytree as pytree
 
 from triarch import config, constraints, initializers, regularizers
+from triarch.layers.state import Stateful
 from triarch.layers.tracking import containers_of, unpacked
 from triarch.tensors import as_array, copy_all, torch_dtype, value_for
 from triarch.variable import Variable
 
 
-class WeightHolder(torch.nn.Module):
+class WeightHolder(Stateful):
     """The part of `Layer` that makes, lists, reads and writes weights; an interface, never made by itself."""
 
     name: str
