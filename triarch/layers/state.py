@@ -48,6 +48,13 @@ class Stateful(torch.nn.Module):
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
 
+    def get_submodule(self, target: str) -> torch.nn.Module:
+        """The module at a path of `named_modules`, whatever else of the class has its name (`input`, `output`)."""
+        module: torch.nn.Module | None = self
+        for name in target.split(".") if target else ():
+            module = None if module is None else module._modules.get(name)
+        return super().get_submodule(target) if module is None else module
+
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Take the weights of a `state_dict`: all of them, or, where there is an error, none.
 

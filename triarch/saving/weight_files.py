@@ -127,7 +127,7 @@ def _write(model: Any, writer: WeightsWriter | ShardsWriter) -> None:
         if not _is_required(saveable) and not getattr(saveable.owner, "built", True):
             continue  # an optimizer that has done nothing yet
         name = getattr(saveable.owner, "name", None)
-        writer.write(saveable.path, name if isinstance(name, str) else None, saveable.state())
+        writer.write(saveable.path, str(name) if isinstance(name, str) else None, saveable.state())
 
 
 def read_state(model: Any, file: BinaryIO, origin: str, skip_mismatch: bool = False) -> None:
