@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ _custom: dict[str, Any] = {}  # "package>name" -> object
 _custom_names: dict[Any, str] = {}
 _scopes: ContextVar[tuple[dict[str, Any], ...]] = ContextVar("scopes", default=())  # of this thread or task
 _counts: Counter[str] = Counter()
+_counting = threading.Lock()
 
 
 def register(family: str, *spellings: str) -> Callable[[T], T]:
@@ -152,8 +154,9 @@ class AutomaticName(str):
 
 def unique_name(prefix: str) -> str:
     """`prefix`, or `prefix_1`, `prefix_2`, ... from the second call on; an `AutomaticName`."""
-    count = _counts[prefix]
-    _counts[prefix] += 1
+    with _counting:
+        count = _counts[prefix]
+        _counts[prefix] += 1
     return AutomaticName(f"{prefix}_{count}" if count else prefix, prefix)
 
 

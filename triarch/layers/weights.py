@@ -12,6 +12,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from triarch import config, constraints, initializers, regularizers
+from triarch.layers.running import Collected
 from triarch.layers.state import Stateful
 from triarch.layers.tracking import containers_of, unpacked
 from triarch.tensors import as_array, copy_all, torch_dtype, value_for
@@ -25,11 +26,19 @@ class WeightHolder(Stateful):
     built: bool
     variable_dtype: str
     _trainable: bool
-    _losses: list[torch.Tensor]
+    _collected: Collected
 
     def __getstate__(self) -> dict[str, Any]:
         # Tensors within a graph can be neither copied nor pickled, and nodes lead to whole other models.
-        return {**self.__dict__, "_losses": [], "_inbound_nodes": []}
+        return {**self.__dict__, "_collected": None, "_inbound_nodes": []}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({**state, "_collected": Collected()})
+
+    @property
+    def _losses(self) -> list[torch.Tensor]:
+        """The terms that `add_loss` collected in this thread."""
+        return self._collected.terms
 
     def add_weight(
         self,

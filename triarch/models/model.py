@@ -52,10 +52,10 @@ class Model(Trainer):
 
     def clear_losses(self) -> None:
         """Forget the terms that `add_loss` collected, here and in the layers inside."""
-        if self._learning_plan is None:
+        if self._loop.learning_plan is None:
             super().clear_losses()
         else:
-            self._learning_plan.clear_losses()
+            self._loop.learning_plan.clear_losses()
 
     @property
     def losses(self) -> list[torch.Tensor]:

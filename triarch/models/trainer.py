@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 from triarch import config
 from triarch.callbacks import CallbackList, History
 from triarch.kernels import expecting, keep_memory
-from triarch.models.compilation import Compilation
+from triarch.models.compilation import Compilation, InLoop
 from triarch.optimizers import Optimizer
 from triarch.training import loop, step
 from triarch.training.batches import Batch, moved, pack_x_y_sample_weight, to_tensors, unpack_x_y_sample_weight
@@ -35,19 +35,18 @@ class Trainer(Compilation):
         self.train_function: loop.Step | None = None
         self.test_function: loop.Step | None = None
         self.predict_function: loop.Step | None = None
-        self.whole_step: WholeStep | None = None  # of the loop that runs
         self._repeated_prediction: RepeatedPrediction | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # Functions made for this model would go on training it from within a copy.
         made_anew = {"train_function": None, "test_function": None, "predict_function": None}
-        made_anew |= {"_learning_plan": None, "whole_step": None, "_repeated_prediction": None}
+        made_anew |= {"_loop": None, "_repeated_prediction": None}
         state = {**super().__getstate__(), **made_anew}
         state.pop("call", None)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__({**state, "_loop": InLoop()})
         self.compile_call()
 
     # Steps, to be overridden where another way of learning is wanted.
@@ -145,7 +144,7 @@ class Trainer(Compilation):
 
         self._prepare_steps(source)
         step_function = self.make_train_function()
-        self._learning_plan = step.LearningPlan.of(self) if self.built else None
+        self._loop.learning_plan = step.LearningPlan.of(self) if self.built else None
         try:
             with self._in_loop(steps, epochs - initial_epoch):
                 loop.run_training(
@@ -160,7 +159,7 @@ class Trainer(Compilation):
                     validate_at=_epochs_to_validate(validation_freq),
                 )
         finally:
-            self._learning_plan = None
+            self._loop.learning_plan = None
         assert self.history is not None
         return self.history
 
@@ -267,12 +266,17 @@ class Trainer(Compilation):
     def _in_loop(self, steps: int | None, epochs: int = 1) -> Iterator[None]:
         """Around a loop: memory is kept, and kernels are told how often they will be called, where that is known."""
         keep_memory()
-        outer, self.whole_step = self.whole_step, WholeStep(self)
+        outer, self._loop.whole_step = self._loop.whole_step, WholeStep(self)
         try:
             with nullcontext() if steps is None else expecting(steps * epochs):
                 yield
         finally:
-            self.whole_step = outer
+            self._loop.whole_step = outer
+
+    @property
+    def whole_step(self) -> WholeStep | None:
+        """Of the loop that runs in this thread."""
+        return self._loop.whole_step
 
     def _assert_compiled(self, method: str) -> None:
         if not self.compiled:
