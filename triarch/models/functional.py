@@ -27,8 +27,8 @@ class Functional(Model):
             lies within a graph, the model begins there: so models are cut out of models, sharing their layers.
         outputs: Symbolic tensors that follow from the inputs, nested at will.
 
-    In `state_dict`, layers are called as they were named, and those that were not by their kind: `dense`, `dense_1`, ...
-    in the order of `layers`, whatever was made before.
+    In `state_dict`, layers are called as they were named, and those that were not by their kind, counted in the order of
+    `layers` (`dense`, `dense_1`, ...), whatever was made before.
 
     Raises:
         ValueError: Something is not symbolic, an output needs more than the inputs, or two layers share a name.
