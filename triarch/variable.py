@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from triarch import config, registry
-from triarch.tensors import as_array, dtype_name, holds_floats, torch_dtype
+from triarch.tensors import as_array, dtype_name, holds_floats, torch_dtype, value_for
 
 
 class Variable(torch.nn.Parameter):
@@ -81,13 +81,8 @@ class Variable(torch.nn.Parameter):
         return self
 
     def assign(self, value: Any) -> Variable:
-        """Write a new value in place; the shape stays."""
-        value = torch.as_tensor(value, device=self.device)
-        if value.shape != self.shape:
-            raise ValueError(
-                f"Variable {self.path!r} has shape {tuple(self.shape)}; a value of another shape cannot be assigned. "
-                f"Received: shape {tuple(value.shape)}"
-            )
+        """Write a new value in place; the shape and the number type stay."""
+        value = value_for(self, value, f"Variable {self.path!r}")
         with torch.no_grad():
             self.copy_(value)
         return self

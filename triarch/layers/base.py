@@ -17,12 +17,12 @@ from triarch import config, mixed_precision, registry, regularizers
 from triarch.graph import Node, SymbolicTensor, infer_outputs, map_structure, record, standardize_shape
 from triarch.graph import leaves as graph_leaves
 from triarch.layers.precision import PolicyHolder, cast
-from triarch.layers.shapes import infer_output_shape, map_shapes, on_trial, shape_of
 from triarch.layers.running import Collected, ModeHolder, reading_casts, running
+from triarch.layers.shapes import infer_output_shape, map_shapes, on_trial, shape_of
 from triarch.layers.tracking import adopt_containers, assign_container, changes, forget_container
 from triarch.layers.weights import WeightHolder
 from triarch.serialization import Configurable, config_names, deserialize_keras_object
-from triarch.tensors import keep_mask, kept_mask, plain_array, torch_dtype
+from triarch.tensors import as_tensor, keep_mask, kept_mask, torch_dtype
 from triarch.variable import CastVariable
 
 
@@ -210,9 +210,8 @@ class Layer(WeightHolder, PolicyHolder, ModeHolder, Configurable, metaclass=_Lay
 
     def _as_tensor(self, value: Any) -> Any:
         if isinstance(value, np.ndarray):
-            value = plain_array(value)
-            dtype = torch_dtype(config.floatx()) if value.dtype == np.float64 else None
-            return torch.as_tensor(value, dtype=dtype, device=self.device)
+            dtype = torch_dtype(config.floatx()) if value.dtype.kind == "f" and value.dtype.itemsize >= 8 else None
+            return as_tensor(value, dtype, self.device)
         return value
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from triarch.layers.running import ModeHolder
+from triarch.layers.state import Stateful
 from triarch.tensors import MODULE_ATTRIBUTES
 
 
@@ -22,7 +23,7 @@ class Changes:
 changes = Changes()
 
 
-class Container(ModeHolder):
+class Container(ModeHolder, Stateful):
     """The registered twin of a plain list, tuple or dict: `state_dict` keys read `blocks.0.kernel`.
 
     It follows what it is the twin of: what is appended later is found as well.

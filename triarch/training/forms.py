@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from triarch import config
-from triarch.tensors import plain_array, torch_dtype
+from triarch.tensors import native, torch_dtype
 
 _SINGLE = np.dtype(np.float32)
 # Types with which torch hardly computes, and the ones that hold their numbers.
@@ -131,9 +131,9 @@ def _tensor_of_array(array: np.ndarray, name: str) -> torch.Tensor:
         what = _KINDS_OF_DATA.get(array.dtype.kind, "something else")
         raise ValueError(f"{name} must be numbers. Received: an array of shape {array.shape}, type {array.dtype}: {what}.")
     try:
-        array = plain_array(array)
+        array = native(array)
     except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
+        raise ValueError(f"{name} {error}") from None
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
