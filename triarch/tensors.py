@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -41,6 +42,16 @@ def whole_number(value: Any, name: str, least: int | None = None, instead: str =
         advice = f" Write int({name})." if isinstance(value, (float, np.floating)) and float(value).is_integer() else ""
         raise ValueError(f"{name} must be {number}.{advice} Received: {name}={value!r}")
     return found
+
+
+def whole_part(size: int, share: float, accuracy: float = 2.0**-52) -> int:
+    """How many of `size` a share of them is, rounded down, but for what its float's `accuracy` leaves open.
+
+    `1 - 0.9` of 10 is 1, as in decimals, though it falls short of 1 in binary.
+    """
+    exact = size * share
+    nearest = round(exact)
+    return nearest if abs(exact - nearest) <= accuracy * size else math.floor(exact)
 
 
 def as_tensor(value: Any, dtype: torch.dtype | None = None, device: torch.device | None = None) -> torch.Tensor:

@@ -32,7 +32,8 @@ class CSVLogger(Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         self._close()
         self.keys = self._kept_columns() if self.append else None
-        self._file = Path(self.filename).open("a" if self.append else "w", newline="", encoding="utf-8")
+        path = Path(self.filename)
+        self._file = path.open("a" if self.append else "w", newline="", encoding="utf-8")
         self._is_checked = self.keys is None
 
     def _kept_columns(self) -> list[str] | None:

@@ -12,7 +12,6 @@ import numpy as np
 from triarch.callbacks.base import Callback
 from triarch.callbacks.progress import print_message
 
-
 _SIGNS = {"min": -1.0, "max": 1.0}  # times a value: more is better; 0: not yet known
 
 
@@ -80,8 +79,7 @@ class MonitorCallback(Callback):
             )
         elif np.ndim(value) > 0:
             raise ValueError(
-                f"{type(self).__name__} watches one number; {self.monitor!r} has {np.size(value)}. "
-                f"Received: {value!r}"
+                f"{type(self).__name__} watches one number; {self.monitor!r} has {np.size(value)}. Received: {value!r}"
             )
         return value
 

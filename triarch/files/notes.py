@@ -11,7 +11,10 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-PART, KEY = "metadata.json", "note"  # where a note stands in a `.keras` file; in a `.weights.h5` file it is an attribute
+PART, KEY = (
+    "metadata.json",
+    "note",
+)  # where a note stands in a `.keras` file; in a `.weights.h5` file it is an attribute
 
 _LARGEST = 1 << 16  # bytes
 _current: ContextVar[str | None] = ContextVar("note", default=None)

@@ -16,7 +16,7 @@ from torch.utils import _pytree as pytree
 from triarch import config, mixed_precision, registry, regularizers
 from triarch.graph import Node, SymbolicTensor, infer_outputs, map_structure, record, standardize_shape
 from triarch.graph import leaves as graph_leaves
-from triarch.layers.precision import PolicyHolder, cast
+from triarch.layers.precision import PolicyHolder, as_floats, cast
 from triarch.layers.running import Collected, ModeHolder, reading_casts, running
 from triarch.layers.shapes import infer_output_shape, map_shapes, on_trial, shape_of
 from triarch.layers.tracking import adopt_containers, assign_container, changes, forget_container
@@ -128,6 +128,7 @@ class Layer(WeightHolder, PolicyHolder, ModeHolder, Configurable, metaclass=_Lay
 
     supports_masking = False  # whether masks of the inputs go on to the outputs, as `compute_mask` says
     makes_mask = False  # whether the outputs get a mask though the inputs have none
+    computes_in_floats = False  # whether inputs of whole numbers become floats, because nothing else can be computed
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """Which steps of the outputs count, where `mask` says it of the inputs'; the same ones unless overridden."""
@@ -218,6 +219,8 @@ class Layer(WeightHolder, PolicyHolder, ModeHolder, Configurable, metaclass=_Lay
         """torch's entry: `call` with types cast and the training flag passed on."""
         if self.autocast:
             dtype = self._compute_torch_dtype
+            if self.computes_in_floats and args:
+                args = (as_floats(args[0], dtype), *args[1:])
             args = tuple(
                 [part if type(part) is torch.Tensor and part.dtype is dtype else cast(part, dtype) for part in args]
             )

@@ -75,6 +75,8 @@ class MaxPooling3D(_Pooling):
 class AveragePooling1D(_Pooling):
     """The mean of each window of series `(batch, length, channels)`; margins do not count."""
 
+    computes_in_floats = True
+
     rank = 1
     statistic = "average"
 
@@ -83,6 +85,8 @@ class AveragePooling1D(_Pooling):
 class AveragePooling2D(_Pooling):
     """The mean of each window of images `(batch, height, width, channels)`; margins do not count."""
 
+    computes_in_floats = True
+
     rank = 2
     statistic = "average"
 
@@ -90,6 +94,8 @@ class AveragePooling2D(_Pooling):
 @register("keras.layers", "AvgPool3D")
 class AveragePooling3D(_Pooling):
     """The mean of each window of volumes `(batch, depth, height, width, channels)`; margins do not count."""
+
+    computes_in_floats = True
 
     rank = 3
     statistic = "average"
@@ -128,6 +134,8 @@ class _GlobalMaxPooling(_GlobalPooling):
 
 
 class _GlobalAveragePooling(_GlobalPooling):
+    computes_in_floats = True
+
     def _reduce(self, inputs: torch.Tensor) -> torch.Tensor:
         return inputs.mean(self._spatial_axes, keepdim=self.keepdims)
 

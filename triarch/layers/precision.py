@@ -111,6 +111,15 @@ def cast(value: Any, dtype: torch.dtype) -> Any:
     return value
 
 
+def as_floats(value: Any, dtype: torch.dtype) -> Any:
+    """`value` with its tensors of whole numbers or truth values, those in lists and tuples too, in the type `dtype`."""
+    if isinstance(value, torch.Tensor):
+        return value if value.is_floating_point() or value.is_complex() else value.to(dtype)
+    if isinstance(value, (list, tuple)):
+        return pytree.tree_map_only(torch.Tensor, functools.partial(as_floats, dtype=dtype), value)
+    return value
+
+
 def _mapped(function: Callable[[Any], Any], value: Any) -> Any:
     """Nested lists, tuples and dicts with `function` of what is in them."""
     if isinstance(value, (list, tuple, dict)):

@@ -19,6 +19,7 @@ from triarch.losses import Loss
 from triarch.metrics import Mean, Metric
 from triarch.optimizers import Optimizer, TorchOptimizer
 from triarch.serialization import deserialize_keras_object, serialize_keras_object
+from triarch.tensors import whole_number
 from triarch.training import step
 from triarch.training.compiled_loss import CompiledLoss
 from triarch.training.compiled_metrics import CompiledMetrics
@@ -78,8 +79,7 @@ class Compilation(Layer):
             jit_compile: True runs the model's call through `torch.compile` (needs a C++ compiler); `"auto"` is False.
             auto_scale_loss: Without effect: a loss scale is the optimizer's `loss_scale_factor`.
         """
-        if int(steps_per_execution) < 1:
-            raise ValueError(f"steps_per_execution must be a positive integer. Received: {steps_per_execution!r}")
+        steps_per_execution = whole_number(steps_per_execution, "steps_per_execution", least=1)
         if jit_compile not in (True, False, "auto"):
             raise ValueError(f"jit_compile must be True, False or 'auto'. Received: {jit_compile!r}")
         output_names = getattr(self, "output_names", None)
@@ -94,7 +94,7 @@ class Compilation(Layer):
         self.run_eagerly = bool(run_eagerly)
         self.jit_compile = jit_compile is True and not run_eagerly
         self._loss_tracker.reset_state()
-        self.steps_per_execution = int(steps_per_execution)
+        self.steps_per_execution = steps_per_execution
         self.compile_call()
         self.forget_functions()
         self._compile_arguments = {

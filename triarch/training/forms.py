@@ -129,7 +129,9 @@ def _tensor(array: Any, name: str) -> torch.Tensor:
 def _tensor_of_array(array: np.ndarray, name: str) -> torch.Tensor:
     if array.dtype.kind not in "biuf":
         what = _KINDS_OF_DATA.get(array.dtype.kind, "something else")
-        raise ValueError(f"{name} must be numbers. Received: an array of shape {array.shape}, type {array.dtype}: {what}.")
+        raise ValueError(
+            f"{name} must be numbers. Received: an array of shape {array.shape}, type {array.dtype}: {what}."
+        )
     try:
         array = native(array)
     except ValueError as error:

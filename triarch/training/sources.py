@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from triarch.tensors import whole_number
+from triarch.tensors import whole_number, whole_part
 from triarch.training.batches import Batch, check_finite, unpack_x_y_sample_weight
 from triarch.training.forms import is_array_like, to_tensors
 from triarch.training.py_dataset import PyDataset
@@ -107,7 +107,7 @@ class ArraySource(Source):
                 "validation_split must be a number between 0 and 1, the share of the samples that are set aside. "
                 f"Received: validation_split={fraction!r}"
             )
-        cut = self.size - _whole_share(self.size, fraction)
+        cut = whole_part(self.size, 1 - float(fraction), float(np.finfo(type(fraction)).eps))
         if not 0 < cut < self.size:
             raise ValueError(
                 f"validation_split={fraction} leaves no sample for one of the two parts. Received: {self.size} samples"
@@ -225,9 +225,9 @@ def count_of(batch: Batch) -> int:
         ValueError: they do not, or a part has no axis of samples.
     """
     x, y, sample_weight = batch
-    if sample_weight is None and isinstance(x, torch.Tensor) and x.ndim:  # as batches of a stream are
-        if y is None or (isinstance(y, torch.Tensor) and y.ndim and len(y) == len(x)):
-            return len(x)
+    is_usual = isinstance(x, torch.Tensor) and isinstance(y, torch.Tensor) and sample_weight is None
+    if is_usual and x.ndim and y.ndim and len(x) == len(y):  # as batches of a stream are
+        return len(x)
     return _common_length(batch)
 
 
@@ -250,16 +250,6 @@ def _standardized_shuffle(shuffle: Any) -> bool | str:
     if isinstance(shuffle, str) or shuffle not in (True, False):
         raise ValueError(f"shuffle must be True, False or 'batch'. Received: shuffle={shuffle!r}")
     return bool(shuffle)
-
-
-def _whole_share(size: int, fraction: float) -> int:
-    """`fraction` of so many samples, rounded up: the largest whole number of them that leave the rest whole.
-
-    A share that is whole in decimals is taken as whole: 0.9 of 10 are 9, though 0.1 of 10 falls short of 1 in binary.
-    """
-    rest = size * (1 - float(fraction))
-    accuracy = float(np.finfo(type(fraction)).eps) * size
-    return size - (round(rest) if abs(rest - round(rest)) <= accuracy else math.floor(rest))
 
 
 def class_weights_of(y: Any, class_weight: Mapping[int, float]) -> torch.Tensor:

@@ -67,6 +67,8 @@ class RNN(Layer):
         zero_output_for_mask: Whether steps that do not count give zeros instead of the output before them.
     """
 
+    computes_in_floats = True
+
     supports_masking = True
 
     def __init__(
