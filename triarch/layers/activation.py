@@ -48,6 +48,8 @@ class Activation(Elementwise):
 class ReLU(Elementwise):
     """`x` from `threshold` up to `max_value`, `negative_slope * (x - threshold)` below the threshold."""
 
+    computes_in_floats = True
+
     def __init__(
         self, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0, **kwargs: Any
     ) -> None:

@@ -17,6 +17,8 @@ from triarch.registry import register
 class _Pooling(Layer):
     """What poolings over windows share; `strides` are `pool_size` where none are given."""
 
+    computes_in_floats = True
+
     rank: ClassVar[int]
     statistic: ClassVar[str]
 
@@ -75,8 +77,6 @@ class MaxPooling3D(_Pooling):
 class AveragePooling1D(_Pooling):
     """The mean of each window of series `(batch, length, channels)`; margins do not count."""
 
-    computes_in_floats = True
-
     rank = 1
     statistic = "average"
 
@@ -85,8 +85,6 @@ class AveragePooling1D(_Pooling):
 class AveragePooling2D(_Pooling):
     """The mean of each window of images `(batch, height, width, channels)`; margins do not count."""
 
-    computes_in_floats = True
-
     rank = 2
     statistic = "average"
 
@@ -94,8 +92,6 @@ class AveragePooling2D(_Pooling):
 @register("keras.layers", "AvgPool3D")
 class AveragePooling3D(_Pooling):
     """The mean of each window of volumes `(batch, depth, height, width, channels)`; margins do not count."""
-
-    computes_in_floats = True
 
     rank = 3
     statistic = "average"
