@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import reprlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
@@ -21,7 +22,7 @@ from triarch.layers.running import Collected, ModeHolder, reading_casts, running
 from triarch.layers.shapes import infer_output_shape, map_shapes, on_trial, shape_of
 from triarch.layers.tracking import adopt_containers, assign_container, changes, forget_container
 from triarch.layers.weights import WeightHolder
-from triarch.serialization import Configurable, config_names, deserialize_keras_object
+from triarch.serialization import Configurable, ConfigurableMeta, config_names, deserialize_keras_object
 from triarch.tensors import as_tensor, keep_mask, kept_mask, torch_dtype
 from triarch.variable import CastVariable
 
@@ -53,7 +54,7 @@ def with_mask(outputs: Any, mask: Any) -> Any:
 _building = threading.RLock()  # two threads that call a new layer make its weights once
 
 
-class _LayerMeta(type):
+class _LayerMeta(ConfigurableMeta):
     """Adopts the layers that a constructor put in lists and dicts, once the whole constructor has run."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
@@ -192,7 +193,11 @@ class Layer(WeightHolder, PolicyHolder, ModeHolder, Configurable, metaclass=_Lay
         args, kwargs = pytree.tree_map(self._as_tensor, (args, kwargs))
         leaves = pytree.tree_leaves((args, kwargs))
         if not any(isinstance(leaf, (torch.Tensor, SymbolicTensor)) for leaf in leaves):
-            raise ValueError(f"Layer {self.name!r} takes tensors or arrays. Received: {args[0] if args else kwargs!r}")
+            received = args[0] if args else kwargs
+            raise ValueError(
+                f"Layer {self.name!r} takes tensors or arrays: make one by `np.array`. "
+                f"Received: {reprlib.repr(received)} of type {type(received).__name__}"
+            )
         if any(isinstance(leaf, SymbolicTensor) for leaf in leaves):
             return self._call_symbolically(args, kwargs if training is None else {**kwargs, "training": training})
         if not self.built:

@@ -18,7 +18,7 @@ from triarch.layers import Layer
 from triarch.losses import Loss
 from triarch.metrics import Mean, Metric
 from triarch.optimizers import Optimizer, TorchOptimizer
-from triarch.serialization import deserialize_keras_object, serialize_keras_object
+from triarch.serialization import deserialize_keras_object, plain_setting, serialize_keras_object
 from triarch.tensors import whole_number
 from triarch.training import step
 from triarch.training.compiled_loss import CompiledLoss
@@ -80,6 +80,8 @@ class Compilation(Layer):
             auto_scale_loss: Without effect: a loss scale is the optimizer's `loss_scale_factor`.
         """
         steps_per_execution = whole_number(steps_per_execution, "steps_per_execution", least=1)
+        run_eagerly, jit_compile = bool(run_eagerly), plain_setting(jit_compile)
+        loss_weights = pytree.tree_map(plain_setting, loss_weights)
         if jit_compile not in (True, False, "auto"):
             raise ValueError(f"jit_compile must be True, False or 'auto'. Received: {jit_compile!r}")
         output_names = getattr(self, "output_names", None)
@@ -91,7 +93,7 @@ class Compilation(Layer):
         self.optimizer = TorchOptimizer(chosen) if isinstance(chosen, torch.optim.Optimizer) else chosen
         object.__setattr__(self, "loss", loss)  # a loss that is a torch module is no part of the model
         self._compiled_loss, self._compiled_metrics = compiled_loss, compiled_metrics
-        self.run_eagerly = bool(run_eagerly)
+        self.run_eagerly = run_eagerly
         self.jit_compile = jit_compile is True and not run_eagerly
         self._loss_tracker.reset_state()
         self.steps_per_execution = steps_per_execution

@@ -143,7 +143,11 @@ class Functional(Model):
             raise ValueError(f"{self._described()} takes a dict with the keys {list(expected)}. Received: no dict")
         parts = leaves(inputs)
         if len(parts) != len(self._entrances):
-            raise ValueError(f"{self._described()} has {len(self._entrances)} inputs. Received: {len(parts)} tensors")
+            names = [entrance.name for entrance in self._entrances]
+            wanted = f"a dict with the keys {list(expected)}" if isinstance(expected, dict) else "a list of them"
+            raise ValueError(
+                f"{self._described()} has {len(names)} inputs, {names}: give {wanted}. Received: {len(parts)} arrays"
+            )
         return parts
 
     def _described(self) -> str:

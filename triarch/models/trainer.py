@@ -140,7 +140,7 @@ class Trainer(Compilation):
         steps_per_epoch = _steps(steps_per_epoch, "steps_per_epoch")
         validation_steps = _steps(validation_steps, "validation_steps")
         validate_at = _epochs_to_validate(validation_freq)
-        if validation_split != 0 and validation_data is None:
+        if validation_split not in (None, 0) and validation_data is None:
             whole = make_source(x, y, sample_weight, batch_size)
             if not isinstance(whole, ArraySource):
                 raise ValueError(
@@ -322,9 +322,13 @@ class Trainer(Compilation):
         if data is None:
             return None
         x, y, sample_weight = unpack_x_y_sample_weight(data)
-        source = make_source(x, y, sample_weight, batch_size=batch_size)
+        try:
+            source = make_source(x, y, sample_weight, batch_size=batch_size)
+            if isinstance(source, ArraySource):
+                source.check_finite()
+        except ValueError as error:
+            raise ValueError(f"validation_data: {error}") from error
         if isinstance(source, ArraySource):
-            source.check_finite()
             needs_targets = self._compiled_loss is not None and type(self).compute_loss is Compilation.compute_loss
             if y is None and needs_targets:
                 raise ValueError(

@@ -15,8 +15,8 @@ _SINGLE = np.dtype(np.float32)
 # Types with which torch hardly computes, and the ones that hold their numbers.
 _WIDER = {torch.uint16: torch.int32, torch.uint32: torch.int64}
 _KINDS_OF_DATA = {
-    "O": "anything else: of rows of unequal length, of text, or of several types. Make it numbers of one shape and type"
-    " first, as by `np.stack`, `utils.pad_sequences` or `astype`",
+    "O": "which are rows of unequal length, text, None or numbers of several types. Make them numbers of one shape and"
+    " type first, as by `np.stack`, `utils.pad_sequences` or `astype`",
     "U": "text. Make it numbers first, as by `layers.StringLookup` or `layers.TextVectorization`",
     "S": "text. Make it numbers first, as by `layers.StringLookup` or `layers.TextVectorization`",
     "T": "text. Make it numbers first, as by `layers.StringLookup` or `layers.TextVectorization`",

@@ -102,6 +102,8 @@ class ArraySource(Source):
 
     def split(self, fraction: float) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """The data cut in two, the last `fraction` of the samples being the second part."""
+        if isinstance(fraction, (np.ndarray, torch.Tensor)) and fraction.ndim == 0:
+            fraction = np.asarray(fraction)[()]
         if not isinstance(fraction, (float, np.floating)) or not 0 < fraction < 1:
             raise ValueError(
                 "validation_split must be a number between 0 and 1, the share of the samples that are set aside. "
@@ -209,6 +211,8 @@ def make_source(
 def prepared(data: Any, class_weight: Mapping[int, float] | None = None) -> Batch:
     """What a user's iterable gave, as tensors."""
     x, y, sample_weight = unpack_x_y_sample_weight(data)
+    if x is None:
+        raise ValueError("A batch needs an x, what the model is called on. Received: a batch whose x is None")
     y = to_tensors(y, "y")
     if class_weight is not None and sample_weight is None:
         sample_weight = class_weights_of(y, class_weight)
@@ -260,7 +264,7 @@ def class_weights_of(y: Any, class_weight: Mapping[int, float]) -> torch.Tensor:
     classes = classes.round().long()
     table = torch.ones(max(int(classes.max()), *class_weight) + 1 if len(y) else 1, dtype=torch.float32)
     for label, weight in class_weight.items():
-        table[label] = weight
+        table[label] = float(weight)
     return table.to(y.device)[classes]
 
 
@@ -282,7 +286,9 @@ def _common_length(data: tuple[Any, Any, Any]) -> int:
         raise ValueError(f"Data need a first axis, that of the samples. Received: {', '.join(single)} without axes")
     lengths = {name: len(leaf) for name, leaf in leaves.items()}
     if len(set(lengths.values())) > 1:
-        raise ValueError(f"All arrays must hold equally many samples. Received: {lengths}")
+        several = [name for name in lengths if name.startswith("x[")]
+        advice = " A list of arrays is a list of inputs: `np.stack(x)` makes one of them." if len(several) > 2 else ""
+        raise ValueError(f"All arrays must hold equally many samples.{advice} Received: lengths {lengths}")
     if not lengths:
         raise ValueError("There are no samples to work on. Received: x=None")
     return next(iter(lengths.values()))
