@@ -18,7 +18,7 @@ from triarch.optimizers import Optimizer
 from triarch.tensors import whole_number
 from triarch.training import loop, step
 from triarch.training.batches import Batch, moved, pack_x_y_sample_weight, unpack_x_y_sample_weight
-from triarch.training.forms import to_tensors
+from triarch.forms import to_tensors
 from triarch.training.nesting import as_loop
 from triarch.training.repeated_prediction import RepeatedPrediction
 from triarch.training.sources import ArraySource, IterableSource, Source, count_of, limited, make_source, prepared

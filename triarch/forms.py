@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from triarch import config
-from triarch.tensors import native, torch_dtype
+from triarch.tensors import as_array, native, torch_dtype
 
 _SINGLE = np.dtype(np.float32)
 # Types with which torch hardly computes, and the ones that hold their numbers.
@@ -45,16 +45,36 @@ def to_tensors(data: Any, name: str = "x") -> Any:
         return _tensor(data, name)
     if isinstance(data, Mapping):
         return {key: to_tensors(value, f"{name}[{key!r}]") for key, value in data.items()}
-    if isinstance(data, (list, tuple)):
-        if _is_plain_list(data):
-            return _tensor(_array_of_list(data, name), name)
+    if isinstance(data, (list, tuple)) and not is_plain_list(data):
         parts = [to_tensors(value, f"{name}[{index}]") for index, value in enumerate(data)]
         return type(data)(*parts) if hasattr(data, "_fields") else type(data)(parts)
-    if is_sparse(data):
-        return _tensor(data.toarray(), name)
-    if is_table(data):
-        return _tensor(_array_of_table(data, name), name)
-    return _tensor(np.asarray(data), name)
+    return _tensor(array_of(data, name), name)
+
+
+def array_of(data: Any, name: str) -> np.ndarray:
+    """One array, tensor, list or table of numbers as an array, in a native type that holds them.
+
+    Raises:
+        ValueError: these are no numbers, or a masked array hides some.
+    """
+    if isinstance(data, torch.Tensor):
+        data = as_array(data)
+    elif isinstance(data, (list, tuple)):
+        data = _array_of_list(data, name)
+    elif is_sparse(data):
+        data = data.toarray()
+    elif is_table(data):
+        data = _array_of_table(data, name)
+    array = np.asanyarray(data)
+    if array.dtype.kind not in "biuf":
+        what = _KINDS_OF_DATA.get(array.dtype.kind, "something else")
+        raise ValueError(
+            f"{name} must be numbers. Received: an array of shape {array.shape}, type {array.dtype}: {what}."
+        )
+    try:
+        return native(array)
+    except ValueError as error:
+        raise ValueError(f"{name} {error}") from None
 
 
 def is_array_like(value: Any) -> bool:
@@ -73,7 +93,7 @@ def is_table(value: Any) -> bool:
     return hasattr(value, "to_numpy") and (hasattr(value, "dtypes") or hasattr(value, "dtype"))
 
 
-def _is_plain_list(data: Any) -> bool:
+def is_plain_list(data: Any) -> bool:
     """Whether nested lists end in numbers or texts (an array written out) rather than in arrays (several arrays)."""
     while isinstance(data, (list, tuple)) and len(data):
         data = next((entry for entry in data if not isinstance(entry, (list, tuple)) or len(entry)), data[0])
@@ -111,7 +131,10 @@ def _tensor(array: Any, name: str) -> torch.Tensor:
         flags = array.flags
         if flags.c_contiguous and flags.writeable:  # as batches of a stream are
             return torch.from_numpy(array)
-    tensor = array if isinstance(array, torch.Tensor) else _tensor_of_array(array, name)
+    tensor = array
+    if not isinstance(array, torch.Tensor):
+        array = array_of(array, name)
+        tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
     if tensor.is_complex():
         raise ValueError(f"{name} must be numbers. Received: a tensor of {_KINDS_OF_DATA['c']}.")
     if tensor.layout is not torch.strided:
@@ -124,19 +147,6 @@ def _tensor(array: Any, name: str) -> torch.Tensor:
     if tensor.is_floating_point():
         tensor = _of_floatx(tensor.detach(), name)
     return tensor.detach()
-
-
-def _tensor_of_array(array: np.ndarray, name: str) -> torch.Tensor:
-    if array.dtype.kind not in "biuf":
-        what = _KINDS_OF_DATA.get(array.dtype.kind, "something else")
-        raise ValueError(
-            f"{name} must be numbers. Received: an array of shape {array.shape}, type {array.dtype}: {what}."
-        )
-    try:
-        array = native(array)
-    except ValueError as error:
-        raise ValueError(f"{name} {error}") from None
-    return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
 def _of_floatx(tensor: torch.Tensor, name: str) -> torch.Tensor:
