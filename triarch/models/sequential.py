@@ -95,6 +95,8 @@ class Sequential(Model):
             return
         if input_shape is None:
             raise ValueError("A Sequential model without an `Input` needs the input's shape. Received: None")
+        if isinstance(input_shape, dict) or any(isinstance(size, (list, tuple)) for size in input_shape):
+            input_shape = self._sole(input_shape)
         entrance = InputLayer(batch_shape=tuple(input_shape), dtype=self.compute_dtype)
         self._symbols = self._called_on(entrance.output)
         self.input_layer = entrance
@@ -108,12 +110,22 @@ class Sequential(Model):
     def call(self, inputs: Any) -> Any:
         """Layer after layer."""
         if self.input_layer is not None:
-            if isinstance(inputs, (list, tuple)) and len(inputs) == 1:
-                inputs = inputs[0]
+            if isinstance(inputs, (list, tuple, dict)):
+                inputs = self._sole(inputs)
             inputs = self.input_layer.standardize(inputs, self)
         for operation in self._operations:
             inputs = operation(inputs)
         return inputs
+
+    def _sole(self, inputs: Any) -> Any:
+        """The only input that a list, tuple or dict holds."""
+        if len(inputs) == 1:
+            return next(iter(inputs.values())) if isinstance(inputs, dict) else inputs[0]
+        kind = f"a dict with the keys {list(inputs)}" if isinstance(inputs, dict) else f"{len(inputs)} inputs in a list"
+        raise ValueError(
+            f"Sequential model {self.name!r} takes one array or tensor; several inputs need a functional model, or one "
+            f"array made of them, as by `np.stack` or `np.concatenate`. Received: {kind}"
+        )
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The shape that the last layer gives for inputs of this shape."""
