@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -36,12 +37,31 @@ def read_archive(path: Path) -> tuple[bytes, File]:
         return _member(archive, CONFIG, path, _LARGEST_CONFIG), io.BytesIO(_member(archive, WEIGHTS, path))
 
 
+def keras_version(path: Path) -> str | None:
+    """The version of Keras that the metadata of such a file name; None where they name none."""
+    try:
+        if path.is_dir():
+            text = (path / METADATA).read_bytes()
+        else:
+            with _open_zip(path) as archive:
+                text = _member(archive, METADATA, path, _LARGEST_CONFIG)
+        version = json.loads(text).get("keras_version")
+    except (ValueError, OSError, AttributeError, RecursionError):
+        return None  # nothing depends on them but how old words are understood
+    return version if isinstance(version, str) else None
+
+
+def is_hdf5(path: Path) -> bool:
+    """Whether it is an HDF5 file."""
+    return path.is_file() and _starts_with(path, _HDF5_SIGNATURE)
+
+
 @contextmanager
 def open_weights(path: Path) -> Iterator[File]:
     """What holds the weights of a `.keras` or `.weights.h5` file, or of a saved model's folder."""
     if path.is_dir() and (path / WEIGHTS).is_file():
         yield path / WEIGHTS
-    elif path.is_file() and _starts_with(path, _HDF5_SIGNATURE):
+    elif is_hdf5(path):
         with open(path, "rb") as file:
             yield file
     else:
@@ -87,7 +107,7 @@ def _neighbours(path: Path) -> str:
     names = sorted(
         entry.name
         for entry in path.parent.iterdir()
-        if entry.name.endswith((".keras", ".weights.h5")) and not entry.name.startswith(".")
+        if entry.name.endswith((".keras", ".h5", ".hdf5")) and not entry.name.startswith(".")
     )
     return f"Files of models there: {', '.join(map(repr, names[:10]))}. " if names else ""
 
@@ -100,13 +120,6 @@ def _description(path: Path) -> str:
         return f"Expected a `.keras` file, but this is a folder without {CONFIG!r}."
     if path.stat().st_size == 0:
         return "The file is empty."
-    if _starts_with(path, _HDF5_SIGNATURE):
-        if path.name.endswith(".weights.h5"):
-            return "This is a file of weights only: make the model and call `model.load_weights(...)`."
-        return (
-            "This is an HDF5 file, the format of whole models before `.keras`. Load it with Keras and save it as a "
-            "`.keras` file."
-        )
     if _starts_with(path, b"PK\x03\x04"):
         return "The file is truncated: its end is missing. Copy or download it again."
     if _starts_with(path, b"\x80"):
@@ -114,7 +127,7 @@ def _description(path: Path) -> str:
             "This is a pickle, as `torch.save` once wrote it; a pickle can run code, so triarch never reads one. Load "
             "it with `torch.load(..., weights_only=True)` and give the values to `model.load_state_dict`."
         )
-    return "This is neither a `.keras` file nor a `.weights.h5` file."
+    return "This is neither a `.keras` file nor an HDF5 file, such as `.h5` and `.weights.h5`."
 
 
 def _description_of_zip(archive: zipfile.ZipFile, missing: str) -> str:

@@ -17,21 +17,27 @@ from typing import Any
 
 from triarch._version import __version__
 from triarch.files import atomic_write
-from triarch.saving.archive import CONFIG, METADATA, WEIGHTS, read_archive
+from triarch.saving import legacy
+from triarch.saving.archive import CONFIG, METADATA, WEIGHTS, is_hdf5, keras_version, read_archive
+from triarch.saving.making import make_model
 from triarch.saving.weight_files import FilePath, read_state, refuse_existing, write_state
-from triarch.serialization import deserialize_keras_object, serialize_keras_object
+from triarch.serialization import serialize_keras_object
 
 FORMAT = "3.15.1"  # the version of Keras whose format this is
+HDF5_ENDINGS = (".h5", ".hdf5")  # of whole models in the format before `.keras`
 
 
-def save_model(model: Any, filepath: FilePath, overwrite: bool = True, zipped: bool = True) -> None:
+def save_model(
+    model: Any, filepath: FilePath, overwrite: bool = True, zipped: bool = True, include_optimizer: bool = True
+) -> None:
     """Write architecture, weights, compile settings and the optimizer's state to a file that ends in `.keras`.
 
     The file opens in Keras 3 and the reverse. A process that is killed while it saves leaves an earlier file of this
-    name whole.
+    name whole. A name that ends in `.h5` or `.hdf5` gives an HDF5 file in the format before `.keras`, as in Keras 3.
 
     Args:
         zipped: False writes the parts into a folder of this name instead; an earlier one is moved aside meanwhile.
+        include_optimizer: Of HDF5 files: whether they hold how the model was compiled, with the optimizer's state.
 
     Raises:
         ValueError: a wrong extension, or a part of the model that no file can hold, such as a lambda.
@@ -47,6 +53,10 @@ def save_model(model: Any, filepath: FilePath, overwrite: bool = True, zipped: b
             "known. Call it on data or call `build(input_shape)` first.",
             stacklevel=3,
         )
+    if path.name.endswith(HDF5_ENDINGS):
+        with atomic_write(path) as temporary:
+            legacy.save_model(model, temporary, FORMAT, include_optimizer)
+        return
     parts = {METADATA: _metadata(), CONFIG: json.dumps(serialize_keras_object(model))}
     if not zipped:
         _write_folder(model, parts, path)
@@ -63,7 +73,9 @@ def save_model(model: Any, filepath: FilePath, overwrite: bool = True, zipped: b
 def load_model(
     filepath: FilePath, custom_objects: Mapping[str, Any] | None = None, compile: bool = True, safe_mode: bool = True
 ) -> Any:
-    """The model in a `.keras` file of triarch or Keras 3, compiled as it was, with the state of its optimizer.
+    """The model in a file, compiled as it was, with the state of its optimizer.
+
+    Files are `.keras` of triarch and of Keras from 2.12 on, and HDF5 files of whole models (`.h5`) of Keras 2 and 3.
 
     Args:
         custom_objects: Classes and functions that the file may name, besides those registered with
@@ -81,6 +93,8 @@ def load_model(
             "functions or layers in place of lambdas."
         )
     path = Path(fspath(filepath))
+    if is_hdf5(path):
+        return legacy.load_model(path, str(path), custom_objects, compile)
     config, weights = read_archive(path)
     model = _model(config, custom_objects, compile, path)
     read_state(model, weights, str(path))
@@ -88,12 +102,14 @@ def load_model(
 
 
 def _check_name(path: Path, zipped: bool) -> None:
-    if zipped == (path.suffix == ".keras"):
+    if zipped == (path.suffix == ".keras") or (
+        zipped and path.name.endswith(HDF5_ENDINGS) and not path.name.endswith(".weights.h5")
+    ):
         return
     if not zipped:
         raise ValueError(f"With `zipped=False`, the name must not end in `.keras`. Received: {str(path)!r}")
     advice = "use `save_weights` for weights alone" if path.name.endswith(".weights.h5") else "add it"
-    raise ValueError(f"The name of a model's file must end in `.keras`; {advice}. Received: {str(path)!r}")
+    raise ValueError(f"The name of a model's file must end in `.keras` or `.h5`; {advice}. Received: {str(path)!r}")
 
 
 def _metadata() -> str:
@@ -134,14 +150,7 @@ def _model(config: bytes, custom_objects: Mapping[str, Any] | None, compile: boo
         raise ValueError(f"The file's {CONFIG!r} does not describe a model. Received: {str(path)!r}")
     if not compile:
         description["compile_config"] = None
-    try:
-        model = deserialize_keras_object(description, custom_objects)
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"The model in {str(path)!r} cannot be made from its config ({type(error).__name__}): {error}"
-        ) from error
-    if not hasattr(model, "load_own_variables"):
-        raise ValueError(
-            f"The file describes a {description['class_name']!r}, which is no model. Received: {str(path)!r}"
-        )
-    return model
+    version = keras_version(path)
+    if (version or "3").startswith("2."):
+        description = legacy.upgraded_archive(description, version, custom_objects, str(path))
+    return make_model(description, custom_objects, str(path))

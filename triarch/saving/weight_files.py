@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from triarch.files import atomic_write
+from triarch.saving import legacy
 from triarch.saving.archive import open_weights
 from triarch.saving.hdf5 import File, WeightsReader, open_reader, open_writer, read_array
 from triarch.saving.saveables import Saveable, saveables
@@ -44,13 +45,16 @@ def save_weights(model: Any, filepath: FilePath, overwrite: bool = True) -> None
         write_state(model, temporary)
 
 
-def load_weights(model: Any, filepath: FilePath, skip_mismatch: bool = False) -> None:
+def load_weights(model: Any, filepath: FilePath, skip_mismatch: bool = False, by_name: bool = False) -> None:
     """Read the weights, and the optimizer's state where both have it, from a `.weights.h5` or `.keras` file.
 
-    The model changes only when everything was read and fits.
+    HDF5 files of Keras 2 (`.h5`), of weights or of whole models, are read, too. The model changes only when everything
+    was read and fits.
 
     Args:
         skip_mismatch: Warn for each layer whose weights do not fit, and leave it as it is.
+        by_name: Of HDF5 files of Keras 2: read the layers whose names the file has, and leave the others as they are;
+            otherwise the model's layers follow in the order of the file's.
 
     Raises:
         ValueError: not such a file, a damaged one, weights that do not fit, or a model that is not built.
@@ -63,6 +67,14 @@ def load_weights(model: Any, filepath: FilePath, skip_mismatch: bool = False) ->
         )
     path = Path(fspath(filepath))
     with open_weights(path) as file:
+        if legacy.is_legacy(file):
+            legacy.load_weights(model, file, str(path), skip_mismatch, by_name)
+            return
+        if by_name:
+            raise ValueError(
+                "`by_name` is for HDF5 files of Keras 2: in others layers have no names but places. "
+                f"Received: by_name={by_name!r} for {str(path)!r}"
+            )
         read_state(model, file, str(path), skip_mismatch)
 
 
