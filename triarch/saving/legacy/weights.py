@@ -26,8 +26,8 @@ class _Load(NamedTuple):
         """The weights, each with its value."""
         values = converted(self.weights, [read_array(array) for array in self.arrays])
         for weight, value in zip(self.weights, values, strict=True):
-            native = np.ascontiguousarray(value, value.dtype.newbyteorder("="))
-            yield weight, torch.as_tensor(native).to(weight.dtype)
+            native = np.array(value, value.dtype.newbyteorder("="))
+            yield weight, torch.from_numpy(native).to(weight.dtype)
 
 
 class _MisfitError(ValueError):
