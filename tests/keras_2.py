@@ -105,7 +105,8 @@ class Layer:
     """A layer in a file.
 
     Args:
-        weights: Its arrays by their names, in their order; what is before the last slash is where a `.keras` file has them.
+        weights: Its arrays by their names, in their order; what is before the last slash is their place in a `.keras`
+            file.
         inbound: The calls, in a functional model.
     """
 
@@ -230,7 +231,7 @@ def write_archive(
     backslashes: bool = False,
     optimizer: Sequence[np.ndarray] = (),
 ) -> None:
-    """A `.keras` file of 2.12 - 2.15; before 2.14 layers with weights are counted twice, in a folder of another name."""
+    """A `.keras` file of 2.12 - 2.15; before 2.14 layers with weights count twice, in a folder of another name."""
     is_early = version < "2.14"
     folder = "_layer_checkpoint_dependencies" if is_early else "layers"
     counts: dict[str, int] = {}
@@ -271,3 +272,26 @@ def snake_case(name: str) -> str:
     """The name of a class as Keras 2 puts it: digits go with the letter before them."""
     name = re.sub("(.)([A-Z][a-z0-9]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def numbers(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """Values of weights and data."""
+    return rng.normal(size=shape).astype("float32")
+
+
+def dense(name: str, units: int, inbound: Any = None, activation: str = "linear", **weights: np.ndarray) -> Layer:
+    """A dense layer; without a `bias` among its weights it uses none."""
+    config = {"units": units, "activation": activation, **kernel_and_bias(use_bias="bias" in weights)}
+    return Layer("Dense", name, config, weights, inbound)
+
+
+def address(name: str, index: int = 0) -> list[Any]:
+    """An output of a layer's first call."""
+    return [name, 0, index]
+
+
+def save_graph(path: Path, layers: list[Layer], inputs: Any, outputs: Any, **more: Any) -> Path:
+    """A functional model with its weights in an HDF5 file in a folder."""
+    model = functional(layers, inputs, outputs)
+    write_h5(path / "m.h5", {layer.name: h5_names(layer) for layer in layers}, model, **more)
+    return path / "m.h5"

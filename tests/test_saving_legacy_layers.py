@@ -1,4 +1,4 @@
-"""Every kind of layer out of files of Keras 2, in each of their formats, against Keras 3's layer with the same weights."""
+"""Every kind of layer out of files of Keras 2, in each of their formats, against Keras 3's with the same weights."""
 
 from __future__ import annotations
 
@@ -59,8 +59,9 @@ ROWS = {
         lambda k: k.Dense(5, activation="elu"), (("kernel", (6, 5)), ("bias", (5,))),
     ),
     "normal initializer": Row(
-        "Dense", (6,), {"units": 5, "activation": "selu", **old.kernel_and_bias(), "kernel_initializer": old.initializer(
-            "VarianceScaling", scale=2.0, mode="fan_in", distribution="normal", seed=None, dtype="float32")},
+        "Dense", (6,), {"units": 5, "activation": "selu", **old.kernel_and_bias(),
+                        "kernel_initializer": old.initializer("VarianceScaling", scale=2.0, mode="fan_in",
+                                                              distribution="normal", seed=None, dtype="float32")},
         lambda k: k.Dense(5, activation="selu"), (("kernel", (6, 5)), ("bias", (5,))),
     ),
     "softmax of TensorFlow": Row(
@@ -87,7 +88,8 @@ ROWS = {
         lambda k: k.Conv2D(4, 3, data_format="channels_first"), (("kernel", (3, 3, 2, 4)), ("bias", (4,))),
     ),
     "conv 3": Row(
-        "Conv3D", (5, 5, 5, 2), old.convolution(3), lambda k: k.Conv3D(4, 3), (("kernel", (3, 3, 3, 2, 4)), ("bias", (4,))),
+        "Conv3D", (5, 5, 5, 2), old.convolution(3), lambda k: k.Conv3D(4, 3),
+        (("kernel", (3, 3, 3, 2, 4)), ("bias", (4,))),
     ),
     "transposed": Row(
         "Conv2DTranspose", (5, 4, 2), old.convolution(2, strides=[2, 2], padding="same", output_padding=None),
@@ -138,8 +140,8 @@ ROWS = {
     ),
     "simple rnn": Row("SimpleRNN", (6, 3), old.recurrent(), lambda k: k.SimpleRNN(4), cell((3, 4), (4, 4), (4,))),
     "bidirectional": Row(
-        "Bidirectional", (6, 3), {"layer": {"class_name": "LSTM", "config": {"name": "lstm", "trainable": True, **LSTM}},
-                                  "merge_mode": "sum"},
+        "Bidirectional", (6, 3),
+        {"layer": {"class_name": "LSTM", "config": {"name": "lstm", "trainable": True, **LSTM}}, "merge_mode": "sum"},
         lambda k: k.Bidirectional(k.LSTM(4), merge_mode="sum"),
         (*cell(*LSTM_SHAPES, place="forward_layer/cell"), *cell(*LSTM_SHAPES, place="backward_layer/cell")),
     ),
@@ -149,12 +151,13 @@ ROWS = {
         lambda k: k.TimeDistributed(k.Dense(2)), (("layer/kernel", (3, 2)), ("layer/bias", (2,))),
     ),
     "cells": Row(
-        "RNN", (6, 3), {"return_sequences": False, "return_state": False, "go_backwards": False, "stateful": False,
-                        "unroll": False, "time_major": False, "cell": {"class_name": "StackedRNNCells", "config": {
-                            "name": "stacked", "trainable": True, "dtype": "float32", "cells": [
-                                {"class_name": "LSTMCell", "config": {"name": f"cell_{n}", "units": 4, "activation": "tanh",
-                                 "recurrent_activation": "sigmoid", "use_bias": True, "implementation": 2}}
-                                for n in range(2)]}}},
+        "RNN", (6, 3),
+        {"return_sequences": False, "return_state": False, "go_backwards": False, "stateful": False, "unroll": False,
+         "time_major": False, "cell": {"class_name": "StackedRNNCells", "config": {
+             "name": "stacked", "trainable": True, "dtype": "float32", "cells": [
+                 {"class_name": "LSTMCell", "config": {
+                     "name": f"cell_{n}", "units": 4, "activation": "tanh", "recurrent_activation": "sigmoid",
+                     "use_bias": True, "implementation": 2}} for n in range(2)]}}},
         lambda k: k.RNN(k.StackedRNNCells([k.LSTMCell(4), k.LSTMCell(4)])),
         (*cell(*LSTM_SHAPES, place="cell/cells/lstm_cell"),
          *cell((4, 16), (4, 16), (16,), place="cell/cells/lstm_cell_1")),
@@ -166,7 +169,8 @@ ROWS = {
     ),
     "max pooling": Row("MaxPooling2D", (6, 6, 2), POOL, lambda k: k.MaxPooling2D()),
     "average pooling": Row(
-        "AveragePooling1D", (7, 2), {"strides": [1], "pool_size": [3], "padding": "same", "data_format": "channels_last"},
+        "AveragePooling1D", (7, 2),
+        {"strides": [1], "pool_size": [3], "padding": "same", "data_format": "channels_last"},
         lambda k: k.AveragePooling1D(3, strides=1, padding="same"),
     ),
     "global pooling": Row(
@@ -177,8 +181,8 @@ ROWS = {
         lambda k: k.GlobalAveragePooling2D(keepdims=True),
     ),
     "relu": Row(
-        "ReLU", (6,), {"max_value": {"type": "ndarray", "value": 1.0}, "negative_slope": {"type": "ndarray", "value": 0.1},
-                       "threshold": {"type": "ndarray", "value": 0.0}},
+        "ReLU", (6,), {name: {"type": "ndarray", "value": value} for name, value in (
+            ("max_value", 1.0), ("negative_slope", 0.1), ("threshold", 0.0))},
         lambda k: k.ReLU(max_value=1.0, negative_slope=0.1),
     ),
     "leaky relu": Row("LeakyReLU", (6,), {"alpha": 0.3}, lambda k: k.LeakyReLU(negative_slope=0.3)),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import types
-import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -307,8 +306,12 @@ def test_archives(version: str, backslashes: bool, tmp_path: Path, rng: np.rando
     compiled = {"optimizer": adam, "loss": loss, "metrics": ["mae"], "loss_weights": None, "weighted_metrics": None,
                 "run_eagerly": None, "steps_per_execution": None, "jit_compile": None}  # fmt: skip
     path = tmp_path / "m.keras"
-    old.write_archive(path, model, found, version, compiled, backslashes)
+    learnt = [value for layer in found for name, value in layer.weights.items() if "moving" not in name]
+    slots = [numbers(rng, *value.shape) for value in learnt for _ in range(2)]
+    old.write_archive(path, model, found, version, compiled, backslashes, [np.int64(9), *slots])
     loaded = saving.load_model(path)
+    assert int(loaded.optimizer.iterations) == 9
+    assert_equal([variable.numpy() for variable in loaded.optimizer.variables[2:]], slots)
     assert_equal(loaded.get_weights(), [value for layer in found for value in layer.weights.values()])
     assert float(loaded.optimizer.learning_rate) == pytest.approx(0.005)
     loaded.fit(numbers(rng, 4, 3), numbers(rng, 4, 2), verbose=0)

@@ -137,6 +137,8 @@ def _matched(model: Any, reader: WeightsReader, origin: str, skip_mismatch: bool
     for saveable in saveables(model):
         expected = saveable.state()
         arrays = {group: reader.arrays(saveable.path, group) for group in expected}
+        if hasattr(saveable.owner, "slots_of"):
+            arrays["vars"] = legacy.with_learning_rate(saveable.owner, arrays["vars"])
         if not any(arrays.values()) and not (any(expected.values()) and _is_required(saveable)):
             continue
         problem = _mismatch(saveable, expected, arrays)

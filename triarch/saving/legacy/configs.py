@@ -8,7 +8,7 @@ from typing import Any
 
 from triarch import registry
 from triarch.saving.legacy import tables
-from triarch.saving.legacy.functions import FUNCTION_LAYERS, function_entry
+from triarch.saving.legacy.functions import FUNCTION, FUNCTION_LAYERS, function_entry
 from triarch.saving.legacy.graphs import calls
 from triarch.saving.legacy.tables import Change
 
@@ -40,6 +40,11 @@ def upgraded(description: Any, keras_version: str | None) -> Any:
     if not isinstance(description, dict) or not isinstance(description.get("config"), (dict, list)):
         raise ValueError("The file does not describe a model.")
     said = str(keras_version or "")
+    if said.startswith(("0.", "1.")):
+        raise ValueError(
+            f"The model is in the words of Keras {said}, which had other layers. Make it in code, and take its "
+            "weights from the file with `model.load_weights(path)`."
+        )
     is_keras_2 = int(said.split(".")[0]) < 3 if said[:1].isdigit() else "module" not in description
     return _Upgrade(is_keras_2).layer(description)
 
@@ -80,7 +85,9 @@ class _Upgrade:
             raise ValueError(f"The file describes a layer without its arguments. Received: {class_name!r}")
         made = {key: value for key, value in entry.items() if key != "build_config"}
         if _is_custom(entry):
-            return made | {"config": self._with_values(config, class_name), **self._kept_build_config(entry)}
+            config = self._with_values(config, class_name)
+            config = self._graph(config) if {"layers", "input_layers"} <= config.keys() else config
+            return made | {"config": config, **self._kept_build_config(entry)}
         change = tables.LAYERS.get(class_name, Change()) if self.is_keras_2 else Change()
         if not self.is_keras_2 and _is_operation(class_name, config):
             return made | {"module": "keras.ops", "registered_name": None}
@@ -101,7 +108,11 @@ class _Upgrade:
             return config
         names = {entry.get("name") for entry in config["layers"]}
         counted = {entry["name"] for entry in config["layers"] if entry.get("class_name") in tables.COUNTED_FROM_ONE}
-        layers = [{**entry, "inbound_nodes": calls(entry, names, counted)} for entry in config["layers"]]
+        layers = [
+            {key: value for key, value in entry.items() if key != FUNCTION}
+            | {"inbound_nodes": calls(entry, names, counted)}
+            for entry in config["layers"]
+        ]
         ends = {key: _ends(config[key], counted) for key in ("input_layers", "output_layers")}
         return {**config, "layers": layers, **ends}
 

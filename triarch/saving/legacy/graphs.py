@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from triarch.saving.legacy import tables
-from triarch.saving.legacy.functions import function_call
+from triarch.saving.legacy.functions import FUNCTION, function_call
 
 _CONSTANT = "_CONSTANT_VALUE"
 
@@ -46,8 +46,8 @@ def _call(entry: Mapping[str, Any], node: list[Any], names: set[Any], counted: s
 
     first, keywords = _first_argument(node, tensor)
     keywords = {name: in_keywords(value) for name, value in keywords.items() if value is not None}
-    if "function_call" in entry:
-        return function_call(entry["function_call"], first, keywords)
+    if FUNCTION in entry:
+        return function_call(entry[FUNCTION], first, keywords)
     if isinstance(first, list) and len(first) == 1:
         first = first[0]
     if isinstance(first, list) and entry.get("class_name") in tables.WITH_STATES:
