@@ -37,7 +37,7 @@ def save_model(
 
     Args:
         zipped: False writes the parts into a folder of this name instead; an earlier one is moved aside meanwhile.
-        include_optimizer: Of HDF5 files: whether they hold how the model was compiled, with the optimizer's state.
+        include_optimizer: Whether the file holds how the model was compiled, with the optimizer's state.
 
     Raises:
         ValueError: a wrong extension, or a part of the model that no file can hold, such as a lambda.
@@ -57,13 +57,16 @@ def save_model(
         with atomic_write(path) as temporary:
             legacy.save_model(model, temporary, FORMAT, include_optimizer)
         return
-    parts = {METADATA: _metadata(), CONFIG: json.dumps(serialize_keras_object(model))}
+    description = serialize_keras_object(model)
+    if not include_optimizer:
+        description.pop("compile_config", None)
+    parts = {METADATA: _metadata(), CONFIG: json.dumps(description)}
     if not zipped:
-        _write_folder(model, parts, path)
+        _write_folder(model, parts, path, include_optimizer)
         return
     with atomic_write(path) as temporary:
         weights = io.BytesIO()
-        write_state(model, weights)
+        write_state(model, weights, include_optimizer)
         with zipfile.ZipFile(temporary, "w") as archive:
             for name, text in parts.items():
                 archive.writestr(name, text)
@@ -117,7 +120,7 @@ def _metadata() -> str:
     return json.dumps({"keras_version": FORMAT, "date_saved": now, "triarch_version": __version__})
 
 
-def _write_folder(model: Any, parts: dict[str, str], path: Path) -> None:
+def _write_folder(model: Any, parts: dict[str, str], path: Path, include_optimizer: bool) -> None:
     if path.exists() and not (path / CONFIG).is_file() and not (path.is_dir() and not any(path.iterdir())):
         raise FileExistsError(
             f"A model's folder would replace what is there, and that is no model. Choose another name. "
@@ -131,7 +134,7 @@ def _write_folder(model: Any, parts: dict[str, str], path: Path) -> None:
             with atomic_write(fresh / name) as temporary:
                 temporary.write_text(text)
         with atomic_write(fresh / WEIGHTS) as temporary:
-            write_state(model, temporary)
+            write_state(model, temporary, include_optimizer)
         if path.exists():
             os.replace(path, old)
         os.replace(fresh, path)

@@ -86,10 +86,12 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
         )
 
 
-def write_state(model: Any, file: File) -> None:
+def write_state(model: Any, file: File, include_optimizer: bool = True) -> None:
     """Write all state of `model` to an HDF5 file."""
     with open_writer(file) as writer:
         for saveable in saveables(model):
+            if not include_optimizer and saveable.owner is getattr(model, "optimizer", None):
+                continue
             if not _is_required(saveable) and not getattr(saveable.owner, "built", True):
                 continue  # an optimizer that has done nothing yet
             name = getattr(saveable.owner, "name", None)

@@ -88,7 +88,7 @@ def _of_function(function: Any, config: dict[str, Any], family: str) -> Any:
     if found is None:
         raise ValueError(
             f"The model was compiled with a function that triarch does not know: {function!r}. Pass it in "
-            "`custom_objects`."
+            "`custom_objects`, or load the model with `compile=False`."
         )
     name = found[1] if not found[1].islower() else "".join(part.title() for part in found[1].split("_"))
     made = registry.find(family, name)
@@ -104,6 +104,7 @@ def _optimizer(entry: Mapping[str, Any]) -> dict[str, Any]:
         scale = float(config.get("initial_scale") or _LARGEST_LOSS_SCALE)
         inner["config"]["loss_scale_factor"] = min(scale, _LARGEST_LOSS_SCALE)
         return inner
+    class_name = class_name.removeprefix("Custom>")  # what Keras 2 put before the optimizers of 2.11 and later
     config = changed(class_name, config, tables.OPTIMIZERS)
     if config.get("epsilon", 0) is None:
         config["epsilon"] = 1e-7
