@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import types
 import zipfile
@@ -344,6 +345,36 @@ def test_an_archive_with_a_graph(tmp_path: Path, rng: np.random.Generator) -> No
     np.testing.assert_allclose(found_values, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("library", ["triarch", "Keras"])
+def test_archives_of_keras_3_on_windows(
+    library: str, keras: types.ModuleType, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    """The first releases of Keras 3 made one group of each path there, with backslashes in its name."""
+    x = data("recurrent", rng)
+    model = recurrent(triarch if library == "triarch" else keras)
+    model.compile("adam", "mean_squared_error")
+    model.fit(x, numbers(rng, 6, 2), verbose=0)
+    model.save(str(tmp_path / "m.keras"))
+    with zipfile.ZipFile(tmp_path / "m.keras") as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    flat = io.BytesIO()
+    with h5py.File(io.BytesIO(parts["model.weights.h5"])) as source, h5py.File(flat, "w") as target:
+
+        def copy(name: str, found: Any) -> None:
+            folders, _, last = name.rpartition("/")
+            if isinstance(found, h5py.Group) and last == "vars":
+                group = target.create_group(folders.replace("/", "\\")) if folders else target
+                source.copy(found, group, "vars")
+
+        source.visititems(copy)
+    with zipfile.ZipFile(tmp_path / "w.keras", "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, flat.getvalue() if name == "model.weights.h5" else content)
+    again = saving.load_model(tmp_path / "w.keras")
+    np.testing.assert_allclose(again.predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-4, atol=1e-5)
+    assert int(again.optimizer.iterations) == 1
+
+
 # One output in a list.
 
 
@@ -363,6 +394,7 @@ def test_one_output_in_a_list(keras: types.ModuleType, tmp_path: Path, rng: np.r
         ["out", 0, 0]
     ]
     cut = triarch.Model(model.inputs, model.outputs)
+    assert isinstance(triarch.models.clone_model(model).output, list)
     for each in (model, *(saving.load_model(tmp_path / name) for name in ("m.keras", "k.keras")), cut):
         assert tuple(each(x).shape) == each.predict(x, verbose=0).shape == (4, 2)
         assert tuple(each.predict_on_batch(x).shape) == (4, 2)

@@ -45,7 +45,7 @@ def upgraded(description: Any, keras_version: str | None) -> Any:
             f"The model is in the words of Keras {said}, which had other layers. Make it in code, and take its "
             "weights from the file with `model.load_weights(path)`."
         )
-    is_keras_2 = int(said.split(".")[0]) < 3 if said[:1].isdigit() else "module" not in description
+    is_keras_2 = said.startswith("2") if said else "module" not in description
     return _Upgrade(is_keras_2).layer(description)
 
 
