@@ -404,3 +404,36 @@ def test_one_output_in_a_list(keras: types.ModuleType, tmp_path: Path, rng: np.r
         model.compile("sgd", loss, metrics=["mae"])
         model.fit(x, target, verbose=0)
     assert keras.saving.load_model(tmp_path / "m.keras").predict(x, verbose=0).shape == (4, 2)
+
+
+class Own(triarch.Model):
+    """A model of a subclass, with a weight of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = layers.Dense(3, name="first")
+        self.second = layers.Dense(2, name="second")
+
+    def build(self, input_shape: Any) -> None:
+        self.scale = self.add_weight((2,), "ones", name="scale")
+        self.first.build(input_shape)
+        self.second.build((None, 3))
+
+    def call(self, inputs: Any) -> Any:
+        return self.second(self.first(inputs)) * self.scale
+
+
+def test_a_subclass_with_weights_of_its_own(tmp_path: Path, rng: np.random.Generator) -> None:
+    arrays = {
+        "first": {"own/first/kernel:0": numbers(rng, 4, 3), "own/first/bias:0": numbers(rng, 3)},
+        "second": {"own/second/kernel:0": numbers(rng, 3, 2), "own/second/bias:0": numbers(rng, 2)},
+    }
+    old.write_h5(tmp_path / "w.h5", arrays, top_level={"scale:0": np.full(2, 3, "float32")})
+    model = Own()
+    with pytest.raises(ValueError, match="no weights to load into yet"):
+        model.load_weights(tmp_path / "w.h5")
+    x = numbers(rng, 2, 4)
+    model(x)
+    model.load_weights(tmp_path / "w.h5")
+    (first, a), (second, b) = (tuple(own.values()) for own in arrays.values())
+    np.testing.assert_allclose(model.predict(x, verbose=0), ((x @ first + a) @ second + b) * 3, rtol=1e-4, atol=1e-5)
