@@ -18,8 +18,8 @@ class ModelCheckpoint(MonitorCallback):
     """Saves the model after epochs, or after every so many batches.
 
     Args:
-        filepath: Ends in `.keras`, or `.weights.h5` where `save_weights_only` is set. May hold `{epoch}` (counted from
-            1), `{batch}` and the names of logs, with formats: `"runs/{epoch:02d}-{val_loss:.2f}.keras"`.
+        filepath: Ends in `.keras` (or `.h5`), or `.weights.h5` where `save_weights_only` is set. May hold `{epoch}`
+            (counted from 1), `{batch}` and the names of logs, with formats: `"runs/{epoch:02d}-{val_loss:.2f}.keras"`.
         save_best_only: Save only when the monitored value has improved.
         save_freq: `"epoch"`, or a number of batches.
         initial_value_threshold: The value to improve on at first.
@@ -48,10 +48,10 @@ class ModelCheckpoint(MonitorCallback):
 
         if save_freq != "epoch" and (not isinstance(save_freq, int) or save_freq < 1):
             raise ValueError(f"save_freq must be 'epoch' or a number of batches. Received: {save_freq!r}")
-        ending = ".weights.h5" if save_weights_only else ".keras"
-        if not self.filepath.endswith(ending):
+        endings = (".weights.h5",) if save_weights_only else (".keras", ".h5", ".hdf5")
+        if not self.filepath.endswith(endings) or self.filepath.endswith(".weights.h5") != save_weights_only:
             raise ValueError(
-                f"filepath must end in `{ending}` where save_weights_only is {save_weights_only}. "
+                f"filepath must end in `{endings[0]}` where save_weights_only is {save_weights_only}. "
                 f"Received: {self.filepath!r}"
             )
         list(Formatter().parse(self.filepath))  # a ValueError for braces that do not match

@@ -15,7 +15,7 @@ class Stateful(torch.nn.Module):
     """A module whose state is shown in contiguous tensors, and is taken whole or not at all."""
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)  # type: ignore[arg-type]
+        super()._save_to_state_dict(destination, prefix, keep_vars)
         for name, tensor in _own(self):
             if not keep_vars and not tensor.is_contiguous():
                 destination[prefix + name] = Mirror.of(tensor.detach())
@@ -112,7 +112,9 @@ class _Kept:
     """The tensors of a module, to be put back."""
 
     def __init__(self, module: torch.nn.Module, assigns: bool) -> None:
-        self._registered = [(table, dict(table)) for table in (module._parameters, module._buffers)]
+        self._registered: list[tuple[Any, dict[str, Any]]] = [
+            (table, dict(table)) for table in (module._parameters, module._buffers)
+        ]
         tensors = [tensor for _, entries in self._registered for tensor in entries.values() if tensor is not None]
         self._data = [(tensor, tensor.data, None if assigns else tensor.detach().clone()) for tensor in tensors]
 

@@ -97,17 +97,19 @@ class Model(Trainer):
         """The architecture as JSON, from which `models.model_from_json` makes it; `kwargs` go to `json.dumps`."""
         return json.dumps(serialize_keras_object(self), **kwargs)
 
-    def save(self, filepath: Place, overwrite: bool = True, zipped: bool = True) -> None:
-        """Write architecture, weights, compile settings and the optimizer's state to a `.keras` file."""
-        saving.save_model(self, filepath, overwrite=overwrite, zipped=zipped)
+    def save(
+        self, filepath: Place, overwrite: bool = True, zipped: bool = True, include_optimizer: bool = True
+    ) -> None:
+        """Write architecture, weights, compile settings and the optimizer's state to a `.keras` (or `.h5`) file."""
+        saving.save_model(self, filepath, overwrite=overwrite, zipped=zipped, include_optimizer=include_optimizer)
 
     def save_weights(self, filepath: Place, overwrite: bool = True, max_shard_size: float | None = None) -> None:
         """Write the weights to a `.weights.h5` file; with `max_shard_size`, to several that a `.weights.json` names."""
         saving.save_weights(self, filepath, overwrite=overwrite, max_shard_size=max_shard_size)
 
-    def load_weights(self, filepath: Place, skip_mismatch: bool = False) -> None:
-        """Read the weights from a `.weights.h5` or `.keras` file."""
-        saving.load_weights(self, filepath, skip_mismatch=skip_mismatch)
+    def load_weights(self, filepath: Place, skip_mismatch: bool = False, by_name: bool = False) -> None:
+        """Read the weights from a `.weights.h5` or `.keras` file, or an `.h5` file of Keras 2."""
+        saving.load_weights(self, filepath, skip_mismatch=skip_mismatch, by_name=by_name)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
