@@ -14,11 +14,20 @@ import torch
 from torch.utils import _pytree as pytree
 
 from triarch import config, mixed_precision, registry, regularizers
-from triarch.graph import Node, SymbolicTensor, infer_outputs, map_structure, record, standardize_shape
+from triarch.graph import (
+    Node,
+    SymbolicTensor,
+    infer_outputs,
+    map_structure,
+    record,
+    standardize_shape,
+    symbols_in,
+)
 from triarch.graph import leaves as graph_leaves
 from triarch.layers.precision import PolicyHolder, cast
 from triarch.layers.running import Collected, ModeHolder, reading_casts, running
 from triarch.layers.shapes import infer_output_shape, map_shapes, on_trial, shape_of
+from triarch.layers.texts import TEXT, are_texts, encoded
 from triarch.layers.tracking import adopt_containers, assign_container, changes, forget_container
 from triarch.layers.weights import WeightHolder
 from triarch.serialization import Configurable, config_names, deserialize_keras_object
@@ -209,6 +218,10 @@ class Layer(WeightHolder, PolicyHolder, ModeHolder, Configurable, metaclass=_Lay
         return outputs
 
     def _as_tensor(self, value: Any) -> Any:
+        if isinstance(value, np.ndarray) and value.dtype.kind not in "biufc":
+            if self.takes_texts and are_texts(value):
+                return encoded(value)
+            raise ValueError(f"Layer {self.name!r} takes numbers. Received: an array of type {value.dtype}")
         if isinstance(value, np.ndarray):
             dtype = torch_dtype(config.floatx()) if value.dtype == np.float64 else None
             return torch.as_tensor(value, dtype=dtype, device=self.device)
@@ -235,7 +248,14 @@ class Layer(WeightHolder, PolicyHolder, ModeHolder, Configurable, metaclass=_Lay
                 self.add_loss(self.activity_regularizer(output) / len(output))
         return outputs
 
+    takes_texts = False  # whether inputs may be strings
+
     def _call_symbolically(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not self.takes_texts and any(symbol.dtype == TEXT for symbol in symbols_in((args, kwargs))):
+            raise ValueError(
+                f"Layer {self.name!r} ({type(self).__name__}) takes numbers: let a layer such as `StringLookup`, "
+                f"`TextVectorization` or `Hashing` make them of the strings before it. Received: {args!r}"
+            )
         if not self.built:
             self._build_from_inputs(args, {name: value for name, value in kwargs.items() if name != "training"})
         return record(self, args, kwargs, self.compute_output_spec(*args, **kwargs))

@@ -10,6 +10,7 @@ import torch
 from triarch import config
 from triarch.graph import SymbolicTensor, record, standardize_shape
 from triarch.layers.base import Layer
+from triarch.layers.texts import TEXT, Texts, are_texts, encoded
 from triarch.registry import register
 from triarch.tensors import as_tensor
 
@@ -21,6 +22,7 @@ class InputLayer(Layer):
     Args:
         shape: Of one sample; None entries stand for any size.
         batch_shape: Of a batch, in place of `shape` and `batch_size`.
+        dtype: A type's name; `"string"` for texts, which layers such as `StringLookup` take.
         sparse: Only False; so are `ragged` and `optional`.
     """
 
@@ -35,7 +37,8 @@ class InputLayer(Layer):
         optional: bool = False,
         name: str | None = None,
     ) -> None:
-        super().__init__(dtype=dtype or config.floatx(), name=name)
+        self.takes_texts = getattr(dtype, "name", dtype) == TEXT
+        super().__init__(dtype=None if self.takes_texts else dtype or config.floatx(), name=name)
         for argument, value in (("sparse", sparse), ("ragged", ragged), ("optional", optional)):
             if value:
                 raise ValueError(f"An input is a dense tensor that is always there. Received: {argument}={value!r}")
@@ -59,6 +62,11 @@ class InputLayer(Layer):
         super().__setstate__(state)
         self._record_entrance()
 
+    @property
+    def dtype(self) -> str:
+        """The type of the inputs."""
+        return TEXT if self.takes_texts else super().dtype
+
     def call(self, inputs: Any) -> Any:
         """The inputs, checked and cast."""
         return self.standardize(inputs, self)
@@ -73,6 +81,8 @@ class InputLayer(Layer):
         Raises:
             ValueError: the shape is not the declared one; the message names `owner`.
         """
+        if self.takes_texts or isinstance(inputs, Texts):
+            return self._standardized_texts(inputs, owner)
         inputs = as_tensor(inputs, self._compute_torch_dtype)
         received = inputs.shape
         if inputs.shape[1:] in self._fitting:
@@ -88,6 +98,27 @@ class InputLayer(Layer):
             )
         self._fitting.add(inputs.shape[1:])
         return inputs
+
+    def _standardized_texts(self, inputs: Any, owner: Layer) -> Texts:
+        rank = len(self.batch_shape)
+        if not self.takes_texts or not (isinstance(inputs, Texts) or are_texts(inputs)):
+            wanted = "strings" if self.takes_texts else f"numbers of type {self.dtype}"
+            raise ValueError(
+                f"{type(owner).__name__} {owner.name!r} expects {wanted} as {self.name!r}. Received: "
+                f"{'strings' if self.takes_texts is False else repr(inputs)}"
+            )
+        texts = inputs if isinstance(inputs, Texts) else encoded(inputs)
+        received = texts.shape[:-1]
+        if len(received) == rank - 1 and self.batch_shape[-1] == 1:
+            texts = texts.unsqueeze(-2)
+        elif len(received) == rank + 1 and received[-1] == 1:
+            texts = texts.squeeze(-2)
+        if not _fits(texts.shape[:-1], self.batch_shape):
+            raise ValueError(
+                f"{type(owner).__name__} {owner.name!r} expects strings of shape {(None, *self.batch_shape[1:])}. "
+                f"Received: shape {tuple(received)}"
+            )
+        return texts
 
     def _arguments(self) -> Iterator[tuple[str, Any]]:
         yield "batch_shape", self.batch_shape

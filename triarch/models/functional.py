@@ -82,6 +82,11 @@ class Functional(Model):
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_symbols": None}  # made anew where they are asked for
 
+    @property
+    def takes_texts(self) -> bool:  # type: ignore[override]
+        """Whether one of the inputs is of strings."""
+        return any(entrance.takes_texts for entrance in self._entrances)
+
     def build(self, input_shape: Any = None) -> None:
         """Without effect: the weights are there."""
         self.built = True

@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 from triarch import config
 from triarch.callbacks import CallbackList, History
 from triarch.kernels import expecting, keep_memory
+from triarch.layers.texts import with_texts_encoded
 from triarch.models.compilation import Compilation, InLoop
 from triarch.optimizers import Optimizer
 from triarch.training import loop, step
@@ -58,6 +59,10 @@ class Trainer(Compilation):
     def test_step(self, data: Any) -> Any:
         """Evaluate one batch; returns the logs."""
         return step.test_step(self, data)
+
+    def _readable(self, x: Any) -> Any:
+        """Data as batches can be cut of them: with texts as tensors, where the model takes texts."""
+        return with_texts_encoded(x) if self.takes_texts else x
 
     def predict_step(self, data: Any) -> Any:
         """The outputs for one batch."""
@@ -124,14 +129,14 @@ class Trainer(Compilation):
         """
         self._assert_compiled("fit")
         if validation_split and validation_data is None:
-            whole = make_source(x, y, sample_weight, batch_size)
+            whole = make_source(self._readable(x), y, sample_weight, batch_size)
             if not isinstance(whole, ArraySource):
                 raise ValueError(
                     "validation_split needs arrays or tensors, which can be cut; pass `validation_data` instead. "
                     f"Received: x of type {type(x).__name__}"
                 )
             (x, y, sample_weight), validation_data = whole.split(validation_split)
-        source = make_source(x, y, sample_weight, batch_size, shuffle, class_weight)
+        source = make_source(self._readable(x), y, sample_weight, batch_size, shuffle, class_weight)
         if isinstance(source, ArraySource):
             source.check_finite()
         validation = self._validation(validation_data, validation_batch_size or source.batch_size, validation_steps)
@@ -176,7 +181,7 @@ class Trainer(Compilation):
     ) -> Any:
         """Loss and metrics over data: a list `[loss, metric, ...]`, the loss alone without metrics, or a dict."""
         self._assert_compiled("evaluate")
-        source = make_source(x, y, sample_weight, batch_size)
+        source = make_source(self._readable(x), y, sample_weight, batch_size)
         if isinstance(source, ArraySource):
             source.check_finite()
         listeners = self._callback_list(callbacks, verbose, history=False, epochs=1, steps=steps or source.num_batches)
@@ -192,7 +197,7 @@ class Trainer(Compilation):
         callbacks: Any = None,
     ) -> Any:
         """The outputs for data, as arrays."""
-        source = make_source(x, batch_size=batch_size)
+        source = make_source(self._readable(x), batch_size=batch_size)
         listeners = self._callback_list(callbacks, verbose, history=False, epochs=1, steps=steps or source.num_batches)
         self._prepare_steps(source)
         with self._in_loop(steps or source.num_batches):
@@ -215,7 +220,7 @@ class Trainer(Compilation):
     ) -> Any:
         """Learn from one batch; the values are those of this batch."""
         self._assert_compiled("train_on_batch")
-        batch = moved(prepared((x, y, sample_weight), class_weight), self.device)
+        batch = moved(prepared((self._readable(x), y, sample_weight), class_weight), self.device)
         self.reset_metrics()
         with self.mode(True):
             last_logs = self.make_train_function()([batch])
@@ -225,7 +230,7 @@ class Trainer(Compilation):
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """Evaluate one batch; the values are those of this batch."""
         self._assert_compiled("test_on_batch")
-        batch = moved(prepared((x, y, sample_weight)), self.device)
+        batch = moved(prepared((self._readable(x), y, sample_weight)), self.device)
         self.reset_metrics()
         with self.mode(False), torch.no_grad():
             last_logs = self.make_test_function()([batch])
@@ -234,7 +239,7 @@ class Trainer(Compilation):
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch, as arrays."""
-        x = to_tensors(x)
+        x = to_tensors(self._readable(x))
         if self._repeated_prediction is None:
             self._repeated_prediction = RepeatedPrediction(self)
         outputs = self._repeated_prediction.predict(x)
@@ -295,7 +300,7 @@ class Trainer(Compilation):
         if data is None:
             return None
         x, y, sample_weight = unpack_x_y_sample_weight(data)
-        source = make_source(x, y, sample_weight, batch_size=batch_size)
+        source = make_source(self._readable(x), y, sample_weight, batch_size=batch_size)
         if isinstance(source, ArraySource):
             source.check_finite()
             needs_targets = self._compiled_loss is not None and type(self).compute_loss is Compilation.compute_loss
