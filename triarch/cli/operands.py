@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
@@ -132,7 +133,9 @@ def write_result(path: Path, result: Array) -> str:
 
 def _save_npy(path: Path, result: Array) -> str:
     values, note = _without_objects(result) if result.dtype == object else (result, "")
-    np.save(path, values)
+    content = io.BytesIO()  # NumPy's errors of a full disk do not say that it is
+    np.save(content, values)
+    path.write_bytes(content.getbuffer())
     return note
 
 

@@ -20,6 +20,6 @@ def naming(path: str | os.PathLike[str]) -> Iterator[None]:
             raise
         raise OSError(
             error.errno,
-            f"{error.strerror}; make room or choose another place, what could not be written whole is not kept",
+            f"{error.strerror}: there is no room to write it; make some, or choose another place",
             os.fsdecode(path),
         ) from error

@@ -218,7 +218,8 @@ class Lookup(Layer):
         """A symbolic tensor of integers, or of vectors."""
         if self.invert and self.vocabulary_dtype == TEXT:
             raise ValueError(
-                f"{describe(self)} gives strings, which no model can: call it on a model's outputs. Received: {inputs!r}"
+                f"{describe(self)} gives strings, which no model can: call it on what the model gives. "
+                f"Received: {inputs!r}"
             )
         dtype = "int64" if self.output_mode == "int" else config.floatx()
         return SymbolicTensor(self.compute_output_shape(inputs.shape), dtype)
