@@ -394,21 +394,6 @@ def test_torchvisions_names(kind: str, tmp_path: Path) -> None:
         np.testing.assert_array_equal(model.layers[0].get_weights()[0], kernel.transpose(2, 3, 1, 0))
 
 
-def test_types_of_keras(keras: Any, tmp_path: Path) -> None:
-    """Files of real Keras in half precision, and ours that Keras reads."""
-    theirs = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, dtype="float16"), keras.layers.Dense(2)])
-    ours = triarch.Sequential([triarch.Input((4,)), layers.Dense(3, dtype="bfloat16"), layers.Dense(2)])
-    values = [np.ones((4, 3)), np.ones(3), np.ones((3, 2)), np.ones(2)]
-    theirs.set_weights(values)
-    theirs.save_weights(tmp_path / "t.weights.h5")
-    ours.load_weights(tmp_path / "t.weights.h5")
-    assert_same(ours.get_weights(), values)
-    ours.save_weights(tmp_path / "o.weights.h5")
-    theirs.set_weights([0 * value for value in values])
-    theirs.load_weights(tmp_path / "o.weights.h5")
-    assert_same([np.asarray(value, "float32") for value in theirs.get_weights()], values)
-
-
 def test_a_copy_is_not_disturbed() -> None:
     model = network()
     other = copy.deepcopy(model)

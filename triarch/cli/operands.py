@@ -165,7 +165,10 @@ def _save_image(path: Path, result: Array) -> str:
         )
     values = result.astype(np.float64)
     outside = int(((values < -0.5) | (values >= 255.5) | ~np.isfinite(values)).sum())
-    Image.fromarray(np.nan_to_num(values).round().clip(0, 255).astype(np.uint8)).save(path)
+    content = io.BytesIO()  # Pillow takes a part of a file for the whole where a disk is full
+    image = Image.fromarray(np.nan_to_num(values).round().clip(0, 255).astype(np.uint8))
+    image.save(content, Image.registered_extensions()[path.suffix.lower()])
+    path.write_bytes(content.getbuffer())
     return f", {outside:,} of {result.size:,} values clipped to 0 ... 255" if outside else ""
 
 

@@ -259,8 +259,10 @@ def save_img(
     if not isinstance(path, (str, os.PathLike)):
         picture.save(path, known, **kwargs)
         return
+    content = io.BytesIO()  # Pillow takes a part of a file for the whole where a disk is full
+    picture.save(content, known, **kwargs)
     with atomic_write(path) as temporary:
-        picture.save(temporary, known, **kwargs)
+        temporary.write_bytes(content.getbuffer())
 
 
 def require(name: str, value: Any, choices: tuple[Any, ...]) -> None:
