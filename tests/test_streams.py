@@ -83,9 +83,9 @@ class Minimal:
 
 @contextmanager
 def member(folder: Path, mode: str) -> Iterator[Any]:
-    with zipfile.ZipFile(folder / "outer.zip", mode) as archive:  # type: ignore[call-overload]
-        with archive.open("inner", mode) as opened:
-            yield opened
+    archive = zipfile.ZipFile(folder / "outer.zip", mode)  # type: ignore[call-overload]
+    with archive, archive.open("inner", mode) as opened:
+        yield opened
 
 
 @contextmanager
@@ -119,12 +119,16 @@ def pipe(folder: Path, mode: str) -> Iterator[Any]:
                 process.stdin.close()  # type: ignore[union-attr]
 
 
+def opening(name: str, opener: Callable[..., Any] = open, **arguments: Any) -> Callable[[Path, str], Any]:
+    return lambda folder, mode: opener(folder / name, f"{mode}b", **arguments)
+
+
 STREAMS: dict[str, Callable[[Path, str], Any]] = {
-    "file": lambda folder, mode: open(folder / "file", f"{mode}b"),
-    "unbuffered": lambda folder, mode: open(folder / "raw", f"{mode}b", buffering=0),
-    "updating": lambda folder, mode: open(folder / "both", "w+b" if mode == "w" else "r+b"),
-    "gzip": lambda folder, mode: gzip.open(folder / "z.gz", f"{mode}b"),
-    "bzip2": lambda folder, mode: bz2.open(folder / "z.bz2", f"{mode}b"),
+    "file": opening("file"),
+    "unbuffered": opening("raw", buffering=0),
+    "updating": lambda folder, mode: opening("both")(folder, f"{mode}+"),
+    "gzip": opening("z.gz", gzip.open),
+    "bzip2": opening("z.bz2", bz2.open),
     "member of a zip file": member,
     "without seeking": unseekable,
     "read and write alone": minimal,
@@ -213,7 +217,7 @@ def test_whole_models_in_hdf5(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("place", "message"),
     [
-        (lambda folder: open(folder / "text", "w+"), "open for text"),
+        (lambda folder: io.TextIOWrapper(io.BytesIO()), "open for text"),
         (lambda folder: io.StringIO(), "open for text"),
         (lambda folder: 7, "path of a file, or a stream"),
         (lambda folder: None, "path of a file, or a stream"),
