@@ -101,13 +101,16 @@ class InputLayer(Layer):
 
     def _standardized_texts(self, inputs: Any, owner: Layer) -> Texts:
         rank = len(self.batch_shape)
-        if not self.takes_texts or not (isinstance(inputs, Texts) or are_texts(inputs)):
-            wanted = "strings" if self.takes_texts else f"numbers of type {self.dtype}"
+        if not self.takes_texts:
             raise ValueError(
-                f"{type(owner).__name__} {owner.name!r} expects {wanted} as {self.name!r}. Received: "
-                f"{'strings' if self.takes_texts is False else repr(inputs)}"
+                f"{type(owner).__name__} {owner.name!r} expects numbers of type {self.dtype} as {self.name!r}. "
+                "Received: strings"
             )
-        texts = inputs if isinstance(inputs, Texts) else encoded(inputs)
+        if not isinstance(inputs, Texts) and not are_texts(inputs):
+            raise ValueError(
+                f"{type(owner).__name__} {owner.name!r} expects strings as {self.name!r}. Received: {inputs!r}"
+            )
+        texts: Any = inputs if isinstance(inputs, Texts) else encoded(inputs)
         received = texts.shape[:-1]
         if len(received) == rank - 1 and self.batch_shape[-1] == 1:
             texts = texts.unsqueeze(-2)

@@ -34,7 +34,7 @@ class Container(ModeHolder, Stateful):
         vars(self).update(source=source, _followed=None)
 
     @property
-    def _modules(self) -> dict[str, Any]:  # type: ignore[override]
+    def _modules(self) -> dict[str, Any]:
         self._follow()
         return vars(self)["_modules"]
 
@@ -43,7 +43,7 @@ class Container(ModeHolder, Stateful):
         vars(self)["_modules"] = modules
 
     @property
-    def _parameters(self) -> dict[str, Any]:  # type: ignore[override]
+    def _parameters(self) -> dict[str, Any]:
         self._follow()
         return vars(self)["_parameters"]
 

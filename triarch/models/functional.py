@@ -62,6 +62,7 @@ class Functional(Model):
         self._fast_steps = fused(self._network)
         self._symbols: tuple[Any, Any] | None = (inputs, outputs)
         self._entrances = [symbol.node.operation for symbol in leaves(inputs)]
+        self.takes_texts = any(entrance.takes_texts for entrance in self._entrances)
         self._operations = self._network.operations
         self._modules.update(module_names(self.layers))
         self.output_names = [symbol.node.operation.name for symbol in leaves(outputs)]
@@ -81,11 +82,6 @@ class Functional(Model):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_symbols": None}  # made anew where they are asked for
-
-    @property
-    def takes_texts(self) -> bool:  # type: ignore[override]
-        """Whether one of the inputs is of strings."""
-        return any(entrance.takes_texts for entrance in self._entrances)
 
     def build(self, input_shape: Any = None) -> None:
         """Without effect: the weights are there."""

@@ -88,11 +88,7 @@ class Sequential(Model):
                 f"Received: {layer!r} after {len(self._stack)} layers"
             )
         self._symbols, self.input_layer, self.built = [layer.output], layer, True
-
-    @property
-    def takes_texts(self) -> bool:  # type: ignore[override]
-        """Whether the inputs are strings."""
-        return self.input_layer is not None and self.input_layer.takes_texts
+        self.takes_texts = layer.takes_texts
 
     def build(self, input_shape: Any = None) -> None:
         """Make the weights of every layer for inputs of this shape, the batch axis included."""

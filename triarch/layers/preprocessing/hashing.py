@@ -84,7 +84,7 @@ class Hashing(Layer):
         """That of the inputs, whose last axis becomes one of bins where vectors are asked for."""
         return encoded_shape(input_shape, self.output_mode, self.num_bins)
 
-    def compute_output_spec(self, inputs: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def compute_output_spec(self, inputs: Any, **kwargs: Any) -> Any:
         """A symbolic tensor of integers, or of vectors."""
         dtype = "int64" if self.output_mode == "int" else config.floatx()
         return SymbolicTensor(self.compute_output_shape(inputs.shape), dtype)

@@ -214,7 +214,7 @@ class Lookup(Layer):
         depth = self.max_tokens if self.pad_to_max_tokens and self.max_tokens else self.vocabulary_size()
         return encoded_shape(input_shape, self.output_mode, depth)
 
-    def compute_output_spec(self, inputs: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def compute_output_spec(self, inputs: Any, **kwargs: Any) -> Any:
         """A symbolic tensor of integers, or of vectors."""
         if self.invert and self.vocabulary_dtype == TEXT:
             raise ValueError(
