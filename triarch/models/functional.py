@@ -16,6 +16,7 @@ from triarch.models import graph_config
 from triarch.models.fusion import fused
 from triarch.models.model import Model
 from triarch.models.naming import module_names
+from triarch.saving import legacy
 
 
 @registry.register("keras.src.models.functional")
@@ -245,6 +246,8 @@ class Functional(Model):
         if "layers" not in config:
             return super().from_config(config, custom_objects)
         with registry.custom_object_scope(custom_objects or {}):
+            if legacy.is_old(config):
+                config = legacy.upgraded({"class_name": "Functional", "config": config}, None)["config"]
             inputs, outputs = graph_config.read(config)
             return cls(inputs, outputs, name=config.get("name"), trainable=config.get("trainable"))
 

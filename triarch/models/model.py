@@ -114,6 +114,8 @@ class Model(Trainer):
     @classmethod
     def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
         """Make the model that `get_config` described."""
+        if cls is Model and "layers" in config:
+            return _functional().from_config(config, custom_objects)
         with registry.custom_object_scope(custom_objects or {}):
             return super().from_config(config)
 

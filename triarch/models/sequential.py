@@ -13,6 +13,7 @@ from triarch.layers import InputLayer, Layer, TorchModuleWrapper
 from triarch.layers.fusion import fused_stack
 from triarch.layers.shapes import infer_output_shape
 from triarch.models.model import Model
+from triarch.saving import legacy
 from triarch.serialization import deserialize_keras_object, serialize_keras_object
 from triarch.tensors import torch_dtype
 
@@ -213,6 +214,8 @@ class Sequential(Model):
     def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Sequential:
         """Make the model that `get_config` described."""
         with registry.custom_object_scope(custom_objects or {}):
+            if legacy.is_old(config):
+                config = legacy.upgraded({"class_name": "Sequential", "config": config}, None)["config"]
             model = cls(name=config.get("name"))
             for layer in config["layers"]:
                 model.add(deserialize_keras_object(layer))

@@ -212,6 +212,8 @@ def _matched(model: Any, reader: WeightsReader | ShardsReader, origin: str, skip
         expected = saveable.state()
         try:
             arrays = {group: reader.arrays(saveable.path, group) for group in expected}
+            if hasattr(saveable.owner, "slots_of"):
+                arrays["vars"] = legacy.with_learning_rate(saveable.owner, arrays["vars"])
             is_needed = any(expected.values()) and _is_required(saveable) and not saveable.takes_any_size
             if not any(arrays.values()) and not is_needed:
                 continue

@@ -12,8 +12,11 @@ from triarch.saving.legacy.configs import changed, home, policy_name
 _LARGEST_LOSS_SCALE = 1024.0  # a fixed one; Keras 2 found its own, downwards from 32768
 
 
-def compile_config(training: Mapping[str, Any]) -> dict[str, Any]:
+def compile_config(training: Mapping[str, Any], has_sole_output: bool) -> dict[str, Any]:
     """The arguments of `compile`, as a `.keras` file holds them, for `training_config` of an HDF5 file or such a part.
+
+    Args:
+        has_sole_output: Whether the model has one output, whose name then says nothing.
 
     Raises:
         ValueError: Something in it has no counterpart.
@@ -26,10 +29,18 @@ def compile_config(training: Mapping[str, Any]) -> dict[str, Any]:
         "metrics": _each(training.get("metrics"), lambda entry: _scored(entry, "keras.metrics")),
         "weighted_metrics": _each(training.get("weighted_metrics"), lambda entry: _scored(entry, "keras.metrics")),
     }
+    if has_sole_output:
+        scored = ("loss", "loss_weights", "metrics", "weighted_metrics")
+        made |= {name: _sole(made[name]) for name in scored if isinstance(made[name], dict)}
     for name in ("run_eagerly", "steps_per_execution", "jit_compile"):
         if training.get(name) is not None:
             made[name] = training[name]
     return made
+
+
+def _sole(of_outputs: dict[str, Any]) -> Any:
+    """What is said of the only output."""
+    return next(iter(of_outputs.values())) if len(of_outputs) == 1 else of_outputs
 
 
 def _each(structure: Any, convert: Callable[[Any], Any]) -> Any:

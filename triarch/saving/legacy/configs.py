@@ -8,7 +8,7 @@ from typing import Any
 
 from triarch import registry
 from triarch.saving.legacy import tables
-from triarch.saving.legacy.functions import FUNCTION_LAYERS, function_entry
+from triarch.saving.legacy.functions import FUNCTION, FUNCTION_LAYERS, function_entry
 from triarch.saving.legacy.graphs import calls
 from triarch.saving.legacy.tables import Change
 
@@ -24,6 +24,7 @@ _FAMILIES = (
     "keras.optimizers",
     "keras.optimizers.schedules",
 )
+_DECLARATIONS = ("batch_input_shape",)  # of the model's inputs, in the arguments of its first layer
 _POLICIES = ("Policy", "PolicyV1", "DTypePolicy")
 
 
@@ -39,8 +40,19 @@ def upgraded(description: Any, keras_version: str | None) -> Any:
     if not isinstance(description, dict) or not isinstance(description.get("config"), (dict, list)):
         raise ValueError("The file does not describe a model.")
     said = str(keras_version or "")
+    if said.startswith(("0.", "1.")):
+        raise ValueError(
+            f"The model is in the words of Keras {said}, which had other layers. Make it in code, and take its "
+            "weights from the file with `model.load_weights(path)`."
+        )
     is_keras_2 = int(said.split(".")[0]) < 3 if said[:1].isdigit() else "module" not in description
     return _Upgrade(is_keras_2).layer(description)
+
+
+def has_sole_output(description: Mapping[str, Any]) -> bool:
+    """Whether a model that is described in Keras 3's words has one output."""
+    outputs = description["config"].get("output_layers", [[None]])
+    return isinstance(outputs, list) and (len(outputs) == 1 or isinstance(outputs[0], str))
 
 
 def is_old(config: Any) -> bool:
@@ -73,7 +85,9 @@ class _Upgrade:
             raise ValueError(f"The file describes a layer without its arguments. Received: {class_name!r}")
         made = {key: value for key, value in entry.items() if key != "build_config"}
         if _is_custom(entry):
-            return made | {"config": self._with_values(config, class_name), **self._kept_build_config(entry)}
+            config = self._with_values(config, class_name)
+            config = self._graph(config) if {"layers", "input_layers"} <= config.keys() else config
+            return made | {"config": config, **self._kept_build_config(entry)}
         change = tables.LAYERS.get(class_name, Change()) if self.is_keras_2 else Change()
         if not self.is_keras_2 and _is_operation(class_name, config):
             return made | {"module": "keras.ops", "registered_name": None}
@@ -81,8 +95,8 @@ class _Upgrade:
         config = self._with_values(changed(class_name, config, change), class_name)
         if class_name == "Lambda":
             config = _lambda(config)
-        if "layers" in config and "input_layers" in config:
-            config = self._graph(config)
+        if "layers" in config:
+            config = self._graph(config) if "input_layers" in config else _with_entrance(config, entry)
         return made | {**place, "config": config}
 
     def _kept_build_config(self, entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,7 +108,11 @@ class _Upgrade:
             return config
         names = {entry.get("name") for entry in config["layers"]}
         counted = {entry["name"] for entry in config["layers"] if entry.get("class_name") in tables.COUNTED_FROM_ONE}
-        layers = [{**entry, "inbound_nodes": calls(entry, names, counted)} for entry in config["layers"]]
+        layers = [
+            {key: value for key, value in entry.items() if key != FUNCTION}
+            | {"inbound_nodes": calls(entry, names, counted)}
+            for entry in config["layers"]
+        ]
         ends = {key: _ends(config[key], counted) for key in ("input_layers", "output_layers")}
         return {**config, "layers": layers, **ends}
 
@@ -188,15 +206,50 @@ def changed(class_name: str, config: Mapping[str, Any], change: Change) -> dict[
     """
     made: dict[str, Any] = dict(change.added)
     for name, value in config.items():
-        if name in change.only:
+        if name in change.renamed:
+            made[change.renamed[name]] = value
+        elif name in change.only:
             if value not in (None, change.only[name]):
                 raise ValueError(
                     f"The file holds a {class_name} with {name}={value!r}, which has no counterpart; only "
                     f"{change.only[name]!r} has one."
                 )
-        elif name not in change.dropped:
-            made[change.renamed.get(name, name)] = value
+        elif name in change.sole and isinstance(value, list):
+            if len(value) != 1:
+                raise ValueError(f"The file holds a {class_name} with {name}={value!r}; only a single one is possible.")
+            made[name] = value[0]
+        elif name not in (*change.dropped, *_DECLARATIONS):
+            made[name] = value
     return made
+
+
+def _with_entrance(config: dict[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A Sequential model with its input layer, which was left out where the first layer says the inputs' shape."""
+    shape = declared_shape(entry)
+    first = config["layers"][0] if config["layers"] else {}
+    if shape is None or first.get("class_name") == "InputLayer":
+        return config
+    dtype = first["config"].get("dtype")
+    name = f"{first['config'].get('name')}_input"
+    is_plain = isinstance(dtype, str) and not dtype.startswith("mixed")
+    entrance = {"batch_shape": shape, "dtype": dtype if is_plain else None, "name": name}
+    place = {"module": "keras.layers", "class_name": "InputLayer", "registered_name": None}
+    return {**config, "layers": [{**place, "config": entrance}, *config["layers"]]}
+
+
+def declared_shape(entry: Mapping[str, Any]) -> Any:
+    """For which shape of inputs a layer or model of Keras 2 says it was made; None where it does not say it."""
+    config = entry.get("config")
+    layers = config if isinstance(config, list) else config.get("layers") if isinstance(config, Mapping) else None
+    if isinstance(layers, list):
+        if isinstance(config, Mapping) and "input_layers" in config:
+            ends = config["input_layers"]
+            sole = ends[0] if len(ends) == 1 else ends
+            layers = [layer for layer in layers if layer.get("name") == sole[0]]
+        return declared_shape(layers[0]) if layers else None
+    if not isinstance(config, Mapping):
+        return None
+    return config.get("batch_input_shape", config.get("batch_shape"))
 
 
 def policy_name(value: Any) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from triarch.saving.legacy import tables
-from triarch.saving.legacy.functions import function_call
+from triarch.saving.legacy.functions import FUNCTION, function_call
 
 _CONSTANT = "_CONSTANT_VALUE"
 
@@ -38,7 +38,7 @@ def _call(entry: Mapping[str, Any], node: list[Any], names: set[Any], counted: s
     def in_keywords(value: Any) -> Any:
         """Keyword arguments, in which a list of a layer's name and two numbers is a tensor."""
         if isinstance(value, list):
-            is_address = len(value) == 3 and value[0] in _hashable(names, value[0]) and _are_integers(value[1:])
+            is_address = len(value) == 3 and type(value[0]) is str and value[0] in names and _are_integers(value[1:])
             return tensor(value) if is_address else [in_keywords(part) for part in value]
         if isinstance(value, dict):
             return {key: in_keywords(part) for key, part in value.items()}
@@ -46,17 +46,13 @@ def _call(entry: Mapping[str, Any], node: list[Any], names: set[Any], counted: s
 
     first, keywords = _first_argument(node, tensor)
     keywords = {name: in_keywords(value) for name, value in keywords.items() if value is not None}
-    if "function_call" in entry:
-        return function_call(entry["function_call"], first, keywords)
+    if FUNCTION in entry:
+        return function_call(entry[FUNCTION], first, keywords)
     if isinstance(first, list) and len(first) == 1:
         first = first[0]
-    if isinstance(first, list) and _old_name(entry) in tables.WITH_STATES:
+    if isinstance(first, list) and entry.get("class_name") in tables.WITH_STATES:
         first, keywords = first[0], {**keywords, "initial_state": first[1:]}
     return {"args": [first], "kwargs": keywords}
-
-
-def _old_name(entry: Mapping[str, Any]) -> str:
-    return str(entry.get("class_name"))
 
 
 def _first_argument(node: Any, tensor: Callable[[list[Any]], Any]) -> tuple[Any, dict[str, Any]]:
@@ -81,7 +77,3 @@ def _common(keywords: Any) -> dict[str, Any]:
 
 def _are_integers(values: list[Any]) -> bool:
     return all(type(value) is int for value in values)
-
-
-def _hashable(names: set[Any], value: Any) -> set[Any]:
-    return names if isinstance(value, str) else set()

@@ -27,27 +27,37 @@ _SLOT_BY_SLOT = re.compile(
 def load_state(optimizer: Any, found: Arrays, stacklevel: int) -> None:
     """Overwrite the state of a built optimizer; where the file's does not fit, it stays as it is, with a warning."""
     names = [name.removesuffix(":0") for name in found.names]
-    values = [read_array(array) for array in found.arrays]
     targets = list(optimizer.variables)
-    arranged = _arranged(optimizer, targets, names, values)
+    arranged = _arranged(optimizer, targets, names, found.arrays)
     if arranged is None:
         warnings.warn(
             f"The state of optimizer {optimizer.name!r} was not loaded, so it begins anew: the file's "
-            f"{len(values)} arrays do not fit its {len(targets)} variables.",
+            f"{len(names)} arrays do not fit its {len(targets)} variables.",
             stacklevel=stacklevel,
         )
         return
-    for place, value in arranged.items():
+    values = {place: read_array(array) for place, array in arranged.items()}
+    for place, value in values.items():
         targets[place].assign(np.asarray(value, value.dtype.newbyteorder("=")))
 
 
+def with_learning_rate(optimizer: Any, arrays: dict[str, Any]) -> dict[str, Any]:
+    """The numbered state of an optimizer; Keras 2 left the learning rate out of it, which is in the config, too."""
+    variables = optimizer.variables
+    is_left_out = len(arrays) == len(variables) - 1 and variables[1].name == "learning_rate"
+    if not is_left_out or set(arrays) != {str(place) for place in range(len(arrays))}:
+        return arrays
+    later = {str(place + 1): arrays[str(place)] for place in range(1, len(arrays))}
+    return {"0": arrays["0"], "1": variables[1].numpy(), **later}
+
+
 def _arranged(
-    optimizer: Any, targets: Sequence[Any], names: Sequence[str], values: Sequence[np.ndarray]
-) -> dict[int, np.ndarray] | None:
-    """The values by the places of the optimizer's variables; None where they do not fit."""
+    optimizer: Any, targets: Sequence[Any], names: Sequence[str], values: Sequence[Any]
+) -> dict[int, Any] | None:
+    """The arrays by the places of the optimizer's variables; None where they do not fit."""
     special = {place for place, variable in enumerate(targets) if variable.name in ("iteration", "learning_rate")}
-    made: dict[int, np.ndarray] = {}
-    rest: list[tuple[str, np.ndarray]] = []
+    made: dict[int, Any] = {}
+    rest: list[tuple[str, Any]] = []
     for name, value in zip(names, values, strict=True):
         counted = next((kind for kind, form in _SPECIAL.items() if form.search(name)), None)
         if counted is None or value.ndim:
@@ -68,11 +78,11 @@ def _arranged(
 _SPECIAL = {"iteration": _COUNTERS, "learning_rate": _RATES}
 
 
-def _by_weight(optimizer: Any, values: list[np.ndarray], wanted: int) -> list[np.ndarray] | None:
+def _by_weight(optimizer: Any, values: list[Any], wanted: int) -> list[Any] | None:
     return values if len(values) == wanted else None
 
 
-def _by_slot(optimizer: Any, values: list[np.ndarray], wanted: int) -> list[np.ndarray] | None:
+def _by_slot(optimizer: Any, values: list[Any], wanted: int) -> list[Any] | None:
     """Values that lie slot by slot, weight by weight; what follows them is of slots that are not in use."""
     groups = optimizer.slot_names()
     slots = sum(map(len, groups))
@@ -80,7 +90,7 @@ def _by_slot(optimizer: Any, values: list[np.ndarray], wanted: int) -> list[np.n
         return None
     weights = wanted // slots
     of_slot = iter([values[start * weights : (start + 1) * weights] for start in range(slots)])
-    made: list[np.ndarray] = []
+    made: list[Any] = []
     for group in groups:
         columns = [next(of_slot) for _ in group]
         made += [value for row in zip(*columns, strict=True) for value in row]

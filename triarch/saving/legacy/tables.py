@@ -17,15 +17,18 @@ class Change(NamedTuple):
     dropped: tuple[str, ...] = ()  # arguments that say nothing more
     added: Mapping[str, Any] = _NOTHING  # arguments that it had without saying so; the file's own come first
     only: Mapping[str, Any] = _NOTHING  # arguments of which only this value has a counterpart
+    sole: tuple[str, ...] = ()  # arguments that stood in a list of one
 
 
 _NORMALIZATION = Change(
     "BatchNormalization",
     dropped=("fused", "virtual_batch_size", "adjustment", "renorm_clipping", "renorm_momentum", "synchronized"),
     only={"renorm": False},
+    sole=("axis",),
 )
 _CONVOLUTION_OF_DEPTHS = Change(dropped=("groups", "kernel_initializer", "kernel_regularizer", "kernel_constraint"))
 _TRANSPOSED = Change(only={"groups": 1})
+_SPATIAL_DROPOUT = Change(dropped=("trainable", "noise_shape"))
 _RECURRENT = Change(dropped=("implementation",), only={"time_major": False})
 _CONVOLUTIONAL_RECURRENT = _RECURRENT._replace(dropped=("implementation", "unroll"))
 _CUDNN_LSTM = Change(
@@ -64,6 +67,9 @@ LAYERS: Mapping[str, Change] = {
     "SeparableConv2D": _CONVOLUTION_OF_DEPTHS,
     "SimpleRNN": _RECURRENT,
     "SimpleRNNCell": Change(dropped=("implementation",)),
+    "SpatialDropout1D": _SPATIAL_DROPOUT,
+    "SpatialDropout2D": _SPATIAL_DROPOUT,
+    "SpatialDropout3D": _SPATIAL_DROPOUT,
     "ThresholdedReLU": Change("ReLU", renamed={"theta": "threshold"}),
 }
 

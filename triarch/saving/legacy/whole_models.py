@@ -13,7 +13,7 @@ from triarch import registry
 from triarch.saving.hdf5 import File, new_file
 from triarch.saving.legacy import layout as h5
 from triarch.saving.legacy.compiling import compile_config
-from triarch.saving.legacy.configs import upgraded
+from triarch.saving.legacy.configs import has_sole_output, upgraded
 from triarch.saving.legacy.layout import Layout, open_layout
 from triarch.saving.legacy.optimizer_state import load_state
 from triarch.saving.legacy.weights import assigned_to_all, weights_of, write
@@ -59,7 +59,7 @@ def upgraded_archive(
     with registry.custom_object_scope(custom_objects or {}):
         try:
             made = upgraded(description, keras_version)
-            return {**made, "compile_config": compile_config(compiled) if compiled else None}
+            return {**made, "compile_config": compile_config(compiled, has_sole_output(made)) if compiled else None}
         except _MISREAD as error:
             raise ValueError(f"{error} Received: {origin!r}") from error
 
@@ -67,8 +67,7 @@ def upgraded_archive(
 def _made(layout: Layout, origin: str) -> Any:
     try:
         if not layout.is_whole:
-            raise ValueError("This is an HDF5 file without a model: if it holds weights, make the model and call "
-                             "`model.load_weights(...)`.")  # fmt: skip
+            raise ValueError("This is an HDF5 file of weights only: make the model and call `model.load_weights(...)`.")
         description = upgraded(layout.description(h5.MODEL), layout.keras_version)
     except _MISREAD as error:
         raise ValueError(f"{error} Received: {origin!r}") from error
@@ -86,7 +85,7 @@ def _compile(model: Any, layout: Layout, origin: str, stacklevel: int) -> None:
     if training is None:
         return
     try:
-        model.compile_from_config(compile_config(training))
+        model.compile_from_config(compile_config(training, len(model.outputs) == 1))
     except _MISREAD as error:
         raise ValueError(
             f"The model in {origin!r} cannot be compiled as it was ({type(error).__name__}): {error} Load it with "
@@ -122,10 +121,24 @@ def save_model(model: Any, file: BinaryIO, keras_version: str, include_optimizer
         own = [weight for weight in weights_of(model) if id(weight) not in inside]
         _write_arrays(weights.create_group(h5.TOP_LEVEL_GROUP), own)
         if training is not None and include_optimizer:
-            optimizer = training.pop("optimizer")
-            opened.attrs[h5.TRAINING] = json.dumps({**training, "optimizer_config": optimizer})
+            written = {
+                "optimizer_config": training.pop("optimizer"),
+                **training,
+                "loss": _by_own_name(training["loss"]),
+            }
+            opened.attrs[h5.TRAINING] = json.dumps(written)
             if model.optimizer.built:
                 _write_arrays(opened.create_group(h5.OPTIMIZER_GROUP), model.optimizer.variables)
+
+
+def _by_own_name(loss: Any) -> Any:
+    """A loss, or nested ones; of other names of functions, Keras reads in such files none."""
+    if isinstance(loss, list):
+        return [_by_own_name(part) for part in loss]
+    if isinstance(loss, dict) and "class_name" not in loss:
+        return {name: _by_own_name(part) for name, part in loss.items()}
+    home = registry.home_of(registry.find("keras.losses", loss)) if isinstance(loss, str) else None
+    return loss if home is None else home[1]
 
 
 def _write_arrays(group: Any, tensors: list[Any]) -> None:
