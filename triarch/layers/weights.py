@@ -198,6 +198,8 @@ class WeightHolder(Stateful):
 
     def load_own_variables(self, store: Any) -> None:
         """Take the weights of this layer itself from `store`."""
+        if set(store.keys()) != {str(index) for index in range(len(store.keys()))}:
+            raise ValueError(f"Layer {self.name!r} takes weights '0', '1', ... Received: {sorted(store.keys())}")
         values = [store[str(index)] for index in range(len(store.keys()))]
         write_tensors(f"Layer {self.name!r}", self.built, self._own_tensors(), values)
 
