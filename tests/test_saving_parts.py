@@ -95,6 +95,28 @@ def test_shards_take_the_place_of_earlier_ones(tmp_path: Path) -> None:
     assert (tmp_path / "w_extra.weights.h5").read_bytes() == b"somebody's"
 
 
+def test_shards_of_killed_writers_are_cleared(tmp_path: Path) -> None:
+    model = network(triarch)
+    model.save_weights(tmp_path / "w.weights.json", max_shard_size=1.2e-7)
+    for mark in ("0123abcd", "0000ffff"):
+        (tmp_path / f"w_{mark}_00003.weights.h5").write_bytes(b"half")
+    (tmp_path / ".triarch-00000000-0000ffff-w.weights.json").write_bytes(b"")  # somebody elsewhere is at it
+    model.save_weights(tmp_path / "w.weights.json", max_shard_size=1.2e-7)
+    assert not (tmp_path / "w_0123abcd_00003.weights.h5").exists()
+    assert (tmp_path / "w_0000ffff_00003.weights.h5").exists()
+
+
+def test_shards_behind_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link.weights.json").symlink_to(tmp_path / "real" / "w.weights.json")
+    model, fresh = network(triarch), network(triarch)
+    for _ in range(2):
+        model.save_weights(tmp_path / "link.weights.json", max_shard_size=1.2e-7)
+        fresh.load_weights(tmp_path / "link.weights.json")
+        assert_same(arrays_of(fresh), arrays_of(model))
+    assert [path.name for path in tmp_path.glob("*.h5")] == []
+
+
 def without_shard(folder: Path) -> None:
     (folder / "w_00001.weights.h5").unlink()
 
@@ -180,6 +202,21 @@ def test_types_of_keras(keras: Library, tmp_path: Path) -> None:
     theirs.set_weights([0 * value for value in values])
     theirs.load_weights(tmp_path / "o.weights.h5")
     assert_same([np.asarray(value, "float32") for value in theirs.get_weights()], values)
+
+
+@pytest.mark.parametrize("direction", ["ours", "from Keras", "to Keras"])
+def test_names_that_look_automatic(direction: str, keras: Library, tmp_path: Path) -> None:
+    """What our files say of names besides is nothing to Keras."""
+    source = keras if direction == "from Keras" else triarch
+    inputs = source.Input((3,))
+    x = source.layers.Dense(2, name="dense_70")(inputs)
+    model = source.Model(inputs, source.layers.Dense(2)(x))
+    model.save(tmp_path / "m.keras")
+    loaded = (keras if direction == "to Keras" else triarch).saving.load_model(tmp_path / "m.keras")
+    assert [layer.name for layer in loaded.layers] == [layer.name for layer in model.layers]
+    if direction == "ours":
+        assert list(loaded.state_dict()) == list(model.state_dict())
+        assert "dense_70.kernel" in loaded.state_dict()
 
 
 # Assets.
