@@ -131,3 +131,27 @@ def test_forms_of_texts(form: Callable[[np.ndarray], Any]) -> None:
 def test_what_is_refused(use: Callable[[Any, Any], Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         use(triarch.Input((1,), dtype="string"), lookup("int")[0])
+
+
+class OfUsers(triarch.Model):
+    """Texts in a model whose `call` says what becomes of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lookup, self.table = layers.StringLookup(vocabulary=["cat", "dog"]), layers.Embedding(3, 2)
+
+    def call(self, inputs: Any) -> Any:
+        return self.table(self.lookup(inputs))
+
+
+def test_in_a_model_of_users() -> None:
+    model = OfUsers()
+    expected = model(WORDS).detach().numpy()
+    assert expected.shape == (5, 1, 2)
+    np.testing.assert_array_equal(expected[0], expected[4])
+    np.testing.assert_array_equal(model.predict(WORDS, batch_size=2, verbose=0), expected)
+    model.compile("adam", "mse")
+    model.fit(WORDS, np.ones((5, 1, 2)), verbose=0)
+    assert not np.array_equal(model.predict_on_batch(WORDS), expected)
+    with pytest.raises(ValueError, match="takes numbers"):
+        layers.Dense(2)(layers.texts.encoded(WORDS))

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from triarch import config, registry
-from triarch.tensors import as_array, dtype_name, holds_floats, torch_dtype, value_for
+from triarch.tensors import as_array, dtype_name, holds_floats, native, torch_dtype, value_for
 
 
 class Variable(torch.nn.Parameter):
@@ -49,6 +49,8 @@ class Variable(torch.nn.Parameter):
             value = initializer(tuple(shape), dtype=dtype or config.floatx())
         else:
             value = initializer
+        if isinstance(value, np.ndarray) and (value.dtype.kind != "u" or not value.dtype.isnative):
+            value = native(value)
         if dtype is None and not isinstance(value, (torch.Tensor, np.ndarray, np.generic)):
             dtype = config.floatx() if holds_floats(value) else None
         tensor = torch.as_tensor(value, dtype=torch_dtype(dtype), device=device or config.device()).detach()

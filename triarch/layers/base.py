@@ -27,7 +27,7 @@ from triarch.graph import leaves as graph_leaves
 from triarch.layers.precision import PolicyHolder, cast
 from triarch.layers.running import Collected, ModeHolder, reading_casts, running
 from triarch.layers.shapes import infer_output_shape, map_shapes, on_trial, shape_of
-from triarch.layers.texts import TEXT, are_texts, encoded
+from triarch.layers.texts import TEXT, Texts, are_texts, encoded
 from triarch.layers.tracking import adopt_containers, assign_container, changes, forget_container
 from triarch.layers.weights import WeightHolder
 from triarch.serialization import Configurable, config_names, deserialize_keras_object
@@ -219,9 +219,11 @@ class Layer(WeightHolder, PolicyHolder, ModeHolder, Configurable, metaclass=_Lay
 
     def _as_tensor(self, value: Any) -> Any:
         if isinstance(value, np.ndarray) and value.dtype.kind not in "biufc":
-            if self.takes_texts and are_texts(value):
+            if self.reads_texts() and are_texts(value):
                 return encoded(value)
             raise ValueError(f"Layer {self.name!r} takes numbers. Received: an array of type {value.dtype}")
+        if isinstance(value, Texts) and not self.reads_texts():
+            raise ValueError(f"Layer {self.name!r} takes numbers. Received: strings")
         if isinstance(value, np.ndarray):
             dtype = torch_dtype(config.floatx()) if value.dtype == np.float64 else None
             return torch.as_tensor(value, dtype=dtype, device=self.device)
@@ -249,6 +251,10 @@ class Layer(WeightHolder, PolicyHolder, ModeHolder, Configurable, metaclass=_Lay
         return outputs
 
     takes_texts = False  # whether inputs may be strings
+
+    def reads_texts(self) -> bool:
+        """Whether inputs may be strings, which this layer takes or one inside."""
+        return any(getattr(module, "takes_texts", False) for module in self.modules())
 
     def _call_symbolically(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not self.takes_texts and any(symbol.dtype == TEXT for symbol in symbols_in((args, kwargs))):

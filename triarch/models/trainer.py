@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
@@ -62,7 +63,9 @@ class Trainer(Compilation):
 
     def _readable(self, x: Any) -> Any:
         """Data as batches can be cut of them: with texts as tensors, where the model takes texts."""
-        return with_texts_encoded(x) if self.takes_texts else x
+        if isinstance(x, torch.Tensor) or (isinstance(x, np.ndarray) and x.dtype.kind in "biufc"):
+            return x
+        return with_texts_encoded(x) if self.reads_texts() else x
 
     def predict_step(self, data: Any) -> Any:
         """The outputs for one batch."""
