@@ -69,7 +69,9 @@ class KernelLayer(Layer):
 
 
 class ScaledNormalization(Elementwise):
-    """A normalisation with a learnt scale and shift."""
+    """A normalisation with a learnt scale and shift, computed in single precision at least."""
+
+    casts_inputs = False
 
     def __init__(
         self,

@@ -30,7 +30,7 @@ class Container(ModeHolder):
 
     def __init__(self, source: Any) -> None:
         super().__init__()
-        vars(self).update(source=source, _followed=None)
+        vars(self).update(source=source, _followed=None, _names=[])
 
     @property
     def _modules(self) -> dict[str, Any]:  # type: ignore[override]
@@ -60,12 +60,12 @@ class Container(ModeHolder):
         before = own["_followed"]
         if before is not None and len(now) == len(before) and all(map(operator.is_, now, before)):
             return
-        own["_followed"] = now
+        own["_followed"], own["_names"] = now, _names([key for key, _ in items])
         twins = {id(twin.source): twin for twin in own["_modules"].values() if isinstance(twin, Container)}
         modules, parameters = own["_modules"], own["_parameters"]
         modules.clear()
         parameters.clear()
-        for name, (_, item) in zip(_names([key for key, _ in items]), items, strict=True):
+        for name, (_, item) in zip(own["_names"], items, strict=True):
             if isinstance(item, torch.nn.Module):
                 modules[name] = item
             elif isinstance(item, torch.nn.Parameter):
@@ -80,13 +80,15 @@ class Container(ModeHolder):
 
     def contents(self) -> Any:
         """The list, tuple or dict, with the tensors that torch has put in the place of weights for a call, if any."""
-        source, modules, parameters = self.source, self._modules, self._parameters
-        items = _items(source)
+        source = self.source
+        if not self.holds_weights():
+            return source
+        modules, parameters, items = self._modules, self._parameters, _items(source)
         values = [
             parameters[name] if name in parameters
             else modules[name].contents() if isinstance(modules.get(name), Container)
             else item
-            for name, (_, item) in zip(_names([key for key, _ in items]), items, strict=True)
+            for name, (_, item) in zip(self._names, items, strict=True)
         ]  # fmt: skip
         if all(map(operator.is_, values, (item for _, item in items))):
             return source
@@ -118,7 +120,7 @@ def forget_container(module: torch.nn.Module, name: str) -> bool:
         return False
     del modules[name]
     own.pop(name, None)
-    own["_weight_containers"].pop(name, None)
+    own["_containers"].pop(name, None)
     return True
 
 
@@ -137,9 +139,9 @@ def _adopt(module: torch.nn.Module, name: str, container: Any) -> None:
         if not _is_followed(container):
             return
         twin = modules[name] = Container(container)
-    if twin.holds_weights():  # reading it goes through `__getattr__`, which knows in which type
+    if not hasattr(type(module), name):  # else the class's attribute would hide it
+        vars(module)["_containers"][name] = container  # read by `__getattr__`
         vars(module).pop(name, None)
-        vars(module)["_weight_containers"][name] = container
 
 
 def containers_of(module: torch.nn.Module) -> Iterator[Container]:
@@ -163,7 +165,7 @@ def _untracked(module: torch.nn.Module) -> frozenset[str]:
     return _OWN_ATTRIBUTES | getattr(type(module), "untracked", frozenset())
 
 
-_OWN_ATTRIBUTES = MODULE_ATTRIBUTES | {"_weight_containers"}
+_OWN_ATTRIBUTES = MODULE_ATTRIBUTES | {"_containers"}
 
 
 def _items(container: Any) -> list[tuple[Any, Any]]:

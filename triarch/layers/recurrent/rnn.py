@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -68,6 +69,11 @@ class RNN(Layer):
     """
 
     supports_masking = True
+
+    @property
+    def casts_inputs(self) -> bool:  # type: ignore[override]
+        """Whether inputs are cast before `call`: cells without a way through series of their own are called."""
+        return isinstance(self.cell, (RecurrentCell, StackedRNNCells))
 
     def __init__(
         self,
@@ -159,7 +165,9 @@ class RNN(Layer):
         masks: Masks | None = None,
     ) -> tuple[Any, Any]:
         """The same by the cell's own steps; `masks` are those of a `RecurrentCell`, where they are drawn already."""
-        with reading_casts():  # the steps of cells are taken without their `forward`
+        cells = getattr(self.cell, "cells", [self.cell])
+        casts = any(isinstance(cell, RecurrentCell) and cell._casts_weights for cell in cells)
+        with reading_casts() if casts else nullcontext():  # their steps are taken without their `forward`
             outputs, states = self._take_steps(sequences, states, mask, training, masks)
         if self.return_sequences:
             return torch.stack(outputs, 1) if outputs else self._nothing(sequences), states
@@ -198,7 +206,7 @@ class RNN(Layer):
         """The outputs of a series of no steps."""
         shape = self.compute_output_shape(tuple(sequences.shape))
         shape = shape[0] if self.return_state else shape
-        return sequences.new_zeros(len(sequences), 0, *shape[2 if self.return_sequences else 1 :])
+        return sequences.new_zeros(sequences.shape[0], 0, *shape[2 if self.return_sequences else 1 :])
 
     def _checked_mask(self, mask: Any, sequences: torch.Tensor) -> torch.Tensor | None:
         mask = mask[0] if isinstance(mask, (list, tuple)) else mask
@@ -226,7 +234,7 @@ class RNN(Layer):
         if len(states) != len(self.state_size):
             raise ValueError(f"{describe(self)} has {len(self.state_size)} states. Received: {len(states)}")
         for state in pytree.tree_leaves(states):
-            if len(state) != batch:
+            if state.shape[0] != batch:
                 raise ValueError(
                     f"{describe(self)} needs states for {batch} series, as many as the batch has. "
                     f"Received: states for {len(state)}" + (" (of the batch before)" if given is self.states else "")

@@ -126,10 +126,10 @@ class SpatialTransformer(Layer):
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         parameters = self.parameters_of(inputs)
         if self.regularization is not None:
-            self.add_loss(self.regularization(parameters) / max(len(parameters), 1))
+            self.add_loss(self.regularization(parameters) / max(parameters.shape[0], 1))
         places = self._places(parameters, inputs)
         images = inputs.to(places.dtype)
-        return sample(images, places, self.interpolation, self.padding).to(inputs.dtype)
+        return sample(images, places, self.interpolation, self.padding).to(self._compute_torch_dtype)
 
     def parameters_of(self, inputs: torch.Tensor) -> torch.Tensor:
         """What the localisation network says of each image, `(batch, parameters)`: differences from the identity."""
