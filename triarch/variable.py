@@ -10,6 +10,7 @@ import torch
 
 from triarch import config, registry
 from triarch.tensors import as_array, dtype_name, holds_floats, torch_dtype
+from triarch.watching import hooks
 
 
 class Variable(torch.nn.Parameter):
@@ -74,6 +75,16 @@ class Variable(torch.nn.Parameter):
     @trainable.setter
     def trainable(self, value: bool) -> None:
         self.requires_grad_(bool(value) and self.is_floating_point())
+
+    def register_hook(self, hook: Callable[..., Any]) -> Any:
+        """torch's: call `hook` with each gradient."""
+        hooks.count += 1
+        return super().register_hook(hook)
+
+    def register_post_accumulate_grad_hook(self, hook: Callable[..., Any]) -> Any:
+        """torch's: call `hook` with the variable once its gradient is there."""
+        hooks.count += 1
+        return super().register_post_accumulate_grad_hook(hook)
 
     @property
     def value(self) -> Variable:

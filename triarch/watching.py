@@ -64,9 +64,21 @@ def listeners_of(module: torch.nn.Module) -> list[dict[int, object]]:
     return [module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks]
 
 
-def overrides(thing: object) -> list[str]:
-    """The methods of its class that an object has of its own, as after `layer.call = function`."""
-    return [name for name in vars(thing) if callable(getattr(type(thing), name, None))]
+def is_overridden(thing: object) -> bool:
+    """Whether an object has a method of its own that computes, as after `layer.call = function`."""
+    return not _COMPUTING.isdisjoint(vars(thing))
+
+
+_COMPUTING = frozenset({"call", "forward", "step", "project", "recur", "update_state", "apply", "next_update", "update_step", "rule"})
+
+
+class Hooks:
+    """How often a hook was set on a variable, for those that would otherwise look at all of them again."""
+
+    count = 0
+
+
+hooks = Hooks()
 
 
 def sizes_of(tensor: torch.Tensor) -> tuple[int, ...]:

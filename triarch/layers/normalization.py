@@ -60,7 +60,7 @@ class LayerNormalization(ScaledNormalization):
         axes = _in_order(self.axis, inputs.ndim)
         if axes == list(range(inputs.ndim - len(axes), inputs.ndim)):
             shape = [inputs.shape[axis] for axis in axes]
-            outputs = F.layer_norm(numbers, shape, self.gamma, self.beta, self.epsilon)
+            outputs = F.layer_norm(numbers, shape, *self._scale_and_shift_as(numbers), self.epsilon)
             return outputs.to(self._compute_torch_dtype)
         centred = numbers - numbers.mean(axes, keepdim=True)
         outputs = centred * torch.rsqrt(centred.square().mean(axes, keepdim=True) + self.epsilon)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -27,6 +27,10 @@ class Container(ModeHolder):
 
     It follows what it is the twin of: what is appended later is found as well.
     """
+
+    source: Any = None  # what it is the twin of
+    _followed: list[Any] | None = None  # the keys and items that are registered
+    _names: Sequence[str] = ()  # theirs
 
     def __init__(self, source: Any) -> None:
         super().__init__()
@@ -66,12 +70,12 @@ class Container(ModeHolder):
         modules.clear()
         parameters.clear()
         for name, (_, item) in zip(own["_names"], items, strict=True):
-            if isinstance(item, torch.nn.Module):
-                modules[name] = item
-            elif isinstance(item, torch.nn.Parameter):
-                parameters[name] = item
+            if isinstance(item, torch.nn.Parameter):
+                self.register_parameter(name, item)
+            elif isinstance(item, torch.nn.Module):
+                self.add_module(name, item)
             elif _is_followed(item):
-                modules[name] = twins.get(id(item)) or Container(item)
+                self.add_module(name, twins.get(id(item)) or Container(item))
 
     def holds_weights(self) -> bool:
         """Whether there are weights in it, at whatever depth, beside those of layers."""
@@ -180,7 +184,7 @@ def _names(keys: Iterable[Any]) -> list[str]:
     names = [""] * len(keys)
     for number in sorted(range(len(keys)), key=lambda number: not plain[number]):  # names that can stay come first
         name = str(keys[number]).replace(".", "_") or "_"
-        name = f"{name}_" if hasattr(torch.nn.Module, name) else name
+        name = f"{name}_" if _is_attribute(name) else name
         others = (f"{name}_{count}" for count in itertools.count(1))
         names[number] = next(each for each in itertools.chain([name], others) if each not in taken)
         taken.add(names[number])
@@ -188,7 +192,11 @@ def _names(keys: Iterable[Any]) -> list[str]:
 
 
 def _is_name(text: str) -> bool:
-    return bool(text) and "." not in text and not hasattr(torch.nn.Module, text)
+    return bool(text) and "." not in text and not _is_attribute(text)
+
+
+def _is_attribute(name: str) -> bool:
+    return hasattr(Container, name) or name in MODULE_ATTRIBUTES
 
 
 def _is_followed(value: Any) -> bool:

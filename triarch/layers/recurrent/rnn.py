@@ -16,6 +16,7 @@ from triarch.layers.recurrent.cell import RecurrentCell, as_list, call_cell, zer
 from triarch.layers.recurrent.stacked import StackedRNNCells
 from triarch.layers.running import reading_casts
 from triarch.registry import register
+from triarch.watching import is_overridden, listeners_of
 
 Step = Callable[[int, Any], tuple[torch.Tensor, Any]]  # number of the step, states -> output, new states
 
@@ -182,23 +183,23 @@ class RNN(Layer):
         masks: Masks | None,
     ) -> tuple[list[torch.Tensor], Any]:
         cell, inputs = self.cell, sequences.unbind(1)
-        if isinstance(cell, RecurrentCell):  # all steps are projected in one product
+        if _is_to_be_called(cell):
+
+            def step(number: int, states: Any) -> tuple[torch.Tensor, Any]:
+                return call_cell(cell, inputs[number], states, training)
+
+        elif isinstance(cell, RecurrentCell):  # all steps are projected in one product
             own = cell.draw_masks(sequences, training) if masks is None else masks
             projected = cell.project(sequences, own).unbind(1)
 
             def step(number: int, states: Any) -> tuple[torch.Tensor, Any]:
                 return cell.step(projected[number], states, own)
 
-        elif isinstance(cell, StackedRNNCells):
+        else:
             drops = cell.draw_masks(sequences, training)
 
             def step(number: int, states: Any) -> tuple[torch.Tensor, Any]:
                 return cell.step(inputs[number], states, drops, training)
-
-        else:
-
-            def step(number: int, states: Any) -> tuple[torch.Tensor, Any]:
-                return call_cell(cell, inputs[number], states, training)
 
         return run_steps(step, len(inputs), states, mask, self.go_backwards, self.zero_output_for_mask)
 
@@ -261,6 +262,13 @@ class RNN(Layer):
         )
 
 
+def _is_to_be_called(cell: Any) -> bool:
+    """Whether the steps are calls of the cell: it knows no other, or somebody listens to its calls or has changed them."""
+    if not isinstance(cell, (RecurrentCell, StackedRNNCells)):
+        return True
+    return any(listeners_of(cell)) or is_overridden(cell)
+
+
 def of_cell(name: str) -> property:
     """An argument of a layer that its cell keeps."""
     return property(lambda layer: getattr(layer.cell, name))
@@ -295,7 +303,7 @@ class CellRNN(RNN):
 
     def _run(self, sequences: torch.Tensor, states: Any, mask: torch.Tensor | None, training: bool) -> tuple[Any, Any]:
         cell, known = self.cell, self.cell.compiled
-        if known is None:
+        if known is None or _is_to_be_called(cell):
             return super()._run(sequences, states, mask, training)
         masks = cell.draw_masks(sequences, training)
         if masks.states is not None:
