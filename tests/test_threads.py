@@ -259,3 +259,23 @@ def test_what_belongs_to_threads_is_not_copied() -> None:
         for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
             assert not other.training
             other.fit(batch((8,), 0), np.zeros((4, 3), "float32"), verbose=0)
+
+
+@pytest.mark.parametrize("way", ["predict", "predict_on_batch", "evaluate"])
+@pytest.mark.parametrize("name", ["dense", "functional", "recurrent", "both ways"])
+def test_compiled_code_of_several_threads(name: str, way: str) -> None:
+    """As after many calls, when compiled code has earned its start; its memory is kept from one call to the next."""
+    make, shape = MODELS[name]
+    model = make()
+    model.compile("sgd", "mse")
+    data = [batch(shape, number) for number in range(3)]
+    right = [as_floats(WAYS[way](model, x)) for x in data]
+
+    def work(x: np.ndarray) -> list[np.ndarray]:
+        with triarch.kernels.expecting(10**6):
+            return [as_floats(WAYS[way](model, x)) for _ in range(3 * TURNS)]
+
+    found = at_once(*(lambda x=x: work(x) for x in data))
+    for own, expected in zip(found, right, strict=True):
+        for value in own:
+            np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-5)

@@ -65,7 +65,7 @@ class Dense(KernelLayer):
             self.compute_output_shape(inputs.shape)
         if inputs.dtype is not kernel.dtype:
             inputs = inputs.to(kernel.dtype)
-        rows = inputs if inputs.ndim == 2 else inputs.reshape(inputs.shape[:-1].numel(), kernel.shape[0])
+        rows = inputs if inputs.ndim == 2 else inputs.flatten(0, -2)
         outputs = torch.mm(rows, kernel) if bias is None else torch.addmm(bias, rows, kernel)
         in_place, activation = in_two_steps(self.activation)
         outputs = in_place(outputs)

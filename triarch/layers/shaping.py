@@ -31,7 +31,7 @@ class Flatten(Layer):
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         if self._channels_first and inputs.ndim > 2:
             inputs = inputs.movedim(1, -1)
-        return inputs.reshape(inputs.shape[0], inputs.shape[1:].numel())
+        return inputs.flatten(1) if inputs.ndim > 1 else inputs.unsqueeze(1)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """`(batch, numbers a sample)`."""

@@ -68,8 +68,8 @@ class Model(Trainer):
 
     @property
     def layers(self) -> list[torch.nn.Module]:
-        """The layers directly inside."""
-        return list(self._children())
+        """The layers directly inside, each once."""
+        return list({id(layer): layer for layer in self._children()}.values())
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> torch.nn.Module:
         """The layer of this name, or at this place."""

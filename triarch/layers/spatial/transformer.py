@@ -80,6 +80,13 @@ class SpatialTransformer(Layer):
         self.learning_rate_factor = learning_rate_factor
         self._family = transformation(transform, _pair(self.control_points))
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_family": None}  # functions, which follow from the arguments
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._family = transformation(self.transform, _pair(self.control_points))
+
     def build(self, input_shape: Any) -> None:
         require_axes(self, input_shape, ("batch", "height", "width", "channels"))
         if isinstance(self.localization, str):
