@@ -42,7 +42,7 @@ def net_of(library: Any) -> type:
 
         def all_layers(self) -> list[Any]:
             deep = [self.deep["a"][0], self.deep["a"][1]["b"], self.deep["pair"][0]]
-            return [*sum(self.grid, []), *deep, *self.heads.values()]
+            return [*self.grid[0], *self.grid[1], *deep, *self.heads.values()]
 
         def build(self, input_shape: Any) -> None:
             for layer in self.all_layers():

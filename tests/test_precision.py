@@ -1,4 +1,4 @@
-"""Number types: weights are never written to by a call, and inputs are rounded where they are computed with, not before."""
+"""Number types: weights are never written to by a call, and inputs are rounded where they are computed with."""
 
 from __future__ import annotations
 
@@ -93,7 +93,12 @@ def test_numbers_of_words_keep_their_digits(policy: str, kind: str, name: str) -
         if tuple(weight.shape) == TABLE.shape:
             weight.assign(TABLE)
     ids = IDS.astype(kind)
-    for outputs in (model(ids), model(torch.from_numpy(ids)), model.predict(ids, verbose=0), model.predict_on_batch(ids)):
+    for outputs in (
+        model(ids),
+        model(torch.from_numpy(ids)),
+        model.predict(ids, verbose=0),
+        model.predict_on_batch(ids),
+    ):
         np.testing.assert_array_equal(as_floats(outputs).reshape(IDS.shape), IDS % 7)
 
 
@@ -142,8 +147,12 @@ def test_raw_features_keep_their_digits_up_to_the_result(policy: str, kind: str,
 def test_integers_are_rescaled_before_they_are_rounded(policy: str, kind: str) -> None:
     images = np.array([[0, 255], [200, 131]], kind) * (257 if kind == "uint16" else 1)
     images = images.astype(kind)
-    model = Sequential([layers.Input((2,), dtype=kind), layers.Rescaling(1.0, offset=-float(images.max()), dtype=policy)])
-    right = torch.from_numpy(images.astype("float32") - float(images.max())).to(getattr(torch, model.layers[0].compute_dtype))
+    model = Sequential(
+        [layers.Input((2,), dtype=kind), layers.Rescaling(1.0, offset=-float(images.max()), dtype=policy)]
+    )
+    right = torch.from_numpy(images.astype("float32") - float(images.max())).to(
+        getattr(torch, model.layers[0].compute_dtype)
+    )
     np.testing.assert_array_equal(as_floats(model.predict(images, verbose=0)), right.float().numpy())
 
 

@@ -69,11 +69,15 @@ MODELS: dict[str, tuple[Callable[[], Model], tuple[int, ...]]] = {
     "dense": (dense, (8,)),
     "functional": (functional, (6, 6, 2)),
     "convolution": (
-        lambda: Sequential([layers.Input((6, 6, 2)), layers.Conv2D(4, 3), layers.BatchNormalization(), layers.Flatten()]),
+        lambda: Sequential(
+            [layers.Input((6, 6, 2)), layers.Conv2D(4, 3), layers.BatchNormalization(), layers.Flatten()]
+        ),
         (6, 6, 2),
     ),
     "recurrent": (
-        lambda: Sequential([layers.Input((5, 3)), layers.LSTM(4, return_sequences=True), layers.GRU(3), layers.Dense(2)]),
+        lambda: Sequential(
+            [layers.Input((5, 3)), layers.LSTM(4, return_sequences=True), layers.GRU(3), layers.Dense(2)]
+        ),
         (5, 3),
     ),
     "both ways": (lambda: Sequential([layers.Input((5, 3)), layers.Bidirectional(layers.SimpleRNN(3))]), (5, 3)),

@@ -1,4 +1,4 @@
-"""torch's tools on models: export, trace, compile, `torch.func`, copies, files; other batch sizes and lengths after them."""
+"""torch's tools on models: export, trace, compile, `torch.func`, copies and files; other sizes come after them."""
 
 from __future__ import annotations
 
@@ -108,13 +108,13 @@ MODELS: dict[str, tuple[tuple[int, ...], Callable[[], Model]]] = {
     ),
     "in steps": (
         SERIES,
-        lambda: Sequential([layers.Input(SERIES), layers.TimeDistributed(layers.Dense(3)), layers.GlobalMaxPooling1D()]),
+        lambda: Sequential(
+            [layers.Input(SERIES), layers.TimeDistributed(layers.Dense(3)), layers.GlobalMaxPooling1D()]
+        ),
     ),
     "causal": (
         SERIES,
-        lambda: Sequential(
-            [layers.Input(SERIES), layers.Conv1D(4, 3, padding="causal"), layers.LayerNormalization()]
-        ),
+        lambda: Sequential([layers.Input(SERIES), layers.Conv1D(4, 3, padding="causal"), layers.LayerNormalization()]),
     ),
     "spatial transformer": (
         IMAGES,
@@ -126,7 +126,9 @@ MODELS: dict[str, tuple[tuple[int, ...], Callable[[], Model]]] = {
     "own layer": (SMALL, lambda: Sequential([layers.Input(SMALL), Weights()])),
     "half precision": (
         SMALL,
-        lambda: Sequential([layers.Input(SMALL), layers.Dense(4, dtype="mixed_bfloat16"), Weights(dtype="mixed_bfloat16")]),
+        lambda: Sequential(
+            [layers.Input(SMALL), layers.Dense(4, dtype="mixed_bfloat16"), Weights(dtype="mixed_bfloat16")]
+        ),
     ),
 }
 

@@ -144,7 +144,7 @@ class CastVariable(torch.Tensor):
     What tensors do not have (`assign`, `path`, `constraint`, ...) is the variable's.
     """
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
     variable: Variable
 
     def __getattr__(self, name: str) -> Any:

@@ -11,7 +11,7 @@ from torch.overrides import _get_current_function_mode_stack
 from torch.utils._device import DeviceContext
 
 # Those that torch calls for modules of every kind; the dicts stay, what is in them changes.
-GLOBAL_HOOKS: tuple[dict[int, object], ...] = (
+GLOBAL_HOOKS: tuple[dict[int, Any], ...] = (
     torch_module._global_forward_hooks,
     torch_module._global_forward_pre_hooks,
     torch_module._global_backward_hooks,
@@ -59,7 +59,7 @@ def is_watched() -> bool:
     )
 
 
-def listeners_of(module: torch.nn.Module) -> list[dict[int, object]]:
+def listeners_of(module: torch.nn.Module) -> list[dict[int, Any]]:
     """The hooks of a module, which want it to be called; the dicts stay, what is in them changes."""
     return [module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks]
 
@@ -69,7 +69,9 @@ def is_overridden(thing: object) -> bool:
     return not _COMPUTING.isdisjoint(vars(thing))
 
 
-_COMPUTING = frozenset({"call", "forward", "step", "project", "recur", "update_state", "apply", "next_update", "update_step", "rule"})
+_COMPUTING = frozenset(
+    {"call", "forward", "step", "project", "recur", "update_state", "apply", "next_update", "update_step", "rule"}
+)
 
 
 class Hooks:
@@ -86,14 +88,14 @@ def sizes_of(tensor: torch.Tensor) -> tuple[int, ...]:
     state = None if torch.compiler.is_compiling() else torch._C._get_tracing_state()
     if state is None:
         return tuple(tensor.shape)
-    torch._C._set_tracing_state(None)
+    torch._C._set_tracing_state(None)  # type: ignore[attr-defined]
     try:
         return tuple(tensor.shape)
     finally:
-        torch._C._set_tracing_state(state)
+        torch._C._set_tracing_state(state)  # type: ignore[attr-defined]
 
 
 def planner(find: Any) -> Callable[..., Any]:
-    """A function that keeps what it has found, or without its cache where sizes are symbols, which no cache can keep."""
+    """A function that keeps what it has found; without its cache where sizes are symbols, which no cache can keep."""
     found: Callable[..., Any] = find.__wrapped__ if torch.compiler.is_compiling() else find
     return found

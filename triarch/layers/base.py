@@ -18,8 +18,8 @@ from triarch import config, mixed_precision, registry, regularizers
 from triarch.graph import Node, SymbolicTensor, infer_outputs, map_structure, record, standardize_shape
 from triarch.graph import leaves as graph_leaves
 from triarch.layers.precision import PolicyHolder, cast
-from triarch.layers.shapes import infer_output_shape, map_shapes, on_trial, shape_of
 from triarch.layers.running import Collected, ModeHolder, reading_casts, running
+from triarch.layers.shapes import infer_output_shape, map_shapes, on_trial, shape_of
 from triarch.layers.tracking import adopt_containers, assign_container, changes, forget_container
 from triarch.layers.weights import WeightHolder
 from triarch.serialization import Configurable, config_names, deserialize_keras_object

@@ -1,4 +1,4 @@
-"""What the calls that run in this thread say of layers; nothing of it is written to the layers, which others use too."""
+"""What the calls that run in this thread say of layers; layers, which other threads use too, are not written to."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class ModeHolder(torch.nn.Module):
     """The part of `Layer` that knows whether it trains or infers; an interface, never made by itself."""
 
     @property
-    def training(self) -> bool:  # type: ignore[override]
+    def training(self) -> bool:
         """Whether the layer trains or infers: what `mode` says in this thread, else torch's flag, False at first."""
         modes = running.modes
         if modes is None:

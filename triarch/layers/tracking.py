@@ -37,7 +37,7 @@ class Container(ModeHolder):
         vars(self).update(source=source, _followed=None, _names=[])
 
     @property
-    def _modules(self) -> dict[str, Any]:  # type: ignore[override]
+    def _modules(self) -> dict[str, Any]:
         self._follow()
         return vars(self)["_modules"]
 
@@ -46,7 +46,7 @@ class Container(ModeHolder):
         vars(self)["_modules"] = modules
 
     @property
-    def _parameters(self) -> dict[str, Any]:  # type: ignore[override]
+    def _parameters(self) -> dict[str, Any]:
         self._follow()
         return vars(self)["_parameters"]
 

@@ -129,7 +129,15 @@ class Sequential(Model):
     @property
     def stack(self) -> Sequence[torch.nn.Module] | None:
         """The layers, unless a subclass or a function of its own makes more of them."""
-        own = vars(self).keys() & {"call", "forward", "train_step", "test_step", "predict_step", "compute_loss", "compute_metrics"}
+        own = vars(self).keys() & {
+            "call",
+            "forward",
+            "train_step",
+            "test_step",
+            "predict_step",
+            "compute_loss",
+            "compute_metrics",
+        }
         return None if type(self) is not Sequential or own else self._stack
 
     @property

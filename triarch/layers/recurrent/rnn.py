@@ -263,7 +263,7 @@ class RNN(Layer):
 
 
 def _is_to_be_called(cell: Any) -> bool:
-    """Whether the steps are calls of the cell: it knows no other, or somebody listens to its calls or has changed them."""
+    """Whether the steps are calls of the cell: it knows no others, or somebody listens to them or has changed them."""
     if not isinstance(cell, (RecurrentCell, StackedRNNCells)):
         return True
     return any(listeners_of(cell)) or is_overridden(cell)
