@@ -10,6 +10,7 @@ import torch
 
 from triarch import config, registry
 from triarch.tensors import as_array, dtype_name, holds_floats, native, torch_dtype, value_for
+from triarch.watching import hooks
 
 
 class Variable(torch.nn.Parameter):
@@ -77,6 +78,16 @@ class Variable(torch.nn.Parameter):
     def trainable(self, value: bool) -> None:
         self.requires_grad_(bool(value) and self.is_floating_point())
 
+    def register_hook(self, hook: Callable[..., Any]) -> Any:
+        """torch's: call `hook` with each gradient."""
+        hooks.count += 1
+        return super().register_hook(hook)
+
+    def register_post_accumulate_grad_hook(self, hook: Callable[..., Any]) -> Any:
+        """torch's: call `hook` with the variable once its gradient is there."""
+        hooks.count += 1
+        return super().register_post_accumulate_grad_hook(hook)
+
     @property
     def value(self) -> Variable:
         """The tensor: the variable itself, so that `variable.value.grad` is its gradient."""
@@ -130,7 +141,7 @@ class CastVariable(torch.Tensor):
     What tensors do not have (`assign`, `path`, `constraint`, ...) is the variable's.
     """
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
     variable: Variable
 
     def __getattr__(self, name: str) -> Any:

@@ -7,6 +7,7 @@ import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
+from types import FunctionType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -101,7 +102,7 @@ class Layer(WeightHolder, PolicyHolder, ModeHolder, Configurable, metaclass=_Lay
         **kwargs: Any,
     ) -> None:
         torch.nn.Module.__init__(self)
-        vars(self).update(_weight_containers={}, _read_as_kept=set(), _casts_weights=False, _collected=Collected())
+        vars(self).update(_containers={}, _read_as_kept=set(), _casts_weights=False, _collected=Collected())
         self.training = False
         self.built = False
         self._trainable = bool(trainable)
@@ -118,7 +119,7 @@ class Layer(WeightHolder, PolicyHolder, ModeHolder, Configurable, metaclass=_Lay
 
     def __setattr__(self, name: str, value: Any) -> None:
         changes.count += 1
-        if isinstance(value, (list, tuple, dict)):
+        if isinstance(value, (list, tuple, dict)) and name != "__dict__":  # which torch's tracers set
             assign_container(self, name, value)
             return
         forget_container(self, name)
@@ -133,7 +134,12 @@ class Layer(WeightHolder, PolicyHolder, ModeHolder, Configurable, metaclass=_Lay
         if "build" in vars(cls):
             cls.build = _completing(vars(cls)["build"])  # type: ignore[method-assign]
         if "call" in vars(cls):
-            cls._call_parameters = tuple(inspect.signature(vars(cls)["call"]).parameters)[1:]
+            signature = inspect.signature(vars(cls)["call"])
+            cls._call_parameters = tuple(signature.parameters)[1:]
+            if hasattr(cls.forward, "__signature__") or cls.forward is Layer.forward:  # what torch's tools ask for
+                forward: Any = FunctionType(Layer.forward.__code__, Layer.forward.__globals__, "forward")
+                forward.__signature__ = signature
+                cls.forward = forward  # type: ignore[method-assign]
 
     supports_masking = False  # whether masks of the inputs go on to the outputs, as `compute_mask` says
     makes_mask = False  # whether the outputs get a mask though the inputs have none
@@ -231,7 +237,7 @@ class Layer(WeightHolder, PolicyHolder, ModeHolder, Configurable, metaclass=_Lay
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """torch's entry: `call` with types cast and the training flag passed on."""
-        if self.autocast:
+        if self.autocast and not (self._is_half and self._takes_inputs_as_they_are()):
             dtype = self._compute_torch_dtype
             args = tuple(
                 [part if type(part) is torch.Tensor and part.dtype is dtype else cast(part, dtype) for part in args]
@@ -247,7 +253,8 @@ class Layer(WeightHolder, PolicyHolder, ModeHolder, Configurable, metaclass=_Lay
             outputs = self.call(*args, **kwargs)
         if self.activity_regularizer is not None:
             for output in pytree.tree_leaves(outputs):
-                self.add_loss(self.activity_regularizer(output) / len(output))
+                wide = output.float() if self._is_half else output  # sums of squares overflow in half precision
+                self.add_loss(self.activity_regularizer(wide) / output.shape[0])
         return outputs
 
     takes_texts = False  # whether inputs may be strings

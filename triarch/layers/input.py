@@ -13,6 +13,7 @@ from triarch.layers.base import Layer
 from triarch.layers.texts import TEXT, Texts, are_texts, encoded
 from triarch.registry import register
 from triarch.tensors import as_tensor
+from triarch.watching import is_recorded, sizes_of
 
 
 @register("keras.layers")
@@ -52,7 +53,7 @@ class InputLayer(Layer):
         self.optional = False
         self.batch_shape = standardize_shape(batch_shape) if shape is None else (batch_size, *standardize_shape(shape))
         self.built = True
-        self._fitting: set[torch.Size] = set()  # shapes without the batch axis that have been found to fit
+        self._fitting: set[tuple[int, ...]] = set()  # shapes without the batch axis that have been found to fit
         self._record_entrance()
 
     def _record_entrance(self) -> None:
@@ -84,19 +85,20 @@ class InputLayer(Layer):
         if self.takes_texts or isinstance(inputs, Texts):
             return self._standardized_texts(inputs, owner)
         inputs = as_tensor(inputs, self._compute_torch_dtype)
-        received = inputs.shape
-        if inputs.shape[1:] in self._fitting:
+        received, is_any = sizes_of(inputs), is_recorded()
+        if not is_any and received[1:] in self._fitting:
             return inputs
         if inputs.ndim == len(self.batch_shape) - 1 and self.batch_shape[-1] == 1:
             inputs = inputs.unsqueeze(-1)
         elif inputs.ndim == len(self.batch_shape) + 1 and inputs.shape[-1] == 1:
             inputs = inputs.squeeze(-1)
-        if not _fits(inputs.shape, self.batch_shape):
+        if not _fits(sizes_of(inputs), self.batch_shape):
             raise ValueError(
                 f"{type(owner).__name__} {owner.name!r} expects inputs of shape {(None, *self.batch_shape[1:])}. "
                 f"Received: shape {tuple(received)}"
             )
-        self._fitting.add(inputs.shape[1:])
+        if not is_any:
+            self._fitting.add(inputs.shape[1:])
         return inputs
 
     def _standardized_texts(self, inputs: Any, owner: Layer) -> Texts:
@@ -130,7 +132,7 @@ class InputLayer(Layer):
             yield name, getattr(self, name)
 
 
-def _fits(shape: torch.Size, declared: tuple[int | None, ...]) -> bool:
+def _fits(shape: tuple[int, ...], declared: tuple[int | None, ...]) -> bool:
     if len(shape) != len(declared):
         return False
     return all(size in (None, found) for size, found in zip(declared[1:], shape[1:], strict=True))

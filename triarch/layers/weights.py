@@ -150,6 +150,10 @@ class WeightHolder(Stateful):
             if child is not None:
                 yield from unpacked(child)
 
+    def _computes_itself(self) -> bool:
+        """Whether there is more to the layer than the layers in it."""
+        return next(self._children(), None) is None or bool(self._own_tensors())
+
     @property
     def weights(self) -> list[torch.Tensor]:
         """All weights: own ones, then those of the layers inside, in Keras's order, each once."""

@@ -26,6 +26,8 @@ class Model(Trainer):
     graph and gives it to `super().__init__(inputs, outputs)`.
     """
 
+    casts_inputs = False
+
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         return super().__new__(_functional() if cls is Model and _is_graph(args, kwargs) else cls)
 
@@ -64,8 +66,8 @@ class Model(Trainer):
 
     @property
     def layers(self) -> list[torch.nn.Module]:
-        """The layers directly inside."""
-        return list(self._children())
+        """The layers directly inside, each once."""
+        return list({id(layer): layer for layer in self._children()}.values())
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> torch.nn.Module:
         """The layer of this name, or at this place."""

@@ -20,6 +20,7 @@ from triarch.training import loop, step
 from triarch.training.batches import Batch, moved, pack_x_y_sample_weight, to_tensors, unpack_x_y_sample_weight
 from triarch.training.repeated_prediction import RepeatedPrediction
 from triarch.training.sources import ArraySource, Source, limited, make_source, prepared
+from triarch.training.turns import Turn, in_turn
 from triarch.training.whole_step import WholeStep
 
 Verbosity = int | str
@@ -30,6 +31,7 @@ class Trainer(Compilation):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.turn = Turn()
         self.stop_training = False
         self.stop_evaluating = False
         self.stop_predicting = False
@@ -101,6 +103,7 @@ class Trainer(Compilation):
 
     # The loops.
 
+    @in_turn
     def fit(
         self,
         x: Any = None,
@@ -171,6 +174,7 @@ class Trainer(Compilation):
         assert self.history is not None
         return self.history
 
+    @in_turn
     def evaluate(
         self,
         x: Any = None,
@@ -213,6 +217,7 @@ class Trainer(Compilation):
                 self.steps_per_execution,
             )
 
+    @in_turn
     def train_on_batch(
         self,
         x: Any,
@@ -230,6 +235,7 @@ class Trainer(Compilation):
         logs = self.report(last_logs)
         return logs if return_dict else self._as_list(logs)
 
+    @in_turn
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """Evaluate one batch; the values are those of this batch."""
         self._assert_compiled("test_on_batch")
