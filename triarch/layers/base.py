@@ -6,7 +6,8 @@ import functools
 import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
+from types import FunctionType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,14 +15,25 @@ import torch
 from torch.utils import _pytree as pytree
 
 from triarch import config, mixed_precision, registry, regularizers
-from triarch.graph import Node, SymbolicTensor, infer_outputs, map_structure, record, standardize_shape
+from triarch.graph import (
+    Node,
+    SymbolicTensor,
+    infer_outputs,
+    map_structure,
+    record,
+    standardize_shape,
+    symbols_in,
+)
 from triarch.graph import leaves as graph_leaves
 from triarch.layers.precision import PolicyHolder, cast
+from triarch.layers.running import Collected, ModeHolder, reading_casts, running
 from triarch.layers.shapes import infer_output_shape, map_shapes, on_trial, shape_of
-from triarch.layers.tracking import adopt_containers, assign_container, changes
+from triarch.layers.texts import TEXT, Texts, are_texts, encoded
+from triarch.layers.tracking import adopt_containers, assign_container, changes, forget_container
 from triarch.layers.weights import WeightHolder
 from triarch.serialization import Configurable, config_names, deserialize_keras_object
 from triarch.tensors import keep_mask, kept_mask, torch_dtype
+from triarch.variable import CastVariable
 
 
 def _completing(build: Callable[..., None]) -> Callable[..., None]:
@@ -48,12 +60,7 @@ def with_mask(outputs: Any, mask: Any) -> Any:
     return outputs
 
 
-class _Calls(threading.local):
-    def __init__(self) -> None:
-        self.running = False  # whether this thread is inside a layer's call
-
-
-_calls = _Calls()
+_building = threading.RLock()  # two threads that call a new layer make its weights once
 
 
 class _LayerMeta(type):
@@ -66,7 +73,7 @@ class _LayerMeta(type):
 
 
 @registry.register("keras.layers")
-class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
+class Layer(WeightHolder, PolicyHolder, ModeHolder, Configurable, metaclass=_LayerMeta):
     """A step from tensors to tensors with its own weights.
 
     A subclass stores its arguments under their own names in `__init__`, makes weights in `build(input_shape)` with
@@ -95,10 +102,10 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
         **kwargs: Any,
     ) -> None:
         torch.nn.Module.__init__(self)
+        vars(self).update(_containers={}, _read_as_kept=set(), _casts_weights=False, _collected=Collected())
         self.training = False
         self.built = False
         self._trainable = bool(trainable)
-        self._losses: list[torch.Tensor] = []
         self._build_config: dict[str, Any] | None = None
         self._inbound_nodes: list[Node] = []  # its calls on symbolic tensors
         self.activity_regularizer = regularizers.get(activity_regularizer)
@@ -112,11 +119,14 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
 
     def __setattr__(self, name: str, value: Any) -> None:
         changes.count += 1
-        if isinstance(value, (list, tuple, dict)):
+        if isinstance(value, (list, tuple, dict)) and name != "__dict__":  # which torch's tracers set
             assign_container(self, name, value)
             return
+        forget_container(self, name)
         if isinstance(value, torch.nn.Module) and not isinstance(value, Layer):
             value.to(config.device())  # where layers make their weights
+        elif isinstance(value, CastVariable):  # as `self.count += 1` in a call leaves it
+            value = value.variable
         super().__setattr__(name, value)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -124,7 +134,12 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
         if "build" in vars(cls):
             cls.build = _completing(vars(cls)["build"])  # type: ignore[method-assign]
         if "call" in vars(cls):
-            cls._call_parameters = tuple(inspect.signature(vars(cls)["call"]).parameters)[1:]
+            signature = inspect.signature(vars(cls)["call"])
+            cls._call_parameters = tuple(signature.parameters)[1:]
+            if hasattr(cls.forward, "__signature__") or cls.forward is Layer.forward:  # what torch's tools ask for
+                forward: Any = FunctionType(Layer.forward.__code__, Layer.forward.__globals__, "forward")
+                forward.__signature__ = signature
+                cls.forward = forward  # type: ignore[method-assign]
 
     supports_masking = False  # whether masks of the inputs go on to the outputs, as `compute_mask` says
     makes_mask = False  # whether the outputs get a mask though the inputs have none
@@ -135,7 +150,7 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
 
     _call_parameters: tuple[str, ...] = ()
     untracked: ClassVar[frozenset[str]] = frozenset(
-        {"_losses", "_build_config", "_inbound_nodes"}
+        {"_build_config", "_inbound_nodes"}
     )  # containers that hold no layers
 
     @_completing
@@ -170,7 +185,7 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
         return None if shapes is None else self.compute_output_shape(shapes)
 
     def __call__(self, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
-        if not _calls.running:
+        if not running.is_in_call:
             return self._call_outermost(args, kwargs, training)
         is_usual = (
             self.built and not kwargs and len(args) == 1 and type(args[0]) is torch.Tensor and not self.makes_mask
@@ -181,11 +196,11 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
 
     def _call_outermost(self, args: tuple[Any, ...], kwargs: dict[str, Any], training: bool | None) -> Any:
         self.clear_losses()
-        _calls.running = True
+        running.is_in_call = True
         try:
             return self(*args, training=training, **kwargs)
         finally:
-            _calls.running = False
+            running.is_in_call = False
 
     def _prepare_and_call(self, args: tuple[Any, ...], kwargs: dict[str, Any], training: bool | None) -> Any:
         args, kwargs = pytree.tree_map(self._as_tensor, (args, kwargs))
@@ -195,7 +210,9 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
         if any(isinstance(leaf, SymbolicTensor) for leaf in leaves):
             return self._call_symbolically(args, kwargs if training is None else {**kwargs, "training": training})
         if not self.built:
-            self._build_from_inputs(args, kwargs)
+            with _building:
+                if not self.built:
+                    self._build_from_inputs(args, kwargs)
         masks = None if not args else map_structure(kept_mask, args[0])
         is_masked = any(mask is not None for mask in graph_leaves(masks))
         if is_masked and "mask" in self._call_parameters and len(args) == 1:
@@ -207,6 +224,12 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
         return outputs
 
     def _as_tensor(self, value: Any) -> Any:
+        if isinstance(value, np.ndarray) and value.dtype.kind not in "biufc":
+            if self.reads_texts() and are_texts(value):
+                return encoded(value)
+            raise ValueError(f"Layer {self.name!r} takes numbers. Received: an array of type {value.dtype}")
+        if isinstance(value, Texts) and not self.reads_texts():
+            raise ValueError(f"Layer {self.name!r} takes numbers. Received: strings")
         if isinstance(value, np.ndarray):
             dtype = torch_dtype(config.floatx()) if value.dtype == np.float64 else None
             return torch.as_tensor(value, dtype=dtype, device=self.device)
@@ -214,7 +237,7 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """torch's entry: `call` with types cast and the training flag passed on."""
-        if self.autocast:
+        if self.autocast and not (self._is_half and self._takes_inputs_as_they_are()):
             dtype = self._compute_torch_dtype
             args = tuple(
                 [part if type(part) is torch.Tensor and part.dtype is dtype else cast(part, dtype) for part in args]
@@ -224,16 +247,28 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
         if "training" in self._call_parameters:
             kwargs.setdefault("training", self.training)
         if self._casts_weights:
-            with self._cast_weights():
+            with reading_casts():
                 outputs = self.call(*args, **kwargs)
         else:
             outputs = self.call(*args, **kwargs)
         if self.activity_regularizer is not None:
             for output in pytree.tree_leaves(outputs):
-                self.add_loss(self.activity_regularizer(output) / len(output))
+                wide = output.float() if self._is_half else output  # sums of squares overflow in half precision
+                self.add_loss(self.activity_regularizer(wide) / output.shape[0])
         return outputs
 
+    takes_texts = False  # whether inputs may be strings
+
+    def reads_texts(self) -> bool:
+        """Whether inputs may be strings, which this layer takes or one inside."""
+        return any(getattr(module, "takes_texts", False) for module in self.modules())
+
     def _call_symbolically(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not self.takes_texts and any(symbol.dtype == TEXT for symbol in symbols_in((args, kwargs))):
+            raise ValueError(
+                f"Layer {self.name!r} ({type(self).__name__}) takes numbers: let a layer such as `StringLookup`, "
+                f"`TextVectorization` or `Hashing` make them of the strings before it. Received: {args!r}"
+            )
         if not self.built:
             self._build_from_inputs(args, {name: value for name, value in kwargs.items() if name != "training"})
         return record(self, args, kwargs, self.compute_output_spec(*args, **kwargs))
@@ -271,20 +306,6 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
         values = [*args, *kwargs.values()]
         wanted = len(inspect.signature(type(self).build).parameters) - 1
         return tuple(pytree.tree_map(shape_of, value) for value in values[: max(wanted, 1)])
-
-    @contextmanager
-    def mode(self, training: bool) -> Iterator[None]:
-        """Inside this context the layer, and every one in it, trains or infers as `training` says.
-
-        The flags are the layers' own, so threads that call the same layers in different modes disturb each other.
-        """
-        before = [(module, module.training) for module in self.modules()]
-        self.train(training)
-        try:
-            yield
-        finally:
-            for module, was_training in before:
-                module.training = was_training
 
     # Arguments of this class that the config names only where they differ from these.
     _silent_config: ClassVar[dict[str, Any]] = {"autocast": True, "activity_regularizer": None}

@@ -3,21 +3,46 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
 
 from triarch import mixed_precision
-from triarch.layers.tracking import names_of_weight_containers
+from triarch.layers.running import running
+from triarch.layers.tracking import forget_container, like
 from triarch.tensors import torch_dtype
-from triarch.variable import Variable
+from triarch.variable import cast_variable, takes_casts
 
 
 class PolicyHolder(torch.nn.Module):
-    """The part of `Layer` that knows number types; an interface, never made by itself."""
+    """The part of `Layer` that knows number types; an interface, never made by itself.
+
+    Weights are never written to by a call: a layer of a mixed policy reads them, as attributes or in lists and dicts
+    that are attributes, in the type that it computes in, while its own call runs.
+    """
+
+    _containers: dict[str, Any]  # lists, tuples and dicts with layers or weights in them, by attribute
+    _read_as_kept: set[str]  # weights whose type no policy changes, by attribute
+
+    def register_parameter(self, name: str, param: torch.nn.Parameter | None) -> None:
+        """torch's way to keep a parameter under a name."""
+        super().register_parameter(name, param)
+        if param is not None and not takes_casts(param):
+            self._read_as_kept.add(name)
+
+    # Whether floats are cast to half precision before `call`; False where they are not computed with in that type. A
+    # layer that is nothing but other layers leaves it to those, unless it says so.
+    casts_inputs: bool | None = None
+
+    def _takes_inputs_as_they_are(self) -> bool:
+        return not (self._computes_itself() if self.casts_inputs is None else self.casts_inputs)
+
+    def _computes_itself(self) -> bool:
+        raise NotImplementedError
 
     @property
     def dtype_policy(self) -> mixed_precision.DTypePolicy:
@@ -30,6 +55,7 @@ class PolicyHolder(torch.nn.Module):
         self._dtype_policy = policy
         self._compute_torch_dtype: torch.dtype = torch_dtype(policy.compute_dtype)  # type: ignore[assignment]
         self._casts_weights = self._dtype_policy.compute_dtype != self._dtype_policy.variable_dtype
+        self._is_half = self._compute_torch_dtype.itemsize < 4
 
     @property
     def dtype(self) -> str:
@@ -43,20 +69,43 @@ class PolicyHolder(torch.nn.Module):
         """The type of the computation."""
         return self.dtype_policy.compute_dtype
 
-    @contextmanager
-    def _cast_weights(self) -> Iterator[None]:
-        """Inside this context the layer's own weights, those in lists and dicts too, have the compute type.
+    def __getattr__(self, name: str) -> Any:
+        own = self.__dict__
+        parameters = own.get("_parameters")
+        if parameters is not None and name in parameters:
+            value = parameters[name]
+            if not own.get("_casts_weights") or running.casts is None or name in own["_read_as_kept"]:
+                return value
+            return self._as_read(value)
+        containers = own.get("_containers")
+        if containers is not None and name in containers:
+            twin = own["_modules"][name]
+            if not torch.compiler.is_dynamo_compiling() and _finds_children(sys._getframe(1)):
+                return twin
+            is_as_kept = not own["_casts_weights"] or running.casts is None or not twin.holds_weights()
+            return twin.contents() if is_as_kept else _mapped(self._as_read, twin.contents())
+        return super().__getattr__(name)
 
-        The attributes themselves are exchanged meanwhile, so two threads must not call one layer of a mixed policy at
-        the same time.
-        """
-        kept = {name: vars(self)[name] for name in ("_parameters", *names_of_weight_containers(self))}
-        cast_weight = functools.partial(_cast_weight, dtype=self._compute_torch_dtype)
-        vars(self).update({name: _mapped(cast_weight, holder) for name, holder in kept.items()})
-        try:
-            yield
-        finally:
-            vars(self).update(kept)
+    def __delattr__(self, name: str) -> None:
+        if not forget_container(self, name):
+            super().__delattr__(name)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._containers]
+
+    def _as_read(self, value: Any) -> Any:
+        """A weight as the layer's own call finds it: in the compute type, cast once for each call."""
+        dtype = self._compute_torch_dtype
+        if not isinstance(value, torch.Tensor) or value.dtype is dtype or not takes_casts(value):
+            return value
+        if torch.compiler.is_compiling() or torch.is_inference(value):
+            return value.to(dtype)
+        casts, key = running.casts, (id(value), dtype, torch.is_grad_enabled())
+        assert casts is not None
+        known = casts.get(key)
+        if known is None or known[1] != value._version:
+            known = casts[key] = value, value._version, cast_variable(value, dtype)
+        return known[2]
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Any:
         """torch's way through `to`, `double`, `cuda`, ...; the policy follows a change of the number type."""
@@ -78,13 +127,19 @@ def cast(value: Any, dtype: torch.dtype) -> Any:
     return value
 
 
-def _cast_weight(value: Any, dtype: torch.dtype) -> Any:
-    return value.to(dtype) if isinstance(value, Variable) and value.autocast else value
+_FINDERS = {"torch.nn.modules.module", "torch.nn.utils._named_member_accessor"}
 
 
-def _mapped(function: Callable[[Any], Any], values: Any) -> Any:
-    if type(values) is dict:
-        return {name: _mapped(function, value) for name, value in values.items()}
-    if isinstance(values, (list, tuple, dict)):
-        return pytree.tree_map(function, values)
-    return function(values)
+def _finds_children(frame: FrameType | None) -> bool:
+    """Whether this is the code of torch's that finds children by attribute: `blocks.0` means the module `blocks`."""
+    while frame is not None and str(frame.f_globals.get("__name__")).startswith("torch.fx."):  # `torch.export` between
+        frame = frame.f_back
+    return frame is not None and frame.f_globals.get("__name__") in _FINDERS
+
+
+def _mapped(function: Callable[[Any], Any], value: Any) -> Any:
+    """Nested lists, tuples and dicts with `function` of what is in them."""
+    if isinstance(value, (list, tuple, dict)):
+        values = value.values() if isinstance(value, dict) else value
+        return like(value, [_mapped(function, part) for part in values])
+    return function(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -22,6 +23,14 @@ from triarch.training import step
 from triarch.training.compiled_loss import CompiledLoss
 from triarch.training.compiled_metrics import CompiledMetrics
 from triarch.training.torch_compile import compiled_call
+from triarch.training.whole_step import WholeStep
+
+
+class InLoop(threading.local):
+    """What a loop of this thread keeps of a model; other threads may be in loops of their own."""
+
+    learning_plan: step.LearningPlan | None = None
+    whole_step: WholeStep | None = None
 
 
 class Compilation(Layer):
@@ -41,7 +50,7 @@ class Compilation(Layer):
         self._compiled_loss: CompiledLoss | None = None
         self._compiled_metrics: CompiledMetrics | None = None
         self._loss_tracker = Mean(name="loss")
-        self._learning_plan: step.LearningPlan | None = None
+        self._loop = InLoop()
         self._loss_takes_training = "training" in inspect.signature(self.compute_loss).parameters
 
     def compile(
@@ -135,7 +144,7 @@ class Compilation(Layer):
     @property
     def learning_plan(self) -> step.LearningPlan:
         """What the steps need to know of the model; kept during `fit`, looked up anew outside."""
-        return self._learning_plan or step.LearningPlan.of(self)
+        return self._loop.learning_plan or step.LearningPlan.of(self)
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True

@@ -15,6 +15,7 @@ from triarch.layers.shapes import is_shape
 from triarch.models import graph_config
 from triarch.models.fusion import fused
 from triarch.models.model import Model
+from triarch.models.naming import module_names
 from triarch.saving import legacy
 
 
@@ -26,6 +27,9 @@ class Functional(Model):
         inputs: A symbolic tensor, or a list, tuple or dict of them, nested at will. Where one is not from `Input` but
             lies within a graph, the model begins there: so models are cut out of models, sharing their layers.
         outputs: Symbolic tensors that follow from the inputs, nested at will.
+
+    In `state_dict`, layers are called as they were named, and those that were not by their kind, counted in the order
+    of `layers` (`dense`, `dense_1`, ...), whatever was made before.
 
     Raises:
         ValueError: Something is not symbolic, an output needs more than the inputs, or two layers share a name.
@@ -59,9 +63,9 @@ class Functional(Model):
         self._fast_steps = fused(self._network)
         self._symbols: tuple[Any, Any] | None = (inputs, outputs)
         self._entrances = [symbol.node.operation for symbol in leaves(inputs)]
+        self.takes_texts = any(entrance.takes_texts for entrance in self._entrances)
         self._operations = self._network.operations
-        for layer in self.layers:
-            self._modules[str(layer.name).replace(".", "_")] = layer
+        self._modules.update(module_names(self.layers))
         self.output_names = [symbol.node.operation.name for symbol in leaves(outputs)]
         self.built = True
         if trainable is not None and not trainable:

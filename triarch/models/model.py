@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from os import PathLike
 from typing import Any
 
 import torch
@@ -13,10 +12,9 @@ from triarch import registry, saving
 from triarch.layers import Layer
 from triarch.layers.shapes import infer_output_shape
 from triarch.models.trainer import Trainer
+from triarch.saving.streams import Place
 from triarch.serialization import serialize_keras_object
 from triarch.tensors import torch_dtype
-
-Path = str | PathLike[str]
 
 
 @registry.register("keras")
@@ -27,6 +25,8 @@ class Model(Trainer):
     A subclass makes its layers in `__init__` and uses them in `call(inputs, training=None)`; or its `__init__` makes a
     graph and gives it to `super().__init__(inputs, outputs)`.
     """
+
+    casts_inputs = False
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         return super().__new__(_functional() if cls is Model and _is_graph(args, kwargs) else cls)
@@ -54,10 +54,10 @@ class Model(Trainer):
 
     def clear_losses(self) -> None:
         """Forget the terms that `add_loss` collected, here and in the layers inside."""
-        if self._learning_plan is None:
+        if self._loop.learning_plan is None:
             super().clear_losses()
         else:
-            self._learning_plan.clear_losses()
+            self._loop.learning_plan.clear_losses()
 
     @property
     def losses(self) -> list[torch.Tensor]:
@@ -66,8 +66,8 @@ class Model(Trainer):
 
     @property
     def layers(self) -> list[torch.nn.Module]:
-        """The layers directly inside."""
-        return list(self._children())
+        """The layers directly inside, each once."""
+        return list({id(layer): layer for layer in self._children()}.values())
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> torch.nn.Module:
         """The layer of this name, or at this place."""
@@ -99,15 +99,17 @@ class Model(Trainer):
         """The architecture as JSON, from which `models.model_from_json` makes it; `kwargs` go to `json.dumps`."""
         return json.dumps(serialize_keras_object(self), **kwargs)
 
-    def save(self, filepath: Path, overwrite: bool = True, zipped: bool = True, include_optimizer: bool = True) -> None:
+    def save(
+        self, filepath: Place, overwrite: bool = True, zipped: bool = True, include_optimizer: bool = True
+    ) -> None:
         """Write architecture, weights, compile settings and the optimizer's state to a `.keras` (or `.h5`) file."""
         saving.save_model(self, filepath, overwrite=overwrite, zipped=zipped, include_optimizer=include_optimizer)
 
-    def save_weights(self, filepath: Path, overwrite: bool = True) -> None:
-        """Write the weights to a `.weights.h5` file."""
-        saving.save_weights(self, filepath, overwrite=overwrite)
+    def save_weights(self, filepath: Place, overwrite: bool = True, max_shard_size: float | None = None) -> None:
+        """Write the weights to a `.weights.h5` file; with `max_shard_size`, to several that a `.weights.json` names."""
+        saving.save_weights(self, filepath, overwrite=overwrite, max_shard_size=max_shard_size)
 
-    def load_weights(self, filepath: Path, skip_mismatch: bool = False, by_name: bool = False) -> None:
+    def load_weights(self, filepath: Place, skip_mismatch: bool = False, by_name: bool = False) -> None:
         """Read the weights from a `.weights.h5` or `.keras` file, or an `.h5` file of Keras 2."""
         saving.load_weights(self, filepath, skip_mismatch=skip_mismatch, by_name=by_name)
 

@@ -6,18 +6,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
 from triarch import config
 from triarch.callbacks import CallbackList, History
 from triarch.kernels import expecting, keep_memory
-from triarch.models.compilation import Compilation
+from triarch.layers.texts import with_texts_encoded
+from triarch.models.compilation import Compilation, InLoop
 from triarch.optimizers import Optimizer
 from triarch.training import loop, step
 from triarch.training.batches import Batch, moved, pack_x_y_sample_weight, to_tensors, unpack_x_y_sample_weight
 from triarch.training.repeated_prediction import RepeatedPrediction
 from triarch.training.sources import ArraySource, Source, limited, make_source, prepared
+from triarch.training.turns import Turn, in_turn
 from triarch.training.whole_step import WholeStep
 
 Verbosity = int | str
@@ -28,6 +31,7 @@ class Trainer(Compilation):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.turn = Turn()
         self.stop_training = False
         self.stop_evaluating = False
         self.stop_predicting = False
@@ -35,19 +39,18 @@ class Trainer(Compilation):
         self.train_function: loop.Step | None = None
         self.test_function: loop.Step | None = None
         self.predict_function: loop.Step | None = None
-        self.whole_step: WholeStep | None = None  # of the loop that runs
         self._repeated_prediction: RepeatedPrediction | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # Functions made for this model would go on training it from within a copy.
         made_anew = {"train_function": None, "test_function": None, "predict_function": None}
-        made_anew |= {"_learning_plan": None, "whole_step": None, "_repeated_prediction": None}
+        made_anew |= {"_loop": None, "_repeated_prediction": None}
         state = {**super().__getstate__(), **made_anew}
         state.pop("call", None)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__({**state, "_loop": InLoop()})
         self.compile_call()
 
     # Steps, to be overridden where another way of learning is wanted.
@@ -59,6 +62,12 @@ class Trainer(Compilation):
     def test_step(self, data: Any) -> Any:
         """Evaluate one batch; returns the logs."""
         return step.test_step(self, data)
+
+    def _readable(self, x: Any) -> Any:
+        """Data as batches can be cut of them: with texts as tensors, where the model takes texts."""
+        if isinstance(x, torch.Tensor) or (isinstance(x, np.ndarray) and x.dtype.kind in "biufc"):
+            return x
+        return with_texts_encoded(x) if self.reads_texts() else x
 
     def predict_step(self, data: Any) -> Any:
         """The outputs for one batch."""
@@ -94,6 +103,7 @@ class Trainer(Compilation):
 
     # The loops.
 
+    @in_turn
     def fit(
         self,
         x: Any = None,
@@ -125,14 +135,14 @@ class Trainer(Compilation):
         """
         self._assert_compiled("fit")
         if validation_split and validation_data is None:
-            whole = make_source(x, y, sample_weight, batch_size)
+            whole = make_source(self._readable(x), y, sample_weight, batch_size)
             if not isinstance(whole, ArraySource):
                 raise ValueError(
                     "validation_split needs arrays or tensors, which can be cut; pass `validation_data` instead. "
                     f"Received: x of type {type(x).__name__}"
                 )
             (x, y, sample_weight), validation_data = whole.split(validation_split)
-        source = make_source(x, y, sample_weight, batch_size, shuffle, class_weight)
+        source = make_source(self._readable(x), y, sample_weight, batch_size, shuffle, class_weight)
         if isinstance(source, ArraySource):
             source.check_finite()
         validation = self._validation(validation_data, validation_batch_size or source.batch_size, validation_steps)
@@ -145,7 +155,7 @@ class Trainer(Compilation):
 
         self._prepare_steps(source)
         step_function = self.make_train_function()
-        self._learning_plan = step.LearningPlan.of(self) if self.built else None
+        self._loop.learning_plan = step.LearningPlan.of(self) if self.built else None
         try:
             with self._in_loop(steps, epochs - initial_epoch):
                 loop.run_training(
@@ -160,10 +170,11 @@ class Trainer(Compilation):
                     validate_at=_epochs_to_validate(validation_freq),
                 )
         finally:
-            self._learning_plan = None
+            self._loop.learning_plan = None
         assert self.history is not None
         return self.history
 
+    @in_turn
     def evaluate(
         self,
         x: Any = None,
@@ -177,7 +188,7 @@ class Trainer(Compilation):
     ) -> Any:
         """Loss and metrics over data: a list `[loss, metric, ...]`, the loss alone without metrics, or a dict."""
         self._assert_compiled("evaluate")
-        source = make_source(x, y, sample_weight, batch_size)
+        source = make_source(self._readable(x), y, sample_weight, batch_size)
         if isinstance(source, ArraySource):
             source.check_finite()
         listeners = self._callback_list(callbacks, verbose, history=False, epochs=1, steps=steps or source.num_batches)
@@ -193,7 +204,7 @@ class Trainer(Compilation):
         callbacks: Any = None,
     ) -> Any:
         """The outputs for data, as arrays."""
-        source = make_source(x, batch_size=batch_size)
+        source = make_source(self._readable(x), batch_size=batch_size)
         listeners = self._callback_list(callbacks, verbose, history=False, epochs=1, steps=steps or source.num_batches)
         self._prepare_steps(source)
         with self._in_loop(steps or source.num_batches):
@@ -206,6 +217,7 @@ class Trainer(Compilation):
                 self.steps_per_execution,
             )
 
+    @in_turn
     def train_on_batch(
         self,
         x: Any,
@@ -216,17 +228,18 @@ class Trainer(Compilation):
     ) -> Any:
         """Learn from one batch; the values are those of this batch."""
         self._assert_compiled("train_on_batch")
-        batch = moved(prepared((x, y, sample_weight), class_weight), self.device)
+        batch = moved(prepared((self._readable(x), y, sample_weight), class_weight), self.device)
         self.reset_metrics()
         with self.mode(True):
             last_logs = self.make_train_function()([batch])
         logs = self.report(last_logs)
         return logs if return_dict else self._as_list(logs)
 
+    @in_turn
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """Evaluate one batch; the values are those of this batch."""
         self._assert_compiled("test_on_batch")
-        batch = moved(prepared((x, y, sample_weight)), self.device)
+        batch = moved(prepared((self._readable(x), y, sample_weight)), self.device)
         self.reset_metrics()
         with self.mode(False), torch.no_grad():
             last_logs = self.make_test_function()([batch])
@@ -235,7 +248,7 @@ class Trainer(Compilation):
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch, as arrays."""
-        x = to_tensors(x)
+        x = to_tensors(self._readable(x))
         if self._repeated_prediction is None:
             self._repeated_prediction = RepeatedPrediction(self)
         outputs = self._repeated_prediction.predict(x)
@@ -267,12 +280,17 @@ class Trainer(Compilation):
     def _in_loop(self, steps: int | None, epochs: int = 1) -> Iterator[None]:
         """Around a loop: memory is kept, and kernels are told how often they will be called, where that is known."""
         keep_memory()
-        outer, self.whole_step = self.whole_step, WholeStep(self)
+        outer, self._loop.whole_step = self._loop.whole_step, WholeStep(self)
         try:
             with nullcontext() if steps is None else expecting(steps * epochs):
                 yield
         finally:
-            self.whole_step = outer
+            self._loop.whole_step = outer
+
+    @property
+    def whole_step(self) -> WholeStep | None:
+        """Of the loop that runs in this thread."""
+        return self._loop.whole_step
 
     def _assert_compiled(self, method: str) -> None:
         if not self.compiled:
@@ -291,7 +309,7 @@ class Trainer(Compilation):
         if data is None:
             return None
         x, y, sample_weight = unpack_x_y_sample_weight(data)
-        source = make_source(x, y, sample_weight, batch_size=batch_size)
+        source = make_source(self._readable(x), y, sample_weight, batch_size=batch_size)
         if isinstance(source, ArraySource):
             source.check_finite()
             needs_targets = self._compiled_loss is not None and type(self).compute_loss is Compilation.compute_loss

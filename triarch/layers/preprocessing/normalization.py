@@ -104,6 +104,8 @@ class Normalization(Elementwise):
             return self._given
         return self.adapt_mean.detach().reshape(self._shape), self.adapt_variance.detach().reshape(self._shape)
 
+    casts_inputs = False
+
     def call(self, inputs: Tensor) -> Tensor:
         numbers = inputs.to(torch.promote_types(self._compute_torch_dtype, torch.float32))
         mean, variance = (value.to(numbers) for value in self._numbers())

@@ -13,6 +13,7 @@ import torch
 from triarch.saving.hdf5 import File, read_array
 from triarch.saving.legacy.cudnn import converted, shapes_after_conversion
 from triarch.saving.legacy.layout import Arrays, Layout, open_layout
+from triarch.tensors import copy_all, value_for
 
 
 class _Load(NamedTuple):
@@ -26,8 +27,7 @@ class _Load(NamedTuple):
         """The weights, each with its value."""
         values = converted(self.weights, [read_array(array) for array in self.arrays])
         for weight, value in zip(self.weights, values, strict=True):
-            native = np.array(value, value.dtype.newbyteorder("="))
-            yield weight, torch.from_numpy(native).to(weight.dtype)
+            yield weight, value_for(weight, value, f"{self.title}: weight {getattr(weight, 'path', '')!r}")
 
 
 class _MisfitError(ValueError):
@@ -106,9 +106,7 @@ def assigned(
 
 def write(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> None:
     """Copy the values into the weights."""
-    with torch.no_grad():
-        for weight, value in pairs:
-            weight.copy_(value)
+    copy_all([weight for weight, _ in pairs], [value for _, value in pairs])
 
 
 _Place = Callable[[], _Load]

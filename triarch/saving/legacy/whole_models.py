@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 
 from triarch import registry
-from triarch.saving.hdf5 import File, h5py_module
+from triarch.saving.hdf5 import File, new_file
 from triarch.saving.legacy import layout as h5
 from triarch.saving.legacy.compiling import compile_config
 from triarch.saving.legacy.configs import has_sole_output, upgraded
@@ -96,7 +96,7 @@ def _compile(model: Any, layout: Layout, origin: str, stacklevel: int) -> None:
         load_state(model.optimizer, state, stacklevel)
 
 
-def save_model(model: Any, file: File, keras_version: str, include_optimizer: bool = True) -> None:
+def save_model(model: Any, file: BinaryIO, keras_version: str, include_optimizer: bool = True) -> None:
     """Write a model to an HDF5 file, as Keras 3 lays it out.
 
     Raises:
@@ -108,7 +108,7 @@ def save_model(model: Any, file: File, keras_version: str, include_optimizer: bo
         "class_name": description["registered_name"] or description["class_name"],
         **{name: description[name] for name in ("config", "build_config") if name in description},
     }
-    with h5py_module().File(file, "w") as opened:
+    with new_file(file) as opened:
         opened.attrs[h5.VERSION], opened.attrs[h5.BACKEND] = keras_version, "torch"
         opened.attrs[h5.MODEL] = json.dumps(described)
         weights = opened.create_group(h5.WEIGHTS_GROUP)
