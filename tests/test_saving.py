@@ -232,8 +232,8 @@ def test_overwrite_false_keeps_the_file(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize(
     ("save", "name", "advice"),
     [
-        ("save", "m", r"must end in `\.keras`; add it"),
-        ("save", "m.h5", r"must end in `\.keras`"),
+        ("save", "m", r"must end in `\.keras` or `\.h5`; add it"),
+        ("save", "m.hdf", r"must end in `\.keras` or `\.h5`"),
         ("save", "m.weights.h5", "save_weights"),
         ("save_weights", "m.h5", r"must end in `\.weights\.h5`"),
         ("save_weights", "m.keras", "save_model"),

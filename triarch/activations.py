@@ -92,6 +92,12 @@ def hard_sigmoid(x: Any) -> torch.Tensor:
 
 
 @register(_FAMILY)
+def hard_sigmoid_of_keras_2(x: Any) -> torch.Tensor:
+    """`0.2 * x + 0.5`, cut to `[0, 1]`: what Keras called `hard_sigmoid` before version 3, for models from then."""
+    return as_float_tensor(x).mul(0.2).add(0.5).clamp(0.0, 1.0)
+
+
+@register(_FAMILY)
 def sparse_sigmoid(x: Any) -> torch.Tensor:
     """`(x + 1) / 2`, cut to `[0, 1]` (https://arxiv.org/abs/1901.02324)."""
     return F.hardtanh(as_float_tensor(x)).add(1).mul(0.5)

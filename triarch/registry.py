@@ -148,8 +148,8 @@ class AutomaticName(str):
         self.stem = stem
         return self
 
-    def __getnewargs__(self) -> tuple[str, str]:
-        return str(self), self.stem
+    def __reduce__(self) -> tuple[Any, ...]:
+        return AutomaticName, (str(self), self.stem)
 
 
 def unique_name(prefix: str) -> str:

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from triarch import config, registry
-from triarch.tensors import as_array, dtype_name, holds_floats, torch_dtype, value_for
+from triarch.tensors import as_array, dtype_name, holds_floats, native, torch_dtype, value_for
+from triarch.watching import hooks
 
 
 class Variable(torch.nn.Parameter):
@@ -49,6 +50,8 @@ class Variable(torch.nn.Parameter):
             value = initializer(tuple(shape), dtype=dtype or config.floatx())
         else:
             value = initializer
+        if isinstance(value, np.ndarray) and (value.dtype.kind != "u" or not value.dtype.isnative):
+            value = native(value)
         if dtype is None and not isinstance(value, (torch.Tensor, np.ndarray, np.generic)):
             dtype = config.floatx() if holds_floats(value) else None
         tensor = torch.as_tensor(value, dtype=torch_dtype(dtype), device=device or config.device()).detach()
@@ -74,6 +77,16 @@ class Variable(torch.nn.Parameter):
     @trainable.setter
     def trainable(self, value: bool) -> None:
         self.requires_grad_(bool(value) and self.is_floating_point())
+
+    def register_hook(self, hook: Callable[..., Any]) -> Any:
+        """torch's: call `hook` with each gradient."""
+        hooks.count += 1
+        return super().register_hook(hook)
+
+    def register_post_accumulate_grad_hook(self, hook: Callable[..., Any]) -> Any:
+        """torch's: call `hook` with the variable once its gradient is there."""
+        hooks.count += 1
+        return super().register_post_accumulate_grad_hook(hook)
 
     @property
     def value(self) -> Variable:
@@ -128,7 +141,7 @@ class CastVariable(torch.Tensor):
     What tensors do not have (`assign`, `path`, `constraint`, ...) is the variable's.
     """
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
     variable: Variable
 
     def __getattr__(self, name: str) -> Any:

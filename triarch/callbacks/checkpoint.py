@@ -21,8 +21,8 @@ class ModelCheckpoint(MonitorCallback):
     """Saves the model after epochs, or after every so many batches.
 
     Args:
-        filepath: Ends in `.keras`, or `.weights.h5` where `save_weights_only` is set. May hold `{epoch}` (counted from
-            1), `{batch}` and the names of logs, with formats: `"runs/{epoch:02d}-{val_loss:.2f}.keras"`.
+        filepath: Ends in `.keras` (or `.h5`), or `.weights.h5` where `save_weights_only` is set. May hold `{epoch}`
+            (counted from 1), `{batch}` and the names of logs, with formats: `"runs/{epoch:02d}-{val_loss:.2f}.keras"`.
         save_best_only: Save only when the monitored value has improved. The file notes the value, so that a later
             training does not replace a better model; it says so when it finds one. To start anew, delete the file, or
             give the worst value as `initial_value_threshold`.
@@ -55,10 +55,10 @@ class ModelCheckpoint(MonitorCallback):
 
         if not isinstance(save_freq, str) or save_freq != "epoch":
             self.save_freq = whole_number(save_freq, "save_freq", least=1, instead="'epoch'")
-        ending = ".weights.h5" if save_weights_only else ".keras"
-        if not self.filepath.endswith(ending):
+        endings = (".weights.h5",) if save_weights_only else (".keras", ".h5", ".hdf5")
+        if not self.filepath.endswith(endings) or self.filepath.endswith(".weights.h5") != save_weights_only:
             raise ValueError(
-                f"filepath must end in `{ending}` where save_weights_only is {save_weights_only}. "
+                f"filepath must end in `{endings[0]}` where save_weights_only is {save_weights_only}. "
                 f"Received: {self.filepath!r}"
             )
         list(Formatter().parse(self.filepath))  # a ValueError for braces that do not match

@@ -10,6 +10,7 @@ from typing import IO, Any
 import numpy as np
 
 from triarch.callbacks.base import Callback
+from triarch.files import naming
 
 
 class CSVLogger(Callback):
@@ -58,7 +59,11 @@ class CSVLogger(Callback):
         if self._file is None:
             raise RuntimeError("CSVLogger has no open file: `on_train_begin` must be called before `on_epoch_end`.")
         logs = {} if logs is None else logs
-        writer = csv.writer(self._file, delimiter=self.sep)
+        with naming(self.filename):
+            self._write(self._file, epoch, logs)
+
+    def _write(self, file: IO[str], epoch: int, logs: Any) -> None:
+        writer = csv.writer(file, delimiter=self.sep)
         if self.keys is None:
             self.keys = sorted(logs)
             if not any(key.startswith("val_") for key in self.keys):
@@ -72,7 +77,7 @@ class CSVLogger(Callback):
                     f"append=False to write it anew. Received: logs {sorted(logs)} for the columns {self.keys}"
                 )
         writer.writerow([epoch, *(_cell(logs.get(key, "NA")) for key in self.keys)])
-        self._file.flush()
+        file.flush()
 
     def on_train_end(self, logs: Any = None) -> None:
         self._close()

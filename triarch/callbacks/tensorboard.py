@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from triarch.callbacks.base import Callback
+from triarch.files import naming
+
+
+def _naming_folder(method: Callable[..., None]) -> Callable[..., None]:
+    """A hook that writes; where there is no room for it, the error names the folder."""
+
+    @functools.wraps(method)
+    def write(self: TensorBoard, *args: Any, **kwargs: Any) -> None:
+        with naming(self.log_dir):
+            method(self, *args, **kwargs)
+
+    return write
 
 
 class TensorBoard(Callback):
@@ -77,6 +90,7 @@ class TensorBoard(Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         self._batches = 0
 
+    @_naming_folder
     def on_train_end(self, logs: Any = None) -> None:
         for writer in self._writers.values():
             writer.close()
@@ -85,12 +99,14 @@ class TensorBoard(Callback):
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._epoch_start = time.perf_counter(), self._batches
 
+    @_naming_folder
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._batches += 1
         if self.update_freq != "epoch" and self._batches % self.update_freq == 0:  # type: ignore[operator]
             for name, value in (logs or {}).items():
                 self._writer("train").add_scalar(f"batch_{name}", value, self._batches)
 
+    @_naming_folder
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         train = {name: value for name, value in (logs or {}).items() if not name.startswith("val_")}
         validation = {name[4:]: value for name, value in (logs or {}).items() if name.startswith("val_")}
@@ -115,6 +131,7 @@ class TensorBoard(Callback):
         for writer in self._writers.values():
             writer.flush()
 
+    @_naming_folder
     def on_test_end(self, logs: Any = None) -> None:
         iterations = getattr(self.model.optimizer, "iterations", None)
         if iterations is not None:

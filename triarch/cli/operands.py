@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
@@ -132,7 +133,9 @@ def write_result(path: Path, result: Array) -> str:
 
 def _save_npy(path: Path, result: Array) -> str:
     values, note = _without_objects(result) if result.dtype == object else (result, "")
-    np.save(path, values)
+    content = io.BytesIO()  # NumPy's errors of a full disk do not say that it is
+    np.save(content, values)
+    path.write_bytes(content.getbuffer())
     return note
 
 
@@ -162,7 +165,10 @@ def _save_image(path: Path, result: Array) -> str:
         )
     values = result.astype(np.float64)
     outside = int(((values < -0.5) | (values >= 255.5) | ~np.isfinite(values)).sum())
-    Image.fromarray(np.nan_to_num(values).round().clip(0, 255).astype(np.uint8)).save(path)
+    content = io.BytesIO()  # Pillow takes a part of a file for the whole where a disk is full
+    image = Image.fromarray(np.nan_to_num(values).round().clip(0, 255).astype(np.uint8))
+    image.save(content, Image.registered_extensions()[path.suffix.lower()])
+    path.write_bytes(content.getbuffer())
     return f", {outside:,} of {result.size:,} values clipped to 0 ... 255" if outside else ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -54,8 +55,11 @@ def picture(path: Path, width: float, height: float, layout: Any = "constrained"
     with rc_context(_STYLE | {"font.family": fonts.families()}), fonts.missing_letters_told_once():  # type: ignore[arg-type]
         figure = Figure(figsize=(width, height), dpi=150, layout=layout)
         yield figure
+        content = io.BytesIO()  # Pillow, which writes it, takes a part of a file for the whole where a disk is full
+        kind = path.suffix.removeprefix(".") or "png"
+        figure.savefig(content, format=kind, facecolor="white", bbox_inches="tight", pad_inches=0.15)
         with atomic_write(path) as temporary:
-            figure.savefig(temporary, facecolor="white", bbox_inches="tight", pad_inches=0.15)
+            temporary.write_bytes(content.getbuffer())
 
 
 def draw_curves(path: Path, rows: Sequence[Mapping[str, float]], title: str) -> None:

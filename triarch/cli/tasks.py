@@ -19,6 +19,7 @@ from triarch.cli.parts import every
 from triarch.cli.recurrent import stack
 from triarch.cli.results import Scores
 from triarch.datasets.ts_files import load_ts
+from triarch.files import atomic_write
 from triarch.models import Functional, Sequential
 
 Array = np.ndarray[Any, Any]
@@ -238,7 +239,8 @@ class Letters(Task):
         lines = [("right", f"{percent(accuracy)} of the letters"), ("a letter", f"{loss / math.log(2):.3f} bits")]
         if self.sample:
             written = self._written(network)
-            (folder / "sample.txt").write_text(written + "\n", encoding="utf-8")
+            with atomic_write(folder / "sample.txt") as temporary:
+                temporary.write_text(written + "\n", encoding="utf-8")
             say()
             say(written)
             say()

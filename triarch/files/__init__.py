@@ -1,7 +1,7 @@
 """Files on disk and from the network: atomic writing, checked and resumable downloads, safe unpacking."""
 
 from triarch.files.archives import extract_archive
-from triarch.files.atomic import atomic_folder, atomic_write
+from triarch.files.atomic import atomic_folder, atomic_write, mark_of, marks_of_writers
 from triarch.files.checksums import ChecksumError, file_digest, matches, set_aside
 from triarch.files.downloads import download
 from triarch.files.full_disk import naming
@@ -13,6 +13,8 @@ __all__ = [
     "download",
     "extract_archive",
     "file_digest",
+    "mark_of",
+    "marks_of_writers",
     "matches",
     "naming",
     "set_aside",

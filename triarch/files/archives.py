@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
+from triarch.files.full_disk import is_full, naming
+
 _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, OSError)
 
 
@@ -65,6 +67,8 @@ def _refusing_damage(path: Path) -> Iterator[None]:
     try:
         yield
     except _DAMAGED as error:
+        if is_full(error):
+            raise
         raise ValueError(f"The archive {str(path)!r} cannot be unpacked: {error}") from error
 
 
@@ -107,7 +111,7 @@ def _write(entries: Sequence[_Entry], path: Path, folder: Path) -> None:
     for entry in entries:
         _check(entry, path)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+    with naming(folder), tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         fresh = Path(scratch) / "content"
         fresh.mkdir()
         for entry in entries:

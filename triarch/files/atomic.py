@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import os
 import platform
+import re
 import secrets
 import shutil
 import stat
@@ -22,6 +23,7 @@ from typing import NoReturn
 
 from triarch.files.full_disk import naming
 
+_MARK = re.compile(r"\.triarch-[0-9a-f]{8}-([0-9a-f]{8})-(.*)", re.DOTALL)
 _MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 _PREFIX = f".triarch-{_MACHINE}-"
 _LONGEST_TAIL = 160  # bytes of the target's name in the temporary one; names have 255
@@ -67,6 +69,17 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.replace(temporary, target)
 
 
+def mark_of(temporary: Path) -> str:
+    """What tells the temporary file of one writer from that of any other."""
+    return _MARK.match(temporary.name)[1]  # type: ignore[index]
+
+
+def marks_of_writers(path: Path) -> set[str]:
+    """The marks of those that are writing `path` at present, on any machine."""
+    found = (_MARK.match(entry.name) for entry in path.parent.iterdir())
+    return {mark[1] for mark in found if mark is not None and mark[2] == _tail(path)}
+
+
 @contextmanager
 def _reserved(target: Path, make: Callable[[Path], object]) -> Iterator[Path]:
     """A temporary file or folder beside `target`, locked; what is left of it at the end of the block goes."""
@@ -98,9 +111,8 @@ def _refuse_folder(target: Path, error: OSError) -> NoReturn:
 
 def _made(target: Path, make: Callable[[Path], object]) -> tuple[Path, int]:
     """A new file or folder, and a descriptor that holds its lock."""
-    tail = os.fsdecode(os.fsencode(target.name)[-_LONGEST_TAIL:])
     while True:
-        temporary = target.with_name(f"{_PREFIX}{secrets.token_hex(4)}-{tail}")
+        temporary = target.with_name(f"{_PREFIX}{secrets.token_hex(4)}-{_tail(target)}")
         make(temporary)
         descriptor = os.open(temporary, os.O_RDONLY)
         with suppress(OSError):  # a file system without locks: then nobody clears there either
@@ -108,6 +120,10 @@ def _made(target: Path, make: Callable[[Path], object]) -> tuple[Path, int]:
         if _is_at(temporary, descriptor):
             return temporary, descriptor
         os.close(descriptor)  # another writer cleared it before it was locked
+
+
+def _tail(target: Path) -> str:
+    return os.fsdecode(os.fsencode(target.name)[-_LONGEST_TAIL:])
 
 
 def _make_file(path: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from triarch.files.checksums import ChecksumError, algorithm_of, file_digest, set_aside
+from triarch.files.full_disk import naming
 
 _ATTEMPTS = 4
 _CHUNK = 1 << 16
@@ -37,7 +38,7 @@ def download(
     algorithm = algorithm_of(file_hash, hash_algorithm) if file_hash else None
     before = _identity(target)
     part = target.with_name(f"{target.name}.part")
-    with _without_empty_folders(target.parent), _locked(part) as file:
+    with naming(part), _without_empty_folders(target.parent), _locked(part) as file:
         if _identity(target) != before:
             return target  # another process has just made it
         for attempt in range(_ATTEMPTS):

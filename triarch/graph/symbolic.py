@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -150,16 +151,38 @@ class Function:
         self.label = label
         short = label.removesuffix(".__get__").rpartition(".")[2].strip("_")
         self.name = name or registry.unique_name(registry.to_snake_case(short))
+        # What is recorded: its calls hold the fixed arguments, too.
+        self._of_all_arguments = Function(function, label, self.name) if self.fixed else None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The result; on symbolic tensors a symbolic one, recorded."""
-        kwargs = {**self.fixed, **kwargs}
+        if self._of_all_arguments is not None:
+            args, kwargs = _completed(self.function, self.fixed, args, kwargs)
+            return self._of_all_arguments(*args, **kwargs)
         if not symbols_in((args, kwargs)):
             return self.function(*args, **kwargs)
         return record(self, args, kwargs, infer_outputs(self.function, args, kwargs, self.label))
 
     def __repr__(self) -> str:
         return f"<Function {self.label}, name={self.name}>"
+
+
+def _completed(
+    function: Callable[..., Any], fixed: Mapping[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a call with the fixed ones among them; those by position fill the places that these leave."""
+    remaining, by_position, left = list(args), [], dict(fixed)
+    for name, parameter in inspect.signature(function).parameters.items():
+        if not remaining:
+            break
+        if name in fixed:
+            by_position.append(left.pop(name))
+        elif parameter.kind is parameter.VAR_POSITIONAL:
+            by_position += remaining
+            remaining = []
+        else:
+            by_position.append(remaining.pop(0))
+    return (*by_position, *remaining), {**left, **kwargs}
 
 
 def infer_outputs(

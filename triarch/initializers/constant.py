@@ -10,6 +10,7 @@ import torch
 from triarch import config
 from triarch.initializers.base import FAMILY, Initializer, Shape, standard_dtype
 from triarch.registry import register
+from triarch.tensors import native
 
 
 @register(FAMILY, "zero")
@@ -36,8 +37,7 @@ class Constant(Initializer):
         self.value = value
 
     def __call__(self, shape: Shape, dtype: Any = None) -> torch.Tensor:
-        value = torch.as_tensor(self.value, dtype=standard_dtype(dtype), device=config.device())
-        return value.expand(tuple(shape)).clone()
+        return _given(self.value, dtype).expand(tuple(shape)).clone()
 
 
 @register(FAMILY, "IdentityInitializer")
@@ -123,4 +123,10 @@ class FixedValue:
                 f"The array given as initializer has shape {tuple(self.value.shape)}, which the weight must have too. "
                 f"Received: shape={tuple(shape)}"
             )
-        return torch.as_tensor(self.value, dtype=standard_dtype(dtype), device=config.device()).clone()
+        return _given(self.value, dtype).clone()
+
+
+def _given(value: Any, dtype: Any) -> torch.Tensor:
+    """Numbers of any byte order as a tensor."""
+    value = native(value) if isinstance(value, np.ndarray) else value
+    return torch.as_tensor(value, dtype=standard_dtype(dtype), device=config.device())

@@ -69,7 +69,9 @@ class KernelLayer(Layer):
 
 
 class ScaledNormalization(Elementwise):
-    """A normalisation with a learnt scale and shift."""
+    """A normalisation with a learnt scale and shift, computed in single precision at least."""
+
+    casts_inputs = False
 
     computes_in_floats = True
 
@@ -118,6 +120,15 @@ class ScaledNormalization(Elementwise):
                 autocast=False,
                 name="beta",
             )
+
+    def _scale_and_shift_as(self, numbers: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Scale and shift in the type of what they are applied to, None where there is none."""
+        gamma, beta = self.gamma, self.beta
+        if gamma is not None and gamma.dtype is not numbers.dtype:
+            gamma = gamma.to(numbers.dtype)
+        if beta is not None and beta.dtype is not numbers.dtype:
+            beta = beta.to(numbers.dtype)
+        return gamma, beta
 
     def _size_of(self, axis: int, input_shape: Sequence[int | None]) -> int:
         if not -len(input_shape) <= axis < len(input_shape) or input_shape[axis] is None:

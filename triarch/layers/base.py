@@ -8,6 +8,7 @@ import reprlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
+from types import FunctionType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,11 +16,20 @@ import torch
 from torch.utils import _pytree as pytree
 
 from triarch import config, mixed_precision, registry, regularizers
-from triarch.graph import Node, SymbolicTensor, infer_outputs, map_structure, record, standardize_shape
+from triarch.graph import (
+    Node,
+    SymbolicTensor,
+    infer_outputs,
+    map_structure,
+    record,
+    standardize_shape,
+    symbols_in,
+)
 from triarch.graph import leaves as graph_leaves
 from triarch.layers.precision import PolicyHolder, as_floats, cast
 from triarch.layers.running import Collected, ModeHolder, reading_casts, running
 from triarch.layers.shapes import infer_output_shape, map_shapes, on_trial, shape_of
+from triarch.layers.texts import TEXT, Texts, are_texts, encoded
 from triarch.layers.tracking import adopt_containers, assign_container, changes, forget_container
 from triarch.layers.weights import WeightHolder
 from triarch.serialization import Configurable, ConfigurableMeta, config_names, deserialize_keras_object
@@ -93,7 +103,7 @@ class Layer(WeightHolder, PolicyHolder, ModeHolder, Configurable, metaclass=_Lay
         **kwargs: Any,
     ) -> None:
         torch.nn.Module.__init__(self)
-        vars(self).update(_weight_containers={}, _read_as_kept=set(), _casts_weights=False, _collected=Collected())
+        vars(self).update(_containers={}, _read_as_kept=set(), _casts_weights=False, _collected=Collected())
         self.training = False
         self.built = False
         self._trainable = bool(trainable)
@@ -110,7 +120,7 @@ class Layer(WeightHolder, PolicyHolder, ModeHolder, Configurable, metaclass=_Lay
 
     def __setattr__(self, name: str, value: Any) -> None:
         changes.count += 1
-        if isinstance(value, (list, tuple, dict)):
+        if isinstance(value, (list, tuple, dict)) and name != "__dict__":  # which torch's tracers set
             assign_container(self, name, value)
             return
         forget_container(self, name)
@@ -125,7 +135,12 @@ class Layer(WeightHolder, PolicyHolder, ModeHolder, Configurable, metaclass=_Lay
         if "build" in vars(cls):
             cls.build = _completing(vars(cls)["build"])  # type: ignore[method-assign]
         if "call" in vars(cls):
-            cls._call_parameters = tuple(inspect.signature(vars(cls)["call"]).parameters)[1:]
+            signature = inspect.signature(vars(cls)["call"])
+            cls._call_parameters = tuple(signature.parameters)[1:]
+            if hasattr(cls.forward, "__signature__") or cls.forward is Layer.forward:  # what torch's tools ask for
+                forward: Any = FunctionType(Layer.forward.__code__, Layer.forward.__globals__, "forward")
+                forward.__signature__ = signature
+                cls.forward = forward  # type: ignore[method-assign]
 
     supports_masking = False  # whether masks of the inputs go on to the outputs, as `compute_mask` says
     makes_mask = False  # whether the outputs get a mask though the inputs have none
@@ -215,6 +230,12 @@ class Layer(WeightHolder, PolicyHolder, ModeHolder, Configurable, metaclass=_Lay
         return outputs
 
     def _as_tensor(self, value: Any) -> Any:
+        if isinstance(value, np.ndarray) and value.dtype.kind not in "biufc":
+            if self.reads_texts() and are_texts(value):
+                return encoded(value)
+            raise ValueError(f"Layer {self.name!r} takes numbers. Received: an array of type {value.dtype}")
+        if isinstance(value, Texts) and not self.reads_texts():
+            raise ValueError(f"Layer {self.name!r} takes numbers. Received: strings")
         if isinstance(value, np.ndarray):
             dtype = torch_dtype(config.floatx()) if value.dtype.kind == "f" and value.dtype.itemsize >= 8 else None
             return as_tensor(value, dtype, self.device)
@@ -222,7 +243,7 @@ class Layer(WeightHolder, PolicyHolder, ModeHolder, Configurable, metaclass=_Lay
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """torch's entry: `call` with types cast and the training flag passed on."""
-        if self.autocast:
+        if self.autocast and not (self._is_half and self._takes_inputs_as_they_are()):
             dtype = self._compute_torch_dtype
             if self.computes_in_floats and args:
                 args = (as_floats(args[0], dtype), *args[1:])
@@ -240,10 +261,22 @@ class Layer(WeightHolder, PolicyHolder, ModeHolder, Configurable, metaclass=_Lay
             outputs = self.call(*args, **kwargs)
         if self.activity_regularizer is not None:
             for output in pytree.tree_leaves(outputs):
-                self.add_loss(self.activity_regularizer(output) / len(output))
+                wide = output.float() if self._is_half else output  # sums of squares overflow in half precision
+                self.add_loss(self.activity_regularizer(wide) / output.shape[0])
         return outputs
 
+    takes_texts = False  # whether inputs may be strings
+
+    def reads_texts(self) -> bool:
+        """Whether inputs may be strings, which this layer takes or one inside."""
+        return any(getattr(module, "takes_texts", False) for module in self.modules())
+
     def _call_symbolically(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not self.takes_texts and any(symbol.dtype == TEXT for symbol in symbols_in((args, kwargs))):
+            raise ValueError(
+                f"Layer {self.name!r} ({type(self).__name__}) takes numbers: let a layer such as `StringLookup`, "
+                f"`TextVectorization` or `Hashing` make them of the strings before it. Received: {args!r}"
+            )
         if not self.built:
             self._build_from_inputs(args, {name: value for name, value in kwargs.items() if name != "training"})
         return record(self, args, kwargs, self.compute_output_spec(*args, **kwargs))

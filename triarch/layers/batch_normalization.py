@@ -160,14 +160,14 @@ class BatchNormalization(ScaledNormalization):
 
     def _inferred(self, numbers: torch.Tensor) -> torch.Tensor:
         mean, variance = self.moving_mean.to(numbers.dtype), self.moving_variance.to(numbers.dtype)
-        outputs = F.batch_norm(
-            self._images(numbers), mean, variance, self.gamma, self.beta, training=False, eps=self.epsilon
-        )
+        gamma, beta = self._scale_and_shift_as(numbers)
+        outputs = F.batch_norm(self._images(numbers), mean, variance, gamma, beta, training=False, eps=self.epsilon)
         return self._restored(outputs, numbers)
 
     def _learnt(self, numbers: torch.Tensor) -> torch.Tensor:
+        gamma, beta = self._scale_and_shift_as(numbers)
         outputs, mean, inverse = torch.native_batch_norm(
-            self._images(numbers), self.gamma, self.beta, None, None, True, 0.0, self.epsilon
+            self._images(numbers), gamma, beta, None, None, True, 0.0, self.epsilon
         )
         with torch.no_grad():
             self._average(self.moving_mean, mean, self.momentum)

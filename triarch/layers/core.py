@@ -65,7 +65,7 @@ class Dense(KernelLayer):
             self.compute_output_shape(inputs.shape)
         if inputs.dtype is not kernel.dtype:
             inputs = inputs.to(kernel.dtype)
-        rows = inputs if inputs.ndim == 2 else inputs.reshape(inputs.shape[:-1].numel(), kernel.shape[0])
+        rows = inputs if inputs.ndim == 2 else inputs.flatten(0, -2)
         outputs = torch.mm(rows, kernel) if bias is None else torch.addmm(bias, rows, kernel)
         in_place, activation = in_two_steps(self.activation)
         outputs = in_place(outputs)
@@ -89,13 +89,15 @@ class Dense(KernelLayer):
 class Identity(Elementwise):
     """The inputs as they are."""
 
+    casts_inputs = False
+
     def call(self, inputs: Any) -> Any:
         return inputs
 
 
 @register("keras.layers")
 class Rescaling(Elementwise):
-    """`inputs * scale + offset` in the compute type: images of integers become floats.
+    """`inputs * scale + offset`, in single precision at least: images of integers become floats of the compute type.
 
     Args:
         scale: A number, or one for each channel; so is `offset`.
@@ -106,9 +108,12 @@ class Rescaling(Elementwise):
         self.scale = scale
         self.offset = offset
 
+    casts_inputs = False
+
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
-        inputs = inputs.to(self._compute_torch_dtype)
-        return inputs * _as_factor(self.scale, inputs) + _as_factor(self.offset, inputs)
+        inputs = inputs.to(torch.promote_types(self._compute_torch_dtype, torch.float32))
+        outputs = inputs * _as_factor(self.scale, inputs) + _as_factor(self.offset, inputs)
+        return outputs.to(self._compute_torch_dtype)
 
 
 def _as_factor(value: Any, like: torch.Tensor) -> Any:
@@ -127,6 +132,7 @@ class Lambda(Layer):
         arguments: Further keyword arguments of the function. It gets `training` too, if it takes that.
     """
 
+    casts_inputs = False
     _optional_config = ("output_shape", "mask")
 
     def __init__(

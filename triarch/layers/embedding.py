@@ -12,6 +12,7 @@ from triarch import constraints, initializers, regularizers
 from triarch.layers.abstract import Elementwise
 from triarch.layers.arguments import describe, standardize_tuple
 from triarch.layers.base import Layer
+from triarch.layers.precision import cast
 from triarch.registry import register
 
 
@@ -66,7 +67,7 @@ class Embedding(Layer):
             )
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
-        numbers = inputs if inputs.dtype in (torch.int32, torch.int64) else inputs.to(torch.int32)
+        numbers = inputs if inputs.dtype in (torch.int32, torch.int64) else inputs.to(torch.int64)
         try:
             return F.embedding(numbers, self.embeddings).to(self._compute_torch_dtype)
         except IndexError:
@@ -89,13 +90,14 @@ class Masking(Elementwise):
     """Lets steps of series `(batch, length, features)` not count whose features are all `mask_value`; they become 0."""
 
     makes_mask = True
+    casts_inputs = False  # a value that is compared
 
     def __init__(self, mask_value: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.mask_value = mask_value
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
-        return torch.where(self.compute_mask(inputs).unsqueeze(-1), inputs, 0.0).to(inputs.dtype)
+        return cast(torch.where(self.compute_mask(inputs).unsqueeze(-1), inputs, 0), self._compute_torch_dtype)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """Where a feature differs from `mask_value`."""

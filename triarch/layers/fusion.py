@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch.nn.modules import module as torch_module
 
 from triarch import activations
 from triarch.layers.activation import Activation, ReLU
@@ -14,6 +13,7 @@ from triarch.layers.batch_normalization import BatchNormalization
 from triarch.layers.convolutional import Conv1D, Conv2D, Conv3D, Margins
 from triarch.layers.resizing import ZeroPadding1D, ZeroPadding2D, ZeroPadding3D
 from triarch.tensors import kept_mask
+from triarch.watching import GLOBAL_HOOKS, is_overridden, listeners_of
 
 
 class FusedNormalization:
@@ -93,12 +93,8 @@ class FusedNormalization:
         return outputs if self.rectifier is None else self.rectifier(outputs)
 
     def _has_listeners(self) -> bool:
-        if torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks:
-            return True
-        return any(
-            part._forward_hooks or part._forward_pre_hooks or part._backward_hooks or part._backward_pre_hooks
-            for part in self.layers
-        )
+        """Whether somebody wants the layers to be called one by one."""
+        return any(GLOBAL_HOOKS) or any(any(listeners_of(part)) or is_overridden(part) for part in self.layers)
 
 
 def _fit(inputs: Any, residual: Any) -> bool:

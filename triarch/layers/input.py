@@ -10,8 +10,10 @@ import torch
 from triarch import config
 from triarch.graph import SymbolicTensor, record, standardize_shape
 from triarch.layers.base import Layer
+from triarch.layers.texts import TEXT, Texts, are_texts, encoded
 from triarch.registry import register
 from triarch.tensors import as_tensor, dtype_name
+from triarch.watching import is_recorded, sizes_of
 
 
 @register("keras.layers")
@@ -21,6 +23,7 @@ class InputLayer(Layer):
     Args:
         shape: Of one sample; None entries stand for any size.
         batch_shape: Of a batch, in place of `shape` and `batch_size`.
+        dtype: A type's name; `"string"` for texts, which layers such as `StringLookup` take.
         sparse: Only False; so are `ragged` and `optional`.
     """
 
@@ -35,7 +38,8 @@ class InputLayer(Layer):
         optional: bool = False,
         name: str | None = None,
     ) -> None:
-        super().__init__(dtype=dtype or config.floatx(), name=name)
+        self.takes_texts = getattr(dtype, "name", dtype) == TEXT
+        super().__init__(dtype=None if self.takes_texts else dtype or config.floatx(), name=name)
         for argument, value in (("sparse", sparse), ("ragged", ragged), ("optional", optional)):
             if value:
                 raise ValueError(f"An input is a dense tensor that is always there. Received: {argument}={value!r}")
@@ -49,7 +53,7 @@ class InputLayer(Layer):
         self.optional = False
         self.batch_shape = standardize_shape(batch_shape) if shape is None else (batch_size, *standardize_shape(shape))
         self.built = True
-        self._fitting: set[torch.Size] = set()  # shapes without the batch axis that have been found to fit
+        self._fitting: set[tuple[int, ...]] = set()  # shapes without the batch axis that have been found to fit
         self._record_entrance()
 
     def _record_entrance(self) -> None:
@@ -58,6 +62,11 @@ class InputLayer(Layer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._record_entrance()
+
+    @property
+    def dtype(self) -> str:
+        """The type of the inputs."""
+        return TEXT if self.takes_texts else super().dtype
 
     def call(self, inputs: Any) -> Any:
         """The inputs, checked and cast."""
@@ -73,21 +82,24 @@ class InputLayer(Layer):
         Raises:
             ValueError: the shape is not the declared one; the message names `owner`.
         """
+        if self.takes_texts or isinstance(inputs, Texts):
+            return self._standardized_texts(inputs, owner)
         if not isinstance(inputs, torch.Tensor) or inputs.dtype is not self._compute_torch_dtype:
             inputs = self._of_own_type(inputs, owner)
-        received = inputs.shape
-        if inputs.shape[1:] in self._fitting:
+        received, is_any = sizes_of(inputs), is_recorded()
+        if not is_any and received[1:] in self._fitting:
             return inputs
         if inputs.ndim == len(self.batch_shape) - 1 and self.batch_shape[-1] == 1:
             inputs = inputs.unsqueeze(-1)
         elif inputs.ndim == len(self.batch_shape) + 1 and inputs.shape[-1] == 1:
             inputs = inputs.squeeze(-1)
-        if not _fits(inputs.shape, self.batch_shape):
+        if not _fits(sizes_of(inputs), self.batch_shape):
             raise ValueError(
                 f"{type(owner).__name__} {owner.name!r} expects inputs of shape {(None, *self.batch_shape[1:])}. "
                 f"Received: shape {tuple(received)}"
             )
-        self._fitting.add(inputs.shape[1:])
+        if not is_any:
+            self._fitting.add(inputs.shape[1:])
         return inputs
 
     def _of_own_type(self, inputs: Any, owner: Layer) -> torch.Tensor:
@@ -95,7 +107,12 @@ class InputLayer(Layer):
         given, dtype = as_tensor(inputs), self._compute_torch_dtype
         cast = given if given.is_complex() and not dtype.is_complex else given.to(dtype)
         is_kept = cast.dtype is dtype
-        if is_kept and not (dtype.is_floating_point or dtype.is_complex) and given.device.type == "cpu":
+        if (
+            is_kept
+            and not (dtype.is_floating_point or dtype.is_complex)
+            and given.device.type == "cpu"
+            and not is_recorded()
+        ):
             is_kept = torch.equal(cast.to(given.dtype), given)
         if not is_kept:
             raise ValueError(
@@ -103,6 +120,30 @@ class InputLayer(Layer):
                 f"hold these numbers. Received: {dtype_name(given.dtype)}, {_extent(given)}"
             )
         return cast
+
+    def _standardized_texts(self, inputs: Any, owner: Layer) -> Texts:
+        rank = len(self.batch_shape)
+        if not self.takes_texts:
+            raise ValueError(
+                f"{type(owner).__name__} {owner.name!r} expects numbers of type {self.dtype} as {self.name!r}. "
+                "Received: strings"
+            )
+        if not isinstance(inputs, Texts) and not are_texts(inputs):
+            raise ValueError(
+                f"{type(owner).__name__} {owner.name!r} expects strings as {self.name!r}. Received: {inputs!r}"
+            )
+        texts: Any = inputs if isinstance(inputs, Texts) else encoded(inputs)
+        received = texts.shape[:-1]
+        if len(received) == rank - 1 and self.batch_shape[-1] == 1:
+            texts = texts.unsqueeze(-2)
+        elif len(received) == rank + 1 and received[-1] == 1:
+            texts = texts.squeeze(-2)
+        if not _fits(texts.shape[:-1], self.batch_shape):
+            raise ValueError(
+                f"{type(owner).__name__} {owner.name!r} expects strings of shape {(None, *self.batch_shape[1:])}. "
+                f"Received: shape {tuple(received)}"
+            )
+        return texts
 
     def _arguments(self) -> Iterator[tuple[str, Any]]:
         yield "batch_shape", self.batch_shape
@@ -117,7 +158,7 @@ def _extent(tensor: torch.Tensor) -> str:
     return f"{kind} from {numbers.double().min().item():g} to {numbers.double().max().item():g}"
 
 
-def _fits(shape: torch.Size, declared: tuple[int | None, ...]) -> bool:
+def _fits(shape: tuple[int, ...], declared: tuple[int | None, ...]) -> bool:
     if len(shape) != len(declared):
         return False
     return all(size in (None, found) for size, found in zip(declared[1:], shape[1:], strict=True))

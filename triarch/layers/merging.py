@@ -177,6 +177,8 @@ class Minimum(_Extreme):
 class Concatenate(_Merge):
     """Tensors one after the other along an axis; the other sizes are equal."""
 
+    casts_inputs = False
+
     def __init__(self, axis: int = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.axis = axis

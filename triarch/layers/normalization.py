@@ -60,7 +60,7 @@ class LayerNormalization(ScaledNormalization):
         axes = _in_order(self.axis, inputs.ndim)
         if axes == list(range(inputs.ndim - len(axes), inputs.ndim)):
             shape = [inputs.shape[axis] for axis in axes]
-            outputs = F.layer_norm(numbers, shape, self.gamma, self.beta, self.epsilon)
+            outputs = F.layer_norm(numbers, shape, *self._scale_and_shift_as(numbers), self.epsilon)
             return outputs.to(self._compute_torch_dtype)
         centred = numbers - numbers.mean(axes, keepdim=True)
         outputs = centred * torch.rsqrt(centred.square().mean(axes, keepdim=True) + self.epsilon)
@@ -146,6 +146,7 @@ class RMSNormalization(Elementwise):
     computes_in_floats = True
 
     supports_masking = False
+    casts_inputs = False
 
     def __init__(self, axis: Any = -1, epsilon: float = 1e-6, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -156,7 +157,7 @@ class RMSNormalization(Elementwise):
         shape = [input_shape[axis] for axis in _in_order(self.axis, len(input_shape))]
         if None in shape:
             raise ValueError(f"{describe(self)} needs to know the sizes of its axes. Received: shape {input_shape}")
-        self.scale = self.add_weight(shape, "ones", name="scale")
+        self.scale = self.add_weight(shape, "ones", autocast=False, name="scale")
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         axes = _in_order(self.axis, inputs.ndim)
@@ -171,6 +172,7 @@ class UnitNormalization(Elementwise):
     """Each sample divided by its Euclidean norm over the axes."""
 
     computes_in_floats = True
+    casts_inputs = False
 
     def __init__(self, axis: Any = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -178,7 +180,9 @@ class UnitNormalization(Elementwise):
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         axes = _in_order(self.axis, inputs.ndim)
-        return inputs * torch.rsqrt(inputs.square().sum(axes, keepdim=True).clamp(min=1e-24))
+        numbers = widened(inputs)
+        outputs = numbers * torch.rsqrt(numbers.square().sum(axes, keepdim=True).clamp(min=1e-24))
+        return outputs.to(self._compute_torch_dtype)
 
 
 def _checked_axis(axis: Any) -> Any:

@@ -12,6 +12,7 @@ from triarch.kernels.windows import axis_names
 from triarch.layers.arguments import named_in_errors, require_axes, standardize_padding, standardize_tuple
 from triarch.layers.base import Layer
 from triarch.registry import register
+from triarch.watching import planner, sizes_of
 
 
 class _Pooling(Layer):
@@ -40,7 +41,7 @@ class _Pooling(Layer):
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         with named_in_errors(self):
-            plan = plan_pooling(inputs.shape, self._window, self.statistic)
+            plan = planner(plan_pooling)(sizes_of(inputs), self._window, self.statistic)
         return pool(plan, inputs)
 
     def compute_output_shape(self, input_shape: Any) -> Any:

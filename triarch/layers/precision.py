@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import torch
@@ -23,7 +25,7 @@ class PolicyHolder(torch.nn.Module):
     that are attributes, in the type that it computes in, while its own call runs.
     """
 
-    _weight_containers: dict[str, Any]  # lists, tuples and dicts with weights in them, by attribute
+    _containers: dict[str, Any]  # lists, tuples and dicts with layers or weights in them, by attribute
     _read_as_kept: set[str]  # weights whose type no policy changes, by attribute
 
     def register_parameter(self, name: str, param: torch.nn.Parameter | None) -> None:
@@ -31,6 +33,16 @@ class PolicyHolder(torch.nn.Module):
         super().register_parameter(name, param)
         if param is not None and not takes_casts(param):
             self._read_as_kept.add(name)
+
+    # Whether floats are cast to half precision before `call`; False where they are not computed with in that type. A
+    # layer that is nothing but other layers leaves it to those, unless it says so.
+    casts_inputs: bool | None = None
+
+    def _takes_inputs_as_they_are(self) -> bool:
+        return not (self._computes_itself() if self.casts_inputs is None else self.casts_inputs)
+
+    def _computes_itself(self) -> bool:
+        raise NotImplementedError
 
     @property
     def dtype_policy(self) -> mixed_precision.DTypePolicy:
@@ -43,6 +55,7 @@ class PolicyHolder(torch.nn.Module):
         self._dtype_policy = policy
         self._compute_torch_dtype: torch.dtype = torch_dtype(policy.compute_dtype)  # type: ignore[assignment]
         self._casts_weights = self._dtype_policy.compute_dtype != self._dtype_policy.variable_dtype
+        self._is_half = self._compute_torch_dtype.itemsize < 4
 
     @property
     def dtype(self) -> str:
@@ -64,10 +77,13 @@ class PolicyHolder(torch.nn.Module):
             if not own.get("_casts_weights") or running.casts is None or name in own["_read_as_kept"]:
                 return value
             return self._as_read(value)
-        containers = own.get("_weight_containers")
+        containers = own.get("_containers")
         if containers is not None and name in containers:
-            value = own["_modules"][name].contents()
-            return value if not own["_casts_weights"] or running.casts is None else _mapped(self._as_read, value)
+            twin = own["_modules"][name]
+            if not torch.compiler.is_dynamo_compiling() and _finds_children(sys._getframe(1)):
+                return twin
+            is_as_kept = not own["_casts_weights"] or running.casts is None or not twin.holds_weights()
+            return twin.contents() if is_as_kept else _mapped(self._as_read, twin.contents())
         return super().__getattr__(name)
 
     def __delattr__(self, name: str) -> None:
@@ -75,7 +91,7 @@ class PolicyHolder(torch.nn.Module):
             super().__delattr__(name)
 
     def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *self._weight_containers]
+        return [*super().__dir__(), *self._containers]
 
     def _as_read(self, value: Any) -> Any:
         """A weight as the layer's own call finds it: in the compute type, cast once for each call."""
@@ -118,6 +134,16 @@ def as_floats(value: Any, dtype: torch.dtype) -> Any:
     if isinstance(value, (list, tuple)):
         return pytree.tree_map_only(torch.Tensor, functools.partial(as_floats, dtype=dtype), value)
     return value
+
+
+_FINDERS = {"torch.nn.modules.module", "torch.nn.utils._named_member_accessor"}
+
+
+def _finds_children(frame: FrameType | None) -> bool:
+    """Whether this is the code of torch's that finds children by attribute: `blocks.0` means the module `blocks`."""
+    while frame is not None and str(frame.f_globals.get("__name__")).startswith("torch.fx."):  # `torch.export` between
+        frame = frame.f_back
+    return frame is not None and frame.f_globals.get("__name__") in _FINDERS
 
 
 def _mapped(function: Callable[[Any], Any], value: Any) -> Any:

@@ -197,7 +197,7 @@ class Residual(Layer):
 
     def _dropped(self, outputs: torch.Tensor) -> torch.Tensor:
         kept = 1 - self.drop_path
-        draws = torch.rand(len(outputs), generator=self.seed_generator.on(outputs.device), device=outputs.device)
+        draws = torch.rand(outputs.shape[0], generator=self.seed_generator.on(outputs.device), device=outputs.device)
         factors = (draws < kept).to(outputs.dtype) / kept
         return outputs * factors.reshape(-1, *(1,) * (outputs.ndim - 1))
 

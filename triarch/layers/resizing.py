@@ -54,6 +54,7 @@ def _pairs(value: Any, rank: int, name: str) -> Pairs:
 
 
 class _ZeroPadding(_Resizing):
+    casts_inputs = False
     padding: Any
     _margins: Pairs
 
@@ -67,6 +68,7 @@ class _ZeroPadding(_Resizing):
 
 
 class _Cropping(_Resizing):
+    casts_inputs = False
     cropping: Any
     _margins: Pairs
 

@@ -1,4 +1,4 @@
-"""What the calls that run in this thread say of layers; nothing of it is written to the layers, which others use too."""
+"""What the calls that run in this thread say of layers; layers, which other threads use too, are not written to."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import torch
 class Running(threading.local):
     """Of this thread."""
 
-    is_in_call = False  # whether a layer's call runs
-    modes: dict[int, bool] | None = None  # layer (its id) -> whether it trains, for as long as somebody has said so
-    # Weights that the running layers have read in another type than the one they are kept in: (id, type, whether
-    # gradients are wanted) -> weight, its version, what was read. None where no layer that does so runs.
-    casts: dict[tuple[int, torch.dtype, bool], tuple[torch.Tensor, int, torch.Tensor]] | None = None
+    def __init__(self) -> None:
+        self.is_in_call = False  # whether a layer's call runs
+        self.modes: dict[int, bool] | None = None  # layer (its id) -> whether it trains, while somebody has said so
+        # Weights that the running layer has read in another type than the one they are kept in: (id, type, whether
+        # gradients are wanted) -> weight, its version, what was read. None where no layer that does so runs.
+        self.casts: dict[tuple[int, torch.dtype, bool], tuple[torch.Tensor, int, torch.Tensor]] | None = None
 
 
 running = Running()
@@ -53,7 +54,7 @@ class ModeHolder(torch.nn.Module):
     """The part of `Layer` that knows whether it trains or infers; an interface, never made by itself."""
 
     @property
-    def training(self) -> bool:  # type: ignore[override]
+    def training(self) -> bool:
         """Whether the layer trains or infers: what `mode` says in this thread, else torch's flag, False at first."""
         modes = running.modes
         if modes is None:

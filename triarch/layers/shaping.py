@@ -12,6 +12,7 @@ from triarch.config import standardize_data_format
 from triarch.layers.arguments import describe, is_integer, named_in_errors, require_axes, standardize_tuple
 from triarch.layers.base import Layer
 from triarch.registry import register
+from triarch.watching import is_recorded
 
 Shape = tuple[Any, ...]  # sizes, None where unknown
 
@@ -19,6 +20,8 @@ Shape = tuple[Any, ...]  # sizes, None where unknown
 @register("keras.layers")
 class Flatten(Layer):
     """Each sample as one row of numbers, channels last whatever the `data_format` of the input."""
+
+    casts_inputs = False
 
     def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -28,7 +31,7 @@ class Flatten(Layer):
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         if self._channels_first and inputs.ndim > 2:
             inputs = inputs.movedim(1, -1)
-        return inputs.reshape(inputs.shape[0], inputs.shape[1:].numel())
+        return inputs.flatten(1) if inputs.ndim > 1 else inputs.unsqueeze(1)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """`(batch, numbers a sample)`."""
@@ -42,6 +45,8 @@ class Flatten(Layer):
 class Reshape(Layer):
     """Each sample in another shape; one entry of `target_shape` may be -1, to take what is left."""
 
+    casts_inputs = False
+
     def __init__(self, target_shape: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         sizes = tuple(target_shape)
@@ -52,6 +57,8 @@ class Reshape(Layer):
         self.target_shape = tuple(int(size) for size in sizes)
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
+        if is_recorded():
+            return inputs.reshape(inputs.shape[0], *self.target_shape)  # -1 stays open
         with named_in_errors(self):
             sizes = _resolve(self.target_shape, inputs.shape[1:])
         return inputs.reshape(inputs.shape[0], *sizes)
@@ -80,6 +87,8 @@ def _resolve(target: tuple[int, ...], sizes: Shape) -> Shape:
 class Permute(Layer):
     """The axes of each sample in another order: `dims` are the input's axes (from 1 on) in the order of the output."""
 
+    casts_inputs = False
+
     def __init__(self, dims: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.dims = tuple(int(axis) for axis in dims)
@@ -99,6 +108,8 @@ class Permute(Layer):
 @register("keras.layers")
 class RepeatVector(Layer):
     """Each sample `n` times over: `(batch, features)` -> `(batch, n, features)`."""
+
+    casts_inputs = False
 
     def __init__(self, n: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -34,6 +34,8 @@ class SpectralNormalization(Layer):
         self.layer = layer
         self.power_iterations = power_iterations
 
+    casts_inputs = False
+
     def build(self, input_shape: Any) -> None:
         if not self.layer.built:
             self.layer.build(input_shape)

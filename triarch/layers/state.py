@@ -15,7 +15,7 @@ class Stateful(torch.nn.Module):
     """A module whose state is shown in contiguous tensors, and is taken whole or not at all."""
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)  # type: ignore[arg-type]
+        super()._save_to_state_dict(destination, prefix, keep_vars)
         for name, tensor in _own(self):
             if not keep_vars and not tensor.is_contiguous():
                 destination[prefix + name] = Mirror.of(tensor.detach())
@@ -65,26 +65,34 @@ class Stateful(torch.nn.Module):
         Raises:
             RuntimeError: Names, shapes or kinds of numbers are not those of this module.
         """
-        before = None if self._fits(state_dict, assign) else [_Kept(module, assign) for module in self.modules()]
+        is_safe = self._fits(state_dict, assign)
+        before = () if is_safe else [_Kept(module, assign) for module in self.modules()]
         try:
             return super().load_state_dict(state_dict, strict=strict, assign=assign)
         except BaseException:
-            for module in before or ():
+            for module in before:
                 module.put_back()
             raise
 
     def _fits(self, state_dict: Any, assign: bool) -> bool:
-        """Whether nothing can go wrong: names, shapes and numbers are right, and no hook looks at them."""
-        if not isinstance(state_dict, Mapping) or any(module._load_state_dict_pre_hooks for module in self.modules()):
+        """Whether nothing can go wrong: names and shapes are right, and no hook looks at them.
+
+        Raises:
+            RuntimeError: Tensors cannot hold the numbers.
+        """
+        if not isinstance(state_dict, Mapping):
             return False
-        own = torch.nn.Module.state_dict(self, keep_vars=True)
-        try:
-            return own.keys() == state_dict.keys() and all(
-                isinstance(tensor, torch.Tensor) and _value(tensor, state_dict[key], key, assign) is not None
-                for key, tensor in own.items()
-            )
-        except ValueError:
-            return False
+        own, fitting, problems = torch.nn.Module.state_dict(self, keep_vars=True), 0, []
+        for key, tensor in own.items():
+            try:
+                value = _value(tensor, state_dict.get(key), key, assign) if isinstance(tensor, torch.Tensor) else None
+                fitting += value is not None
+            except ValueError as error:
+                problems.append(str(error))
+        if problems:
+            raise RuntimeError(f"Error(s) in loading state_dict for {type(self).__name__}: {' '.join(problems)}.")
+        has_hooks = any(module._load_state_dict_pre_hooks for module in self.modules())
+        return fitting == len(own) == len(state_dict) and not has_hooks
 
 
 def _own(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
@@ -112,7 +120,9 @@ class _Kept:
     """The tensors of a module, to be put back."""
 
     def __init__(self, module: torch.nn.Module, assigns: bool) -> None:
-        self._registered = [(table, dict(table)) for table in (module._parameters, module._buffers)]
+        self._registered: list[tuple[Any, dict[str, Any]]] = [
+            (table, dict(table)) for table in (module._parameters, module._buffers)
+        ]
         tensors = [tensor for _, entries in self._registered for tensor in entries.values() if tensor is not None]
         self._data = [(tensor, tensor.data, None if assigns else tensor.detach().clone()) for tensor in tensors]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -29,12 +29,16 @@ class Container(ModeHolder, Stateful):
     It follows what it is the twin of: what is appended later is found as well.
     """
 
+    source: Any = None  # what it is the twin of
+    _followed: list[Any] | None = None  # the keys and items that are registered
+    _names: Sequence[str] = ()  # theirs
+
     def __init__(self, source: Any) -> None:
         super().__init__()
-        vars(self).update(source=source, _followed=None)
+        vars(self).update(source=source, _followed=None, _names=[])
 
     @property
-    def _modules(self) -> dict[str, Any]:  # type: ignore[override]
+    def _modules(self) -> dict[str, Any]:
         self._follow()
         return vars(self)["_modules"]
 
@@ -43,7 +47,7 @@ class Container(ModeHolder, Stateful):
         vars(self)["_modules"] = modules
 
     @property
-    def _parameters(self) -> dict[str, Any]:  # type: ignore[override]
+    def _parameters(self) -> dict[str, Any]:
         self._follow()
         return vars(self)["_parameters"]
 
@@ -61,18 +65,18 @@ class Container(ModeHolder, Stateful):
         before = own["_followed"]
         if before is not None and len(now) == len(before) and all(map(operator.is_, now, before)):
             return
-        own["_followed"] = now
+        own["_followed"], own["_names"] = now, _names([key for key, _ in items])
         twins = {id(twin.source): twin for twin in own["_modules"].values() if isinstance(twin, Container)}
         modules, parameters = own["_modules"], own["_parameters"]
         modules.clear()
         parameters.clear()
-        for name, (_, item) in zip(_names([key for key, _ in items]), items, strict=True):
-            if isinstance(item, torch.nn.Module):
-                modules[name] = item
-            elif isinstance(item, torch.nn.Parameter):
-                parameters[name] = item
+        for name, (_, item) in zip(own["_names"], items, strict=True):
+            if isinstance(item, torch.nn.Parameter):
+                self.register_parameter(name, item)
+            elif isinstance(item, torch.nn.Module):
+                self.add_module(name, item)
             elif _is_followed(item):
-                modules[name] = twins.get(id(item)) or Container(item)
+                self.add_module(name, twins.get(id(item)) or Container(item))
 
     def holds_weights(self) -> bool:
         """Whether there are weights in it, at whatever depth, beside those of layers."""
@@ -81,13 +85,15 @@ class Container(ModeHolder, Stateful):
 
     def contents(self) -> Any:
         """The list, tuple or dict, with the tensors that torch has put in the place of weights for a call, if any."""
-        source, modules, parameters = self.source, self._modules, self._parameters
-        items = _items(source)
+        source = self.source
+        if not self.holds_weights():
+            return source
+        modules, parameters, items = self._modules, self._parameters, _items(source)
         values = [
             parameters[name] if name in parameters
             else modules[name].contents() if isinstance(modules.get(name), Container)
             else item
-            for name, (_, item) in zip(_names([key for key, _ in items]), items, strict=True)
+            for name, (_, item) in zip(self._names, items, strict=True)
         ]  # fmt: skip
         if all(map(operator.is_, values, (item for _, item in items))):
             return source
@@ -119,7 +125,7 @@ def forget_container(module: torch.nn.Module, name: str) -> bool:
         return False
     del modules[name]
     own.pop(name, None)
-    own["_weight_containers"].pop(name, None)
+    own["_containers"].pop(name, None)
     return True
 
 
@@ -138,9 +144,9 @@ def _adopt(module: torch.nn.Module, name: str, container: Any) -> None:
         if not _is_followed(container):
             return
         twin = modules[name] = Container(container)
-    if twin.holds_weights():  # reading it goes through `__getattr__`, which knows in which type
+    if not hasattr(type(module), name):  # else the class's attribute would hide it
+        vars(module)["_containers"][name] = container  # read by `__getattr__`
         vars(module).pop(name, None)
-        vars(module)["_weight_containers"][name] = container
 
 
 def containers_of(module: torch.nn.Module) -> Iterator[Container]:
@@ -164,7 +170,7 @@ def _untracked(module: torch.nn.Module) -> frozenset[str]:
     return _OWN_ATTRIBUTES | getattr(type(module), "untracked", frozenset())
 
 
-_OWN_ATTRIBUTES = MODULE_ATTRIBUTES | {"_weight_containers"}
+_OWN_ATTRIBUTES = MODULE_ATTRIBUTES | {"_containers"}
 
 
 def _items(container: Any) -> list[tuple[Any, Any]]:
@@ -179,7 +185,7 @@ def _names(keys: Iterable[Any]) -> list[str]:
     names = [""] * len(keys)
     for number in sorted(range(len(keys)), key=lambda number: not plain[number]):  # names that can stay come first
         name = str(keys[number]).replace(".", "_") or "_"
-        name = f"{name}_" if hasattr(torch.nn.Module, name) else name
+        name = f"{name}_" if _is_attribute(name) else name
         others = (f"{name}_{count}" for count in itertools.count(1))
         names[number] = next(each for each in itertools.chain([name], others) if each not in taken)
         taken.add(names[number])
@@ -187,7 +193,11 @@ def _names(keys: Iterable[Any]) -> list[str]:
 
 
 def _is_name(text: str) -> bool:
-    return bool(text) and "." not in text and not hasattr(torch.nn.Module, text)
+    return bool(text) and "." not in text and not _is_attribute(text)
+
+
+def _is_attribute(name: str) -> bool:
+    return hasattr(Container, name) or name in MODULE_ATTRIBUTES
 
 
 def _is_followed(value: Any) -> bool:

@@ -150,6 +150,10 @@ class WeightHolder(Stateful):
             if child is not None:
                 yield from unpacked(child)
 
+    def _computes_itself(self) -> bool:
+        """Whether there is more to the layer than the layers in it."""
+        return next(self._children(), None) is None or bool(self._own_tensors())
+
     @property
     def weights(self) -> list[torch.Tensor]:
         """All weights: own ones, then those of the layers inside, in Keras's order, each once."""
@@ -198,6 +202,8 @@ class WeightHolder(Stateful):
 
     def load_own_variables(self, store: Any) -> None:
         """Take the weights of this layer itself from `store`."""
+        if set(store.keys()) != {str(index) for index in range(len(store.keys()))}:
+            raise ValueError(f"Layer {self.name!r} takes weights '0', '1', ... Received: {sorted(store.keys())}")
         values = [store[str(index)] for index in range(len(store.keys()))]
         write_tensors(f"Layer {self.name!r}", self.built, self._own_tensors(), values)
 

@@ -12,6 +12,7 @@ from triarch.layers import InputLayer, Layer
 from triarch.models.functional import Functional
 from triarch.models.model import Model
 from triarch.models.sequential import Sequential
+from triarch.saving import legacy
 from triarch.serialization import deserialize_keras_object
 
 
@@ -73,6 +74,8 @@ def clone_model(
     if wrong:
         raise ValueError(f"`input_tensors` holds symbolic tensors, from `Input`. Received: {wrong[0]!r}")
     outputs = model.network.run(leaves(input_tensors), called)
+    if isinstance(model.output, list) and isinstance(outputs, SymbolicTensor):
+        outputs = [outputs]
     return Functional(input_tensors, outputs, name=model.name)
 
 
@@ -81,13 +84,16 @@ def _fresh_input(symbol: SymbolicTensor) -> Any:
 
 
 def model_from_json(json_string: str, custom_objects: Mapping[str, Any] | None = None) -> Any:
-    """The model of this architecture, with fresh weights.
+    """The model of this architecture, with fresh weights; texts of Keras 2 are understood, too.
 
     Raises:
         ValueError: It is no JSON, or describes no model.
     """
     with registry.custom_object_scope(custom_objects or {}):
-        model = deserialize_keras_object(json.loads(json_string))
+        description = json.loads(json_string)
+        if isinstance(description, dict) and ("keras_version" in description or "module" not in description):
+            description = legacy.upgraded(description, description.get("keras_version"))
+        model = deserialize_keras_object(description)
     if not isinstance(model, Model):
         raise ValueError(f"The text describes no model. Received: {json_string[:80]!r}")
     return model

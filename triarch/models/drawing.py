@@ -11,6 +11,7 @@ from typing import Any
 
 from torch.utils import _pytree as pytree
 
+from triarch.files import atomic_write
 from triarch.layers import InputLayer, Layer
 from triarch.layers.shapes import is_shape
 from triarch.models.functional import Functional
@@ -106,14 +107,16 @@ def plot_model(
     path = Path(to_file)
     kind = path.suffix.removeprefix(".") or "png"
     if kind == "dot":
-        path.write_text(graph.to_string())
+        with atomic_write(path) as temporary:
+            temporary.write_text(graph.to_string(), encoding="utf-8")
         return
     if shutil.which("dot") is None:
         raise FileNotFoundError(
             "Pictures are drawn by the program `dot`: install Graphviz (Debian: `apt-get install graphviz`), or write "
             f"a `.dot` file. Received: to_file={str(to_file)!r}"
         )
-    graph.write(str(path), format=kind)
+    with atomic_write(path) as temporary:
+        graph.write(str(temporary), format=kind)
 
 
 def _pydot() -> Any:

@@ -16,6 +16,7 @@ from triarch.models import graph_config
 from triarch.models.fusion import fused
 from triarch.models.model import Model
 from triarch.models.naming import module_names
+from triarch.saving import legacy
 
 
 @registry.register("keras.src.models.functional")
@@ -27,8 +28,8 @@ class Functional(Model):
             lies within a graph, the model begins there: so models are cut out of models, sharing their layers.
         outputs: Symbolic tensors that follow from the inputs, nested at will.
 
-    In `state_dict`, layers are called as they were named, and those that were not by their kind, counted in the order of
-    `layers` (`dense`, `dense_1`, ...), whatever was made before.
+    In `state_dict`, layers are called as they were named, and those that were not by their kind, counted in the order
+    of `layers` (`dense`, `dense_1`, ...), whatever was made before.
 
     Raises:
         ValueError: Something is not symbolic, an output needs more than the inputs, or two layers share a name.
@@ -47,6 +48,8 @@ class Functional(Model):
                     f"`{what}` holds symbolic tensors, from `Input` and from layers called on them. "
                     f"Received: {wrong[0] if wrong else structure!r}"
                 )
+        self._lists_its_output = isinstance(outputs, (list, tuple)) and len(outputs) == 1
+        outputs = _sole(outputs)  # a call gives one tensor, as in Keras
         self._network = Network(inputs, outputs)
         if not all(isinstance(symbol.node.operation, InputLayer) for symbol in leaves(inputs)):
             entrances = [
@@ -60,6 +63,7 @@ class Functional(Model):
         self._fast_steps = fused(self._network)
         self._symbols: tuple[Any, Any] | None = (inputs, outputs)
         self._entrances = [symbol.node.operation for symbol in leaves(inputs)]
+        self.takes_texts = any(entrance.takes_texts for entrance in self._entrances)
         self._operations = self._network.operations
         self._modules.update(module_names(self.layers))
         self.output_names = [symbol.node.operation.name for symbol in leaves(outputs)]
@@ -171,7 +175,8 @@ class Functional(Model):
     @property
     def output(self) -> Any:
         """The symbolic outputs, in the structure that was given."""
-        return self._graph()[1]
+        outputs = self._graph()[1]
+        return [outputs] if self._lists_its_output else outputs
 
     @property
     def inputs(self) -> list[SymbolicTensor]:
@@ -234,7 +239,10 @@ class Functional(Model):
         """Layers and calls, in Keras's form."""
         if type(self) is not Functional and type(self).__init__ is not Functional.__init__:
             return super().get_config()  # a subclass that is made from other arguments
-        return {"name": self.name, "trainable": self.trainable, **graph_config.write(self._network, self._entrances)}
+        graph = graph_config.write(self._network, self._entrances)
+        if self._lists_its_output:
+            graph["output_layers"] = [graph["output_layers"]]
+        return {"name": self.name, "trainable": self.trainable, **graph}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
@@ -242,6 +250,8 @@ class Functional(Model):
         if "layers" not in config:
             return super().from_config(config, custom_objects)
         with registry.custom_object_scope(custom_objects or {}):
+            if legacy.is_old(config):
+                config = legacy.upgraded({"class_name": "Functional", "config": config}, None)["config"]
             inputs, outputs = graph_config.read(config)
             return cls(inputs, outputs, name=config.get("name"), trainable=config.get("trainable"))
 
@@ -254,7 +264,7 @@ def _shape_leaves(shapes: Any) -> list[Any]:
 
 
 def _sole(structure: Any) -> Any:
-    return structure[0] if isinstance(structure, list) and len(structure) == 1 else structure
+    return structure[0] if isinstance(structure, (list, tuple)) and len(structure) == 1 else structure
 
 
 def _name_of_entrance(symbol: SymbolicTensor) -> str:

@@ -49,9 +49,10 @@ def read_function(data: Mapping[str, Any]) -> Function | None:
     if (module, class_name) == (_MODULE, _CLASS):
         label = data["config"]["function"]
         return Function(functions.find(label), label, data["config"]["name"])
-    if not module.startswith("keras.src.ops."):
+    is_by_name = module == table.FAMILY
+    if not is_by_name and not module.startswith("keras.src.ops."):
         return None
-    entry = table.entry_of_class(module, class_name)
+    entry = table.entry_named(class_name) if is_by_name else table.entry_of_class(module, class_name)
     if entry is None:
         raise ValueError(f"The file's graph holds Keras's operation {class_name!r}, which triarch does not have.")
     config = deserialize_keras_object(data["config"])

@@ -26,6 +26,8 @@ class Model(Trainer):
     graph and gives it to `super().__init__(inputs, outputs)`.
     """
 
+    casts_inputs = False
+
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         return super().__new__(_functional() if cls is Model and _is_graph(args, kwargs) else cls)
 
@@ -64,8 +66,8 @@ class Model(Trainer):
 
     @property
     def layers(self) -> list[torch.nn.Module]:
-        """The layers directly inside."""
-        return list(self._children())
+        """The layers directly inside, each once."""
+        return list({id(layer): layer for layer in self._children()}.values())
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> torch.nn.Module:
         """The layer of this name, or at this place."""
@@ -97,21 +99,25 @@ class Model(Trainer):
         """The architecture as JSON, from which `models.model_from_json` makes it; `kwargs` go to `json.dumps`."""
         return json.dumps(serialize_keras_object(self), **kwargs)
 
-    def save(self, filepath: Place, overwrite: bool = True, zipped: bool = True) -> None:
-        """Write architecture, weights, compile settings and the optimizer's state to a `.keras` file."""
-        saving.save_model(self, filepath, overwrite=overwrite, zipped=zipped)
+    def save(
+        self, filepath: Place, overwrite: bool = True, zipped: bool = True, include_optimizer: bool = True
+    ) -> None:
+        """Write architecture, weights, compile settings and the optimizer's state to a `.keras` (or `.h5`) file."""
+        saving.save_model(self, filepath, overwrite=overwrite, zipped=zipped, include_optimizer=include_optimizer)
 
     def save_weights(self, filepath: Place, overwrite: bool = True, max_shard_size: float | None = None) -> None:
         """Write the weights to a `.weights.h5` file; with `max_shard_size`, to several that a `.weights.json` names."""
         saving.save_weights(self, filepath, overwrite=overwrite, max_shard_size=max_shard_size)
 
-    def load_weights(self, filepath: Place, skip_mismatch: bool = False) -> None:
-        """Read the weights from a `.weights.h5` or `.keras` file."""
-        saving.load_weights(self, filepath, skip_mismatch=skip_mismatch)
+    def load_weights(self, filepath: Place, skip_mismatch: bool = False, by_name: bool = False) -> None:
+        """Read the weights from a `.weights.h5` or `.keras` file, or an `.h5` file of Keras 2."""
+        saving.load_weights(self, filepath, skip_mismatch=skip_mismatch, by_name=by_name)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
         """Make the model that `get_config` described."""
+        if cls is Model and "layers" in config:
+            return _functional().from_config(config, custom_objects)
         with registry.custom_object_scope(custom_objects or {}):
             return super().from_config(config)
 

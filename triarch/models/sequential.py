@@ -13,8 +13,9 @@ from triarch.layers import InputLayer, Layer, TorchModuleWrapper
 from triarch.layers.fusion import fused_stack
 from triarch.layers.shapes import infer_output_shape
 from triarch.models.model import Model
+from triarch.saving import legacy
 from triarch.serialization import deserialize_keras_object, serialize_keras_object
-from triarch.tensors import torch_dtype
+from triarch.tensors import dtype_name, torch_dtype
 
 
 @registry.register("keras")
@@ -88,6 +89,7 @@ class Sequential(Model):
                 f"Received: {layer!r} after {len(self._stack)} layers"
             )
         self._symbols, self.input_layer, self.built = [layer.output], layer, True
+        self.takes_texts = layer.takes_texts
 
     def build(self, input_shape: Any = None) -> None:
         """Make the weights of every layer for inputs of this shape, the batch axis included."""
@@ -97,7 +99,7 @@ class Sequential(Model):
             raise ValueError("A Sequential model without an `Input` needs the input's shape. Received: None")
         if isinstance(input_shape, dict) or any(isinstance(size, (list, tuple)) for size in input_shape):
             input_shape = self._sole(input_shape)
-        entrance = InputLayer(batch_shape=tuple(input_shape), dtype=self.compute_dtype)
+        entrance = InputLayer(batch_shape=tuple(input_shape), dtype=self.input_dtype)
         self._symbols = self._called_on(entrance.output)
         self.input_layer = entrance
 
@@ -141,7 +143,15 @@ class Sequential(Model):
     @property
     def stack(self) -> Sequence[torch.nn.Module] | None:
         """The layers, unless a subclass or a function of its own makes more of them."""
-        own = vars(self).keys() & {"call", "train_step", "test_step", "predict_step", "compute_loss", "compute_metrics"}
+        own = vars(self).keys() & {
+            "call",
+            "forward",
+            "train_step",
+            "test_step",
+            "predict_step",
+            "compute_loss",
+            "compute_metrics",
+        }
         return None if type(self) is not Sequential or own else self._stack
 
     @property
@@ -197,7 +207,9 @@ class Sequential(Model):
     @property
     def input_dtype(self) -> str:
         """The number type to which inputs are cast."""
-        return self.input_layer.dtype if self.input_layer is not None else self.compute_dtype
+        if self.input_layer is not None:
+            return self.input_layer.dtype
+        return dtype_name(torch.promote_types(self._compute_torch_dtype, torch.float32))
 
     def get_config(self) -> dict[str, Any]:
         """Name and layers, in Keras's form."""
@@ -224,6 +236,8 @@ class Sequential(Model):
     def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Sequential:
         """Make the model that `get_config` described."""
         with registry.custom_object_scope(custom_objects or {}):
+            if legacy.is_old(config):
+                config = legacy.upgraded({"class_name": "Sequential", "config": config}, None)["config"]
             model = cls(name=config.get("name"))
             for layer in config["layers"]:
                 model.add(deserialize_keras_object(layer))

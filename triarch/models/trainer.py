@@ -12,16 +12,18 @@ from torch.utils import _pytree as pytree
 
 from triarch import config
 from triarch.callbacks import CallbackList, History
+from triarch.forms import to_tensors
 from triarch.kernels import expecting, keep_memory
+from triarch.layers.texts import with_texts_encoded
 from triarch.models.compilation import Compilation, InLoop
 from triarch.optimizers import Optimizer
 from triarch.tensors import whole_number
 from triarch.training import loop, step
 from triarch.training.batches import Batch, moved, pack_x_y_sample_weight, unpack_x_y_sample_weight
-from triarch.forms import to_tensors
 from triarch.training.nesting import as_loop
 from triarch.training.repeated_prediction import RepeatedPrediction
 from triarch.training.sources import ArraySource, IterableSource, Source, count_of, limited, make_source, prepared
+from triarch.training.turns import Turn, in_turn
 from triarch.training.whole_step import WholeStep
 
 Verbosity = int | str
@@ -35,6 +37,7 @@ class Trainer(Compilation):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.turn = Turn()
         self.stop_training = False
         self.stop_evaluating = False
         self.stop_predicting = False
@@ -65,6 +68,12 @@ class Trainer(Compilation):
     def test_step(self, data: Any) -> Any:
         """Evaluate one batch; returns the logs."""
         return step.test_step(self, data)
+
+    def _readable(self, x: Any) -> Any:
+        """Data as batches can be cut of them: with texts as tensors, where the model takes texts."""
+        if isinstance(x, torch.Tensor) or (isinstance(x, np.ndarray) and x.dtype.kind in "biufc"):
+            return x
+        return with_texts_encoded(x) if self.reads_texts() else x
 
     def predict_step(self, data: Any) -> Any:
         """The outputs for one batch."""
@@ -104,6 +113,7 @@ class Trainer(Compilation):
 
     # The loops.
 
+    @in_turn
     @as_loop
     def fit(
         self,
@@ -141,14 +151,14 @@ class Trainer(Compilation):
         validation_steps = _steps(validation_steps, "validation_steps")
         validate_at = _epochs_to_validate(validation_freq)
         if validation_split not in (None, 0) and validation_data is None:
-            whole = make_source(x, y, sample_weight, batch_size)
+            whole = make_source(self._readable(x), y, sample_weight, batch_size)
             if not isinstance(whole, ArraySource):
                 raise ValueError(
                     "validation_split needs arrays or tensors, which can be cut; pass `validation_data` instead. "
                     f"Received: x of type {type(x).__name__}"
                 )
             (x, y, sample_weight), validation_data = whole.split(validation_split)
-        source = make_source(x, y, sample_weight, batch_size, shuffle, class_weight)
+        source = make_source(self._readable(x), y, sample_weight, batch_size, shuffle, class_weight)
         if isinstance(source, ArraySource):
             source.check_finite()
         if validation_batch_size is None:
@@ -184,6 +194,7 @@ class Trainer(Compilation):
         assert self.history is not None
         return self.history
 
+    @in_turn
     @as_loop
     def evaluate(
         self,
@@ -199,7 +210,7 @@ class Trainer(Compilation):
         """Loss and metrics over data: a list `[loss, metric, ...]`, the loss alone without metrics, or a dict."""
         self._assert_compiled("evaluate")
         steps = _steps(steps, "steps")
-        source = make_source(x, y, sample_weight, batch_size)
+        source = make_source(self._readable(x), y, sample_weight, batch_size)
         if isinstance(source, ArraySource):
             source.check_finite()
         listeners = self._callback_list(callbacks, verbose, history=False, epochs=1, steps=steps or source.num_batches)
@@ -217,7 +228,7 @@ class Trainer(Compilation):
     ) -> Any:
         """The outputs for data, as arrays."""
         steps = _steps(steps, "steps")
-        source = make_source(x, batch_size=batch_size)
+        source = make_source(self._readable(x), batch_size=batch_size)
         listeners = self._callback_list(callbacks, verbose, history=False, epochs=1, steps=steps or source.num_batches)
         self._prepare_steps(source)
         with self._in_loop(steps or source.num_batches):
@@ -230,6 +241,7 @@ class Trainer(Compilation):
                 self.steps_per_execution,
             )
 
+    @in_turn
     @as_loop
     def train_on_batch(
         self,
@@ -241,18 +253,19 @@ class Trainer(Compilation):
     ) -> Any:
         """Learn from one batch; the values are those of this batch."""
         self._assert_compiled("train_on_batch")
-        batch = moved(_single_batch(x, y, sample_weight, class_weight), self.device)
+        batch = moved(_single_batch(self._readable(x), y, sample_weight, class_weight), self.device)
         self.reset_metrics()
         with self.mode(True), torch.enable_grad():
             last_logs = self.make_train_function()([batch])
         logs = self.report(last_logs)
         return logs if return_dict else self._as_list(logs)
 
+    @in_turn
     @as_loop
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """Evaluate one batch; the values are those of this batch."""
         self._assert_compiled("test_on_batch")
-        batch = moved(_single_batch(x, y, sample_weight), self.device)
+        batch = moved(_single_batch(self._readable(x), y, sample_weight), self.device)
         self.reset_metrics()
         with self.mode(False), torch.no_grad():
             last_logs = self.make_test_function()([batch])
@@ -261,7 +274,7 @@ class Trainer(Compilation):
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch, as arrays."""
-        x = to_tensors(x)
+        x = to_tensors(self._readable(x))
         if self._repeated_prediction is None:
             self._repeated_prediction = RepeatedPrediction(self)
         outputs = self._repeated_prediction.predict(x)
@@ -323,7 +336,7 @@ class Trainer(Compilation):
             return None
         x, y, sample_weight = unpack_x_y_sample_weight(data)
         try:
-            source = make_source(x, y, sample_weight, batch_size=batch_size)
+            source = make_source(self._readable(x), y, sample_weight, batch_size=batch_size)
             if isinstance(source, ArraySource):
                 source.check_finite()
         except ValueError as error:

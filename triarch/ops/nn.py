@@ -13,6 +13,7 @@ from triarch.kernels import Window, convolve, plan_pooling, pool
 from triarch.kernels.transposed import convolve_transposed
 from triarch.ops.table import as_float, axes_of, op, tensor
 from triarch.tensors import torch_dtype
+from triarch.watching import planner, sizes_of
 
 __all__ = [
     "average_pool",
@@ -249,7 +250,7 @@ def _pool(inputs: Any, pool_size: Any, strides: Any, padding: str, data_format: 
     rank = inputs.ndim - 2
     strides = pool_size if strides is None else strides
     window = _window(pool_size, strides, 1, padding, standardize_data_format(data_format), rank)
-    return pool(plan_pooling(tuple(inputs.shape), window, statistic), inputs)
+    return pool(planner(plan_pooling)(sizes_of(inputs), window, statistic), inputs)
 
 
 @op("nn", config=("pool_size", "strides", "padding", "data_format"))

@@ -219,5 +219,5 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0, sparse: bool = Fal
     else:
         length = builtins.max(int(x.max()) + 1 if x.numel() else 0, minlength)
         ones = torch.ones_like(x) if weights is None else tensor(weights)
-        found = torch.zeros(len(x), length, dtype=ones.dtype, device=x.device).scatter_add_(1, x, ones)
+        found = torch.zeros(x.shape[0], length, dtype=ones.dtype, device=x.device).scatter_add_(1, x, ones)
     return found.int() if weights is None else found

@@ -71,6 +71,12 @@ def entry_of_class(module: str, class_name: str) -> Entry | None:
     return entry if entry is not None and entry.module == module else None
 
 
+def entry_named(name: str) -> Entry | None:
+    """The table's entry for a function, by its name or by that of its class in Keras; None where there is none."""
+    function = registry.find(FAMILY, name)
+    return _of_class.get(name) if function is None else _entries.get(function)
+
+
 def split_arguments(entry: Entry, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], list[Any]]:
     """A call's arguments as Keras divides them: the config, and the inputs by position."""
     signature = inspect.signature(entry.function)

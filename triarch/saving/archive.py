@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
@@ -43,6 +44,15 @@ class Archive(ABC):
         """A part's bytes, to read."""
         yield io.BytesIO(self.read(name))
 
+    @property
+    def keras_version(self) -> str | None:
+        """The version of Keras that the metadata name; None where they name none."""
+        try:
+            version = json.loads(self.read(METADATA)).get("keras_version")
+        except (ValueError, AttributeError, RecursionError):
+            return None  # nothing depends on them but how old words are understood
+        return version if isinstance(version, str) else None
+
 
 class _Folder(Archive):
     """A `.keras` file unpacked in a folder."""
@@ -80,7 +90,7 @@ class _Zip(Archive):
         except KeyError:
             raise ValueError(f"{_description_of_zip(self._archive, name)} Received: {self.origin.name!r}") from None
         allowed = max(_UNCHECKED_SIZE, _LARGEST_EXPANSION * info.compress_size)
-        if info.file_size > (allowed if name != CONFIG else min(allowed, _LARGEST_CONFIG)):
+        if info.file_size > (allowed if name not in (CONFIG, METADATA) else min(allowed, _LARGEST_CONFIG)):
             raise ValueError(
                 f"The file's part {name!r} would fill {info.file_size:,} bytes with what is stored in "
                 f"{info.compress_size:,}; this is refused. Received: {self.origin.name!r}"
@@ -116,10 +126,15 @@ def open_archive(origin: Origin) -> Iterator[Archive]:
             yield _Zip(origin, archive)
 
 
+def is_hdf5(origin: Origin) -> bool:
+    """Whether it is an HDF5 file."""
+    return (origin.path is None or origin.path.is_file()) and origin.starts_with(_HDF5_SIGNATURE)
+
+
 @contextmanager
 def open_weights(origin: Origin) -> Iterator[BinaryIO]:
     """What holds the weights of a `.keras` or `.weights.h5` file, or of a saved model's folder."""
-    if (origin.path is None or origin.path.is_file()) and origin.starts_with(_HDF5_SIGNATURE):
+    if is_hdf5(origin):
         with origin.opened() as file:
             yield file
     else:
@@ -133,7 +148,7 @@ def _neighbours(path: Path) -> str:
     names = sorted(
         entry.name
         for entry in path.parent.iterdir()
-        if entry.name.endswith((".keras", ".weights.h5")) and not entry.name.startswith(".")
+        if entry.name.endswith((".keras", ".h5", ".hdf5")) and not entry.name.startswith(".")
     )
     return f"Files of models there: {', '.join(map(repr, names[:10]))}. " if names else ""
 
@@ -149,13 +164,6 @@ def _description(origin: Origin) -> str:
     with origin.opened() as file:
         if not file.read(1):
             return "The file is empty."
-    if origin.starts_with(_HDF5_SIGNATURE):
-        if origin.path is None or origin.path.name.endswith(".weights.h5"):
-            return "This is a file of weights only: make the model and call `model.load_weights(...)`."
-        return (
-            "This is an HDF5 file, the format of whole models before `.keras`. Load it with Keras and save it as a "
-            "`.keras` file."
-        )
     if origin.starts_with(b"PK\x03\x04"):
         return "The file is truncated: its end is missing. Copy or download it again."
     if origin.starts_with(b"\x80"):
@@ -163,7 +171,7 @@ def _description(origin: Origin) -> str:
             "This is a pickle, as `torch.save` once wrote it; a pickle can run code, so triarch never reads one. Load "
             "it with `torch.load(..., weights_only=True)` and give the values to `model.load_state_dict`."
         )
-    return "This is neither a `.keras` file nor a `.weights.h5` file."
+    return "This is neither a `.keras` file nor an HDF5 file, such as `.h5` and `.weights.h5`."
 
 
 def _description_of_zip(archive: zipfile.ZipFile, missing: str) -> str:

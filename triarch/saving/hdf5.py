@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from os import PathLike
 from typing import Any, BinaryIO
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from triarch.files import notes
+from triarch.saving.old_paths import OldPaths
 from triarch.tensors import native
 
 File = str | PathLike[str] | BinaryIO
@@ -22,7 +23,7 @@ _UNCHECKED_SIZE = 1 << 26  # bytes
 _LARGEST_EXPANSION = 1000  # numbers that take this many times their size in the file are no weights
 
 
-def _h5py() -> Any:
+def h5py_module() -> Any:
     import h5py  # always installed, but too slow to load for those who save nothing
 
     return h5py
@@ -72,6 +73,7 @@ class WeightsReader:
 
     def __init__(self, file: Any) -> None:
         self._file = file
+        self._old_paths: OldPaths | None = None
 
     def arrays(self, path: str, group_name: str) -> dict[str, Any]:
         """The arrays of a group below `path`, not yet read, by key; empty where there is no such group.
@@ -79,18 +81,31 @@ class WeightsReader:
         Raises:
             ValueError: the file is damaged or holds what no file of weights holds.
         """
-        with _naming_damage():
-            group = self._file
-            for part in [*path.split("/"), group_name] if path else [group_name]:
-                if not group.id.links.exists(part.encode()):
-                    return {}
-                group = _member(group, part, _h5py().Group)
-            return {key: _checked(_member(group, key, _h5py().Dataset)) for key in group}
+        with naming_damage():
+            group = self._group([*path.split("/"), group_name] if path else [group_name])
+            if group is None and path:
+                self._old_paths = self._old_paths or OldPaths(self._file)
+                place = self._old_paths.find(path)
+                group = None if place is None else self._group([*place, group_name])
+            if group is None:
+                return {}
+            return {key: checked(member_of(group, key, h5py_module().Dataset)) for key in group}
+
+    def _group(self, path: Iterable[str]) -> Any:
+        """The group at a path of names; None where there is none."""
+        group = self._file
+        for part in path:
+            if not group.id.links.exists(part.encode()):
+                return None
+            group = member_of(group, part, h5py_module().Group)
+        return group
 
 
 def read_array(dataset: Any) -> np.ndarray:
     """The numbers of an array that `WeightsReader.arrays` gave; bfloat16 comes as float32."""
-    with _naming_damage():
+    if isinstance(dataset, np.ndarray):  # it stands in for what old files lack
+        return dataset
+    with naming_damage():
         values = dataset[()]
     if _is_bfloat16(dataset):
         array = np.asarray(values)
@@ -104,9 +119,9 @@ def _is_bfloat16(dataset: Any) -> bool:
     return dataset.attrs.get("dtype") == "bfloat16" and dataset.dtype.kind in "Viu" and dataset.dtype.itemsize == 2
 
 
-def _member(group: Any, name: str, kind: type) -> Any:
+def member_of(group: Any, name: str, kind: type) -> Any:
     """What `group` has under `name`; a link is not followed, not even to see where it leads."""
-    if group.id.links.get_info(name.encode()).type != _h5py().h5l.TYPE_HARD:
+    if group.id.links.get_info(name.encode()).type != h5py_module().h5l.TYPE_HARD:
         raise ValueError(f"There is a link to other data at {group.name}/{name}; this is refused.")
     member = group[name]
     if not isinstance(member, kind):
@@ -114,7 +129,8 @@ def _member(group: Any, name: str, kind: type) -> Any:
     return member
 
 
-def _checked(dataset: Any) -> Any:
+def checked(dataset: Any) -> Any:
+    """The array, not yet read, if it is one of plain numbers that lie in the file."""
     if dataset.shape is None or dataset.external or dataset.is_virtual:
         raise ValueError(f"The numbers of {dataset.name!r} are not in the file; this is refused.")
     if dataset.dtype.kind not in _NUMBERS and not _is_bfloat16(dataset):
@@ -128,7 +144,8 @@ def _checked(dataset: Any) -> Any:
 
 
 @contextmanager
-def _naming_damage() -> Iterator[None]:
+def naming_damage() -> Iterator[None]:
+    """Around reading: what goes wrong is the file's damage."""
     try:
         yield
     except (OSError, KeyError, RuntimeError, UnicodeError) as error:
@@ -176,15 +193,22 @@ class _Resilient(io.RawIOBase):
 
 @contextmanager
 def open_writer(file: BinaryIO) -> Iterator[WeightsWriter]:
-    """A writer of a new HDF5 file in an empty file object.
+    """A writer of a new HDF5 file in an empty file object; errors are those of `new_file`."""
+    with new_file(file) as h5:
+        yield WeightsWriter(h5)
+
+
+@contextmanager
+def new_file(file: BinaryIO) -> Iterator[Any]:
+    """A new HDF5 file in an empty file object.
 
     Raises:
         OSError: There is no room.
     """
     resilient = _Resilient(file)
     try:
-        with _h5py().File(resilient, "w") as h5:
-            yield WeightsWriter(h5)
+        with h5py_module().File(resilient, "w") as h5:
+            yield h5
     finally:
         resilient.tell_error()
 
@@ -196,8 +220,8 @@ def open_reader(file: File) -> Iterator[WeightsReader]:
     Raises:
         ValueError: the file is damaged, or of the format before Keras 3.
     """
-    with _naming_damage():
-        h5 = _h5py().File(file, "r")
+    with naming_damage():
+        h5 = h5py_module().File(file, "r")
     with h5:
         if "layer_names" in h5.attrs or h5.id.links.exists(b"model_weights"):
             raise ValueError(
@@ -205,37 +229,3 @@ def open_reader(file: File) -> Iterator[WeightsReader]:
                 "`.weights.h5` file."
             )
         yield WeightsReader(h5)
-
-
-@contextmanager
-def open_legacy_reader(file: File) -> Iterator[Iterator[tuple[str, list[np.ndarray]]]]:
-    """The layers with their arrays in an HDF5 file of the format before Keras 3.
-
-    Raises:
-        ValueError: the file is damaged, or of another format.
-    """
-    with _naming_damage():
-        h5 = _h5py().File(file, "r")
-    with h5:
-        root = _member(h5, "model_weights", _h5py().Group) if h5.id.links.exists(b"model_weights") else h5
-        if "layer_names" not in root.attrs:
-            raise ValueError("The file is not of the format before Keras 3: it does not say which layers it holds.")
-        yield _legacy_layers(root)
-
-
-def _legacy_layers(root: Any) -> Iterator[tuple[str, list[np.ndarray]]]:
-    with _naming_damage():
-        for name in _texts(root.attrs["layer_names"]):
-            group = _member(root, name, _h5py().Group)
-            arrays = []
-            for path in _texts(group.attrs["weight_names"]):
-                holder = group
-                *folders, key = path.split("/")
-                for folder in folders:
-                    holder = _member(holder, folder, _h5py().Group)
-                arrays.append(read_array(_checked(_member(holder, key, _h5py().Dataset))))
-            yield name, arrays
-
-
-def _texts(values: Any) -> list[str]:
-    return [value.decode() if isinstance(value, bytes) else str(value) for value in values]

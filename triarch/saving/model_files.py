@@ -14,24 +14,30 @@ from typing import Any, BinaryIO
 
 from triarch._version import __version__
 from triarch.files import atomic_folder, notes
-from triarch.saving.archive import ASSETS, CONFIG, METADATA, WEIGHTS, open_archive
+from triarch.saving import legacy
+from triarch.saving.archive import ASSETS, CONFIG, METADATA, WEIGHTS, Archive, is_hdf5, open_archive
 from triarch.saving.assets import collected_assets, files_in, read_assets
+from triarch.saving.making import make_model
 from triarch.saving.streams import Origin, Place, path_of, written
 from triarch.saving.weight_files import read_state, refuse_existing, write_state
-from triarch.serialization import deserialize_keras_object, serialize_keras_object
+from triarch.serialization import serialize_keras_object
 
 FORMAT = "3.15.1"  # the version of Keras whose format this is
+HDF5_ENDINGS = (".h5", ".hdf5")  # of whole models in the format before `.keras`
 
 
-def save_model(model: Any, filepath: Place, overwrite: bool = True, zipped: bool = True) -> None:
+def save_model(
+    model: Any, filepath: Place, overwrite: bool = True, zipped: bool = True, include_optimizer: bool = True
+) -> None:
     """Write architecture, weights, compile settings and the optimizer's state to a file that ends in `.keras`.
 
     The file opens in Keras 3 and the reverse. A process that is killed while it saves leaves an earlier file of this
-    name whole.
+    name whole. A name that ends in `.h5` or `.hdf5` gives an HDF5 file in the format before `.keras`, as in Keras 3.
 
     Args:
         filepath: A path, or a stream that is open for writing bytes: it is written to from its present place on.
         zipped: False writes the parts into a folder of this name instead, in place of an earlier one.
+        include_optimizer: Whether the file holds how the model was compiled, with the optimizer's state.
 
     Raises:
         ValueError: a wrong extension, or a part of the model that no file can hold, such as a lambda.
@@ -50,18 +56,27 @@ def save_model(model: Any, filepath: Place, overwrite: bool = True, zipped: bool
             "known. Call it on data or call `build(input_shape)` first.",
             stacklevel=3,
         )
-    parts = {METADATA: _metadata(), CONFIG: json.dumps(serialize_keras_object(model))}
+    if path is not None and path.name.endswith(HDF5_ENDINGS):
+        with written(path) as file:
+            legacy.save_model(model, file, FORMAT, include_optimizer)
+        return
+    description = serialize_keras_object(model)
+    if not include_optimizer:
+        description.pop("compile_config", None)
+    parts = {METADATA: _metadata(), CONFIG: json.dumps(description)}
     if path is not None and not zipped:
-        _write_folder(model, parts, path)
+        _write_folder(model, parts, path, include_optimizer)
         return
     with written(filepath) as file:
-        _write_zip(model, parts, file)
+        _write_zip(model, parts, file, include_optimizer)
 
 
 def load_model(
     filepath: Place, custom_objects: Mapping[str, Any] | None = None, compile: bool = True, safe_mode: bool = True
 ) -> Any:
-    """The model in a `.keras` file of triarch or Keras 3, compiled as it was, with the state of its optimizer.
+    """The model in a file, compiled as it was, with the state of its optimizer.
+
+    Files are `.keras` of triarch and of Keras from 2.12 on, and HDF5 files of whole models (`.h5`) of Keras 2 and 3.
 
     Args:
         filepath: A path, or a stream that is open for reading bytes: it is read from its present place to its end, or
@@ -81,22 +96,26 @@ def load_model(
             "functions or layers in place of lambdas."
         )
     origin = Origin.of(filepath)
+    if is_hdf5(origin):
+        with origin.opened() as file:
+            return legacy.load_model(file, origin.name, custom_objects, compile)
     with open_archive(origin) as archive:
-        config = archive.read(CONFIG)
+        model = _model(archive, custom_objects, compile)
         with archive.opened(WEIGHTS) as weights:
-            model = _model(config, custom_objects, compile, origin.name)
             read_state(model, weights, origin.name)
         read_assets(model, archive)
     return model
 
 
 def _check_name(path: Path, zipped: bool) -> None:
-    if zipped == (path.suffix == ".keras"):
+    if zipped == (path.suffix == ".keras") or (
+        zipped and path.name.endswith(HDF5_ENDINGS) and not path.name.endswith(".weights.h5")
+    ):
         return
     if not zipped:
         raise ValueError(f"With `zipped=False`, the name must not end in `.keras`. Received: {str(path)!r}")
     advice = "use `save_weights` for weights alone" if path.name.endswith(".weights.h5") else "add it"
-    raise ValueError(f"The name of a model's file must end in `.keras`; {advice}. Received: {str(path)!r}")
+    raise ValueError(f"The name of a model's file must end in `.keras` or `.h5`; {advice}. Received: {str(path)!r}")
 
 
 def _metadata() -> str:
@@ -106,9 +125,9 @@ def _metadata() -> str:
     return json.dumps(metadata if note is None else {**metadata, notes.KEY: note})
 
 
-def _write_zip(model: Any, parts: dict[str, str], file: BinaryIO) -> None:
+def _write_zip(model: Any, parts: dict[str, str], file: BinaryIO, include_optimizer: bool) -> None:
     weights = io.BytesIO()
-    write_state(model, weights)
+    write_state(model, weights, include_optimizer)
     with collected_assets(model) as assets, zipfile.ZipFile(file, "w") as archive:
         for name, text in parts.items():
             archive.writestr(name, text)
@@ -117,7 +136,7 @@ def _write_zip(model: Any, parts: dict[str, str], file: BinaryIO) -> None:
             archive.write(source, name)
 
 
-def _write_folder(model: Any, parts: dict[str, str], path: Path) -> None:
+def _write_folder(model: Any, parts: dict[str, str], path: Path, include_optimizer: bool) -> None:
     if path.exists() and not (path / CONFIG).is_file() and not (path.is_dir() and not any(path.iterdir())):
         raise FileExistsError(
             f"A model's folder would replace what is there, and that is no model. Choose another name. "
@@ -127,28 +146,24 @@ def _write_folder(model: Any, parts: dict[str, str], path: Path) -> None:
         for name, text in parts.items():
             (fresh / name).write_text(text)
         with open(fresh / WEIGHTS, "w+b") as file:
-            write_state(model, file)
+            write_state(model, file, include_optimizer)
         with collected_assets(model) as assets:
             if files_in(assets):
                 shutil.copytree(assets, fresh / ASSETS)
 
 
-def _model(config: bytes, custom_objects: Mapping[str, Any] | None, compile: bool, origin: str) -> Any:
+def _model(archive: Archive, custom_objects: Mapping[str, Any] | None, compile: bool) -> Any:
     """The model as its config describes it, with fresh weights."""
+    origin = archive.origin.name
     try:
-        description = json.loads(config)
-    except (ValueError, RecursionError) as error:
+        description = json.loads(archive.read(CONFIG))
+    except (UnicodeError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"The file's {CONFIG!r} is damaged: {error}. Received: {origin!r}") from error
     if not isinstance(description, dict) or "class_name" not in description:
         raise ValueError(f"The file's {CONFIG!r} does not describe a model. Received: {origin!r}")
     if not compile:
         description["compile_config"] = None
-    try:
-        model = deserialize_keras_object(description, custom_objects)
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"The model in {origin!r} cannot be made from its config ({type(error).__name__}): {error}"
-        ) from error
-    if not hasattr(model, "load_own_variables"):
-        raise ValueError(f"The file describes a {description['class_name']!r}, which is no model. Received: {origin!r}")
-    return model
+    version = archive.keras_version
+    if (version or "3").startswith("2."):
+        description = legacy.upgraded_archive(description, version, custom_objects, origin)
+    return make_model(description, custom_objects, origin)

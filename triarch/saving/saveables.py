@@ -120,7 +120,7 @@ def _counted(name: str, counts: Counter[str]) -> str:
 def _attributes(owner: Any) -> list[tuple[str, Any]]:
     """The instance's attributes, and the list `layers` of a model, in Keras's order."""
     found = {**getattr(owner, "_modules", {}), **vars(owner)}
-    found.update(found.pop("_weight_containers", {}))
+    found.update(found.pop("_containers", {}))
     for name in MODULE_ATTRIBUTES:
         found.pop(name, None)
     if isinstance(getattr(type(owner), "layers", None), property):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from triarch.files import atomic_write
+from triarch.files import atomic_write, mark_of, marks_of_writers
 from triarch.saving.hdf5 import WeightsReader, open_reader, open_writer
 
 SHARD_INDEX = ".weights.json"
@@ -41,7 +41,7 @@ class ShardsWriter:
     """
 
     def __init__(self, path: Path, max_shard_size: float) -> None:
-        self._path = path
+        self._path = Path(os.path.realpath(path))
         self._limit = max_shard_size * _GIBIBYTE
         self._shards: list[list[_Entry]] = [[]]
         self._size, self._total = 0, 0  # of the last shard and of all, in bytes
@@ -68,38 +68,43 @@ class ShardsWriter:
                 self._total += size
 
     def finish(self) -> None:
-        """Write the shards, then the index, then remove the shards of an earlier index of this name.
+        """Write the shards, then the index; then remove shards that no index names and that nobody is writing.
 
-        As long as the earlier index is there, so are its shards: new ones get other names.
+        Where there are shards already, new ones get names that tell their writer: as long as the earlier index is
+        there, so is what it names.
         """
-        earlier = _shards_of(self._path) if self._path.exists() else set()
-        names = self._free_names()
         with ExitStack() as stack:
             index = stack.enter_context(atomic_write(self._path))
+            own = mark_of(index)
+            is_alone = not self._present() and marks_of_writers(self._path) <= {own}
+            names = [_name(self._path, number, "" if is_alone else f"_{own}") for number in range(len(self._shards))]
             for name, entries in zip(names, self._shards, strict=True):
                 temporary = stack.enter_context(atomic_write(self._path.with_name(name)))
                 with open(temporary, "w+b") as file, open_writer(file) as writer:
                     for entry in entries:
                         writer.write(entry.path, entry.name, {entry.group: {entry.key: entry.value}})
             index.write_text(json.dumps(self._index(names), indent=4))
-        for name in filter(self._is_own, earlier - set(names)):
-            _remove(self._path.with_name(name), is_first=name == _name(self._path, 0))
+        self._clear()
 
-    def _free_names(self) -> list[str]:
-        """Names of files that are not there; the usual ones, if possible."""
-        mark = ""
-        while True:
-            names = [_name(self._path, number, mark) for number in range(len(self._shards))]
-            if not any(self._path.with_name(name).exists() for name in names):
-                if mark and not self._path.with_name(_name(self._path, 0)).exists():
-                    names[0] = _name(self._path, 0)
-                return names
-            mark = f"_{secrets.token_hex(3)}"
-
-    def _is_own(self, name: str) -> bool:
-        """Whether an earlier `finish` gave a file this name; an index may have come from elsewhere."""
+    def _present(self) -> dict[str, str]:
+        """The files here that are shards of such an index, with the marks of their writers."""
         base = re.escape(self._path.name.removesuffix(SHARD_INDEX))
-        return re.fullmatch(rf"{base}(_[0-9a-f]{{6}})?_\d{{5}}\.weights\.h5", name) is not None
+        form = re.compile(rf"{base}(?:_([0-9a-f]{{8}}))?_\d{{5}}\.weights\.h5")
+        found = (form.fullmatch(path.name) for path in self._path.parent.iterdir())
+        return {match[0]: match[1] or "" for match in found if match is not None}
+
+    def _clear(self) -> None:
+        present = self._present()
+        writers = marks_of_writers(self._path)  # whoever finishes from now on is in the index
+        named = _shards_of(self._path)
+        first = _name(self._path, 0)
+        for name, mark in present.items():
+            is_being_written = mark in writers if mark else bool(writers)
+            if name not in named and name != first and not is_being_written:
+                self._path.with_name(name).unlink(missing_ok=True)
+        if first not in named and not writers:  # Keras opens it in any case
+            with atomic_write(self._path.with_name(first)) as empty, open(empty, "w+b") as file, open_writer(file):
+                pass
 
     def _index(self, names: list[str]) -> dict[str, Any]:
         """Keras's form: a path has the name of its shard, or a list of them where its arrays are in several."""
@@ -140,6 +145,7 @@ def open_shards(path: Path) -> Iterator[ShardsReader]:
         ValueError: the index or a shard is missing or damaged.
         FileNotFoundError: there is no index.
     """
+    path = Path(os.path.realpath(path))
     places = _places(path)
     with ExitStack() as stack:
         readers = {}
@@ -185,12 +191,3 @@ def _shards_of(path: Path) -> set[str]:
     with suppress(ValueError):
         return {name for names in _places(path).values() for name in names}
     return set()
-
-
-def _remove(shard: Path, is_first: bool) -> None:
-    """Remove a shard that no index names any more; Keras wants the first to be there, and opens it in any case."""
-    if is_first:
-        with atomic_write(shard) as temporary, open(temporary, "w+b") as file, open_writer(file):
-            pass
-    else:
-        shard.unlink(missing_ok=True)

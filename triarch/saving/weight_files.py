@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import torch
 
+from triarch.saving import legacy
 from triarch.saving.archive import open_weights
 from triarch.saving.hdf5 import WeightsReader, WeightsWriter, open_reader, open_writer, read_array
 from triarch.saving.saveables import Groups, Saveable, saveables
@@ -80,15 +81,18 @@ def _check_name(path: Path, max_shard_size: float | None) -> None:
         )
 
 
-def load_weights(model: Any, filepath: Place, skip_mismatch: bool = False) -> None:
+def load_weights(model: Any, filepath: Place, skip_mismatch: bool = False, by_name: bool = False) -> None:
     """Read the weights, and the optimizer's state where both have it, from a `.weights.h5` or `.keras` file.
 
-    The model changes only when everything was read and fits.
+    HDF5 files of Keras 2 (`.h5`), of weights or of whole models, are read, too. The model changes only when everything
+    was read and fits.
 
     Args:
         filepath: A path (also of a `.weights.json`, which names the files that it belongs to), or a stream that is
             open for reading bytes.
         skip_mismatch: Warn for each layer whose weights do not fit, and leave it as it is.
+        by_name: Of HDF5 files of Keras 2: read the layers whose names the file has, and leave the others as they are;
+            otherwise the model's layers follow in the order of the file's.
 
     Raises:
         ValueError: not such a file, a damaged one, weights that do not fit, or a model that is not built.
@@ -101,11 +105,24 @@ def load_weights(model: Any, filepath: Place, skip_mismatch: bool = False) -> No
         )
     origin = Origin.of(filepath)
     if origin.path is not None and origin.path.name.endswith(SHARD_INDEX):
+        _refuse_by_name(by_name, origin)
         with open_shards(origin.path) as shards:
             _read(model, shards, origin.name, skip_mismatch)
-    else:
-        with open_weights(origin) as file:
-            read_state(model, file, origin.name, skip_mismatch)
+        return
+    with open_weights(origin) as file:
+        if legacy.is_legacy(file):
+            legacy.load_weights(model, file, origin.name, skip_mismatch, by_name)
+            return
+        _refuse_by_name(by_name, origin)
+        read_state(model, file, origin.name, skip_mismatch)
+
+
+def _refuse_by_name(by_name: bool, origin: Origin) -> None:
+    if by_name:
+        raise ValueError(
+            "`by_name` is for HDF5 files of Keras 2: in others layers have no names but places. "
+            f"Received: by_name={by_name!r} for {origin.name!r}"
+        )
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
@@ -116,14 +133,16 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
         )
 
 
-def write_state(model: Any, file: BinaryIO) -> None:
+def write_state(model: Any, file: BinaryIO, include_optimizer: bool = True) -> None:
     """Write all state of `model` to an empty file, as HDF5."""
     with open_writer(file) as writer:
-        _write(model, writer)
+        _write(model, writer, include_optimizer)
 
 
-def _write(model: Any, writer: WeightsWriter | ShardsWriter) -> None:
+def _write(model: Any, writer: WeightsWriter | ShardsWriter, include_optimizer: bool = True) -> None:
     for saveable in saveables(model):
+        if not include_optimizer and saveable.owner is getattr(model, "optimizer", None):
+            continue
         if not _is_required(saveable) and not getattr(saveable.owner, "built", True):
             continue  # an optimizer that has done nothing yet
         name = getattr(saveable.owner, "name", None)
@@ -149,7 +168,7 @@ def _not_loaded(origin: str, error: ValueError) -> ValueError:
 
 
 def _read(model: Any, reader: WeightsReader | ShardsReader, origin: str, skip_mismatch: bool) -> None:
-    optimizer = getattr(model, "optimizer", None)
+    optimizer: Any = getattr(model, "optimizer", None)
     before = [] if optimizer is None or getattr(optimizer, "built", True) else [Before(optimizer)]
     try:
         if before and len(reader.arrays("optimizer", "vars")) > len(optimizer.variables):
@@ -195,6 +214,8 @@ def _matched(model: Any, reader: WeightsReader | ShardsReader, origin: str, skip
         expected = saveable.state()
         try:
             arrays = {group: reader.arrays(saveable.path, group) for group in expected}
+            if hasattr(saveable.owner, "slots_of"):
+                arrays["vars"] = legacy.with_learning_rate(saveable.owner, arrays["vars"])
             is_needed = any(expected.values()) and _is_required(saveable) and not saveable.takes_any_size
             if not any(arrays.values()) and not is_needed:
                 continue

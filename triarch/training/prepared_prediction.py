@@ -16,6 +16,7 @@ from torch import Tensor
 
 from triarch.kernels.perceptron import Perceptron
 from triarch.kernels.recurrent import Advance
+from triarch.watching import is_watched
 
 _BYTES_OF_ROOM = 1 << 16  # what is made at once for the results of many calls
 
@@ -121,6 +122,7 @@ class PreparedPrediction:
             or x.shape != self._shape
             or not lies_plainly(x, self._dtype)
             or any(self._listeners)
+            or is_watched()
             or [weight.data_ptr() for weight in self._weights] != self._placed
             or torch.get_num_threads() != self._threads
         ):

@@ -33,12 +33,12 @@ class RepeatedPrediction:
         if step is not None and self._calls < self._next and self._is_unchanged():
             return step.predict_array(x) if method_in_use() == "auto" else None
         self._next = max(self._next, 2 * self._calls)
-        step = self._step = WholeStep(self._model)
+        step, before = WholeStep(self._model), changes.count
         with expecting(self._calls):
             outputs = step.predict_array(x)
         layers = {id(layer): layer for layer in (self._model, *step.layers)}.values()
         self._seen = [_Snapshot(own) for layer in layers for own in (vars(layer), layer._parameters)]
-        self._changes = changes.count
+        self._step, self._changes = step, before
         return outputs
 
     def _is_unchanged(self) -> bool:

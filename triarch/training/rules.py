@@ -10,6 +10,7 @@ from torch import Tensor
 
 from triarch.kernels.perceptron import Learning, Rule
 from triarch.optimizers import SGD, Adam, Optimizer
+from triarch.watching import is_overridden
 
 
 def learning_of(optimizer: Optimizer | None, weights: Sequence[Tensor]) -> Learning | None:
@@ -28,6 +29,7 @@ def _rule_of(optimizer: Optimizer) -> Rule | None:
         and optimizer.loss_scale_factor is None
         and not optimizer.gradient_accumulation_steps
         and not optimizer.use_ema
+        and not is_overridden(optimizer)
     )
     if is_plain and type(optimizer) is Adam and not optimizer.amsgrad:
         return Rule.ADAM

@@ -26,6 +26,7 @@ from triarch.layers import (
     Softmax,
 )
 from triarch.layers.activation import in_two_steps
+from triarch.watching import is_overridden
 
 _TARGET_OF_LOSS = {  # class or function
     losses.SparseCategoricalCrossentropy: Target.CLASSES,
@@ -200,7 +201,7 @@ def target_of_loss(loss: Any, end: Any, dtype: str) -> Target:
     """
     kind = loss.fn if type(loss) is losses.LossFunctionWrapper and not loss._fn_kwargs else type(loss)
     target = _TARGET_OF_LOSS.get(kind)
-    if target is None or loss.reduction not in _MEANS or loss.dtype != dtype:
+    if target is None or is_overridden(loss) or loss.reduction not in _MEANS or loss.dtype != dtype:
         raise RefusalError(f"loss {loss.name!r} is not one of the kernel's")
     settings = {"label_smoothing": (0,), "ignore_class": (None,), "axis": (-1, 1)}
     if any(getattr(loss, name, accepted[0]) not in accepted for name, accepted in settings.items()):
@@ -220,6 +221,6 @@ def threshold_of_metric(metric: Any, target: Target, end: Any, dtype: str) -> fl
     """
     kind = metric.fn if type(metric) is metrics.MeanMetricWrapper and not metric._fn_kwargs else type(metric)
     fits = _TARGET_OF_METRIC.get(kind) == target and not (target is Target.DECISIONS and end is activations.linear)
-    if not fits or metric.dtype != dtype or metric.total.device.type != "cpu":
+    if not fits or is_overridden(metric) or metric.dtype != dtype or metric.total.device.type != "cpu":
         raise RefusalError(f"metric {metric.name!r} is not one of the kernel's")
     return float(getattr(metric, "threshold", 0.5))

@@ -34,6 +34,7 @@ from triarch.training.stacks import (
     target_of_loss,
     threshold_of_metric,
 )
+from triarch.watching import hooks, is_overridden, is_watched, listeners_of
 
 # What compiling takes, where the code is not kept, and what is saved by a step.
 _START_SECONDS, _SAVED_SECONDS = 3.0, 3e-4
@@ -85,6 +86,7 @@ class WholeStep:
         self._placed: dict[Pass, list[int]] = {}  # where the weights lay when they were looked at last
         self._modules: list[torch.nn.Module] = []
         self._listeners: list[dict[int, Any]] = []  # of these modules; they want them to be called
+        self._hooks_seen = -1  # on variables, when none of these weights had one
         self._sample_shape: tuple[int | None, ...] = ()
         self._most_rows = 0
         self._prepared: dict[torch.Size, PreparedPrediction] = {}
@@ -211,10 +213,18 @@ class WholeStep:
         network = self._found(*kind)
         if network is None or sample_weight is not None or not self._fits(x, network):
             return None
-        if learns and not all(weight.requires_grad for weight in network.weights):
+        if learns and (self._has_hooks(network) or not all(weight.requires_grad for weight in network.weights)):
             return None
         targets = _as_targets(y, network.perceptron, x.shape[0])
         return None if targets is None else (network, x, targets)
+
+    def _has_hooks(self, network: _Network) -> bool:
+        """Whether hooks want to see gradients of weights."""
+        if hooks.count != self._hooks_seen:
+            if any(weight._backward_hooks or weight._post_accumulate_grad_hooks for weight in network.weights):
+                return True
+            self._hooks_seen = hooks.count
+        return False
 
     def _found(self, purpose: Pass, make: Callable[[], _Network | None]) -> _Network | None:
         """The call for this purpose; None where it cannot be, or cannot be known yet."""
@@ -228,7 +238,7 @@ class WholeStep:
                 return None
             self._networks[purpose] = made
         network = self._networks[purpose]
-        if network is None or any(self._listeners):
+        if network is None or any(self._listeners) or is_watched():
             return None
         placed = [weight.data_ptr() for weight in network.weights]
         if placed != self._placed.get(purpose):
@@ -266,6 +276,9 @@ class WholeStep:
         if not model.built:
             raise RefusalError("the model is not built")
         stack = read_stack(layers, learns)
+        for layer in (*layers, *stack.ways, *(way.cell for way in stack.ways)):
+            if is_overridden(layer):
+                raise RefusalError(f"layer {layer.name!r} has a method of its own")
         saved, needed = _SAVED_SECONDS, _START_SECONDS
         if stack.recurrent:
             saved, needed = _SAVED_SECONDS_OF_SERIES, _START_SECONDS_OF_SERIES
@@ -277,13 +290,7 @@ class WholeStep:
             raise RefusalError(f"{stack.products} multiplications for a sample are work for the vendor's threads")
         self._sample_shape = tuple(model.input_shape[1:])
         self._modules = [model, *layers, *stack.ways, *(way.cell for way in stack.ways)]
-        self._listeners = [
-            hooks
-            for module in self._modules
-            for hooks in (
-                module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
-            )
-        ]  # fmt: skip
+        self._listeners = [listeners for module in self._modules for listeners in listeners_of(module)]
         return stack
 
     def _for_prediction(self) -> _Network:

@@ -11,6 +11,7 @@ from triarch.kernels.conv.choice import expected_calls, find_plan, method_in_use
 from triarch.kernels.conv.methods import Convolve
 from triarch.kernels.conv.spec import ConvSpec
 from triarch.kernels.windows import Window
+from triarch.watching import is_traced, planner, sizes_of
 
 
 def convolve(
@@ -38,8 +39,8 @@ def plan_for(inputs: Tensor, window: Window, groups: int, filters: int, finish: 
     Raises:
         ValueError: The inputs do not fit, or the method that `use` asks for cannot do it.
     """
-    if torch.compiler.is_compiling():
-        return find_plan(ConvSpec(tuple(inputs.shape), window, groups, filters, finish), "direct")
+    if is_traced(inputs):
+        return planner(find_plan)(ConvSpec(sizes_of(inputs), window, groups, filters, finish), "direct")
     spec = ConvSpec(
         tuple(inputs.shape),
         window,
@@ -53,8 +54,7 @@ def plan_for(inputs: Tensor, window: Window, groups: int, filters: int, finish: 
         expected_calls(),
         not inputs.requires_grad,
     )
-    has_numbers = inputs.device.type != "meta" and torch._C._functorch.peek_interpreter_stack() is None
-    return find_plan(spec, method_in_use() if has_numbers else "direct")
+    return find_plan(spec, method_in_use())
 
 
 def kernel_memory_order(rank: int, data_format: str) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from triarch.kernels.conv import expected_calls, method_in_use
 from triarch.kernels.conv.binding import ROWS_OF_NORMALIZATION, NormalizingKernel, Numbers
 from triarch.kernels.normalization.lines import Lines, lines_of
+from triarch.watching import is_traced
 
 # Compiled code saves about so much for each number, forward and backward, and has to save its start.
 _SAVED_SECONDS, _START_SECONDS = 1e-9, 2.0
@@ -27,12 +28,12 @@ class Convolution(NamedTuple):
 def is_worth_while(inputs: Tensor, count: int) -> bool:
     """Whether there are kernels for `count` such numbers, and enough calls are expected to earn their start."""
     return (
-        inputs.device.type == "cpu"
+        not is_traced(inputs)
+        and inputs.device.type == "cpu"
         and inputs.dtype in (torch.float32, torch.float64)
         and inputs.is_contiguous()
         and expected_calls() * count * _SAVED_SECONDS > _START_SECONDS
         and method_in_use() == "auto"
-        and not torch.compiler.is_compiling()
     )
 
 

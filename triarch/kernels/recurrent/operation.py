@@ -15,6 +15,7 @@ from triarch.kernels.recurrent.cell import NO_MASKS, Cell, Masks, Weights
 from triarch.kernels.recurrent.job import SIZES
 from triarch.kernels.recurrent.packing import Packing, pack, unpack
 from triarch.kernels.recurrent.plan import RecurrentKernel, Tape
+from triarch.watching import is_traced
 
 # Inputs `(batch, length, features)` and first states -> outputs of all steps in the order of time, and last states.
 Reference = Callable[[Tensor, tuple[Tensor, ...]], tuple[Tensor, tuple[Tensor, ...]]]
@@ -50,8 +51,10 @@ def recur(
         is_stream: Whether calls will follow for ever.
         masks: Of a cell that has them, for each gate.
     """
+    if is_traced(inputs) or not _have_one_type(inputs, weights):
+        return None
     batch, length, _ = inputs.shape
-    if not (batch and length) or _is_traced(inputs) or not _have_one_type(inputs, weights):
+    if not (batch and length):
         return None
     is_compiled = _is_worth_code(cell, inputs, weights, is_stream)
     if not is_compiled and vendor.refuse(cell) is not None:
@@ -82,15 +85,6 @@ def _have_one_type(inputs: Tensor, weights: Weights) -> bool:
     """Whether inputs and weights are of the same type of numbers, one that recurrence is exact enough in."""
     is_exact = inputs.dtype in (torch.float32, torch.float64) or inputs.device.type != "cpu"
     return is_exact and all(weight.dtype == inputs.dtype for weight in weights if weight is not None)
-
-
-def _is_traced(inputs: Tensor) -> bool:
-    """Whether somebody looks at operations rather than at numbers."""
-    return (
-        torch.compiler.is_compiling()
-        or inputs.device.type == "meta"
-        or torch._C._functorch.peek_interpreter_stack() is not None
-    )
 
 
 def _is_worth_code(cell: Cell, inputs: Tensor, weights: Weights, is_stream: bool) -> bool:

@@ -14,6 +14,7 @@ from triarch.kernels.sampling.cuda import CudaSampler, cuda_sampler
 from triarch.kernels.sampling.method import Method, Pixels, pixels_from_extent
 from triarch.kernels.sampling.places import as_pixels
 from triarch.kernels.sampling.plan import Sampler, Sizes, refuse, sampler
+from triarch.watching import is_traced, planner, sizes_of
 
 _START_SECONDS = 4.0  # that compiling takes, where the code is not kept
 _SAVED_SECONDS = 1e-7  # of each number of the outputs; measured
@@ -83,13 +84,13 @@ class _Plan:
     def _on_cuda(self, images: Tensor, places: Tensor) -> CudaSampler | None:
         if not self._has_cuda_kernels or not images.is_cuda or images.device != places.device:
             return None
-        return None if _is_traced() or not cuda.can_run(images.device) else cuda_sampler(*self._arguments[:3])
+        return None if not cuda.can_run(images.device) else cuda_sampler(*self._arguments[:3])
 
 
 @lru_cache(maxsize=1024)
 def _plan(
-    images: torch.Size,
-    places: torch.Size,
+    images: tuple[int, ...],
+    places: tuple[int, ...],
     images_type: torch.dtype,
     places_type: torch.dtype,
     interpolation: str,
@@ -118,19 +119,14 @@ def _plan(
 
 
 def _sample(images: Tensor, places: Tensor, interpolation: str, padding: str, frame: str) -> Tensor:
-    plan = _plan(images.shape, places.shape, images.dtype, places.dtype, interpolation, padding, frame)
-    kernels = plan.sampler(images, places)
+    plan = planner(_plan)(sizes_of(images), sizes_of(places), images.dtype, places.dtype, interpolation, padding, frame)
+    kernels = None if is_traced(images) else plan.sampler(images, places)
     if kernels is None:
         return reference.sample(images, as_pixels(places, plan.pixels), plan.method)
     if torch.is_grad_enabled() and (images.requires_grad or places.requires_grad):
         found: Tensor = _Sampling.apply(kernels, plan, images, places)
         return found
     return kernels.forward(images.contiguous(), places.contiguous())
-
-
-def _is_traced() -> bool:
-    """Whether somebody looks at operations rather than at numbers."""
-    return torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None
 
 
 class _Sampling(torch.autograd.Function):

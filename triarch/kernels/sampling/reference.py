@@ -18,7 +18,7 @@ def sample(images: Tensor, places: Tensor, method: Method) -> Tensor:
     """
     height, width = images.shape[1:3]
     across, down = _taps(places[..., 0], width, method), _taps(places[..., 1], height, method)
-    batch = torch.arange(len(images), device=images.device)[:, None, None]
+    batch = torch.arange(images.shape[0], device=images.device)[:, None, None]
     outputs = None
     for row, weight_y in down:
         for column, weight_x in across:

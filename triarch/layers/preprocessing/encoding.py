@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from triarch import config
@@ -26,3 +28,12 @@ def encode(numbers: torch.Tensor, output_mode: str, depth: int) -> torch.Tensor:
     counts = torch.zeros(*numbers.shape[:-1], depth, dtype=floats, device=numbers.device)
     counts.scatter_add_(-1, numbers, torch.ones_like(numbers, dtype=counts.dtype))
     return counts.clamp(max=1) if output_mode == "multi_hot" else counts
+
+
+def encoded_shape(shape: Sequence[int | None], output_mode: str, depth: int) -> tuple[int | None, ...]:
+    """The shape of what `encode` makes of numbers of this shape."""
+    if output_mode == "int":
+        return tuple(shape)
+    if output_mode == "one_hot":
+        return (*(shape[:-1] if len(shape) > 1 and shape[-1] == 1 else shape), depth)
+    return (*(shape[:-1] or (1,) * (len(shape) == 0)), depth)

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 
 from triarch import config
+from triarch.graph import SymbolicTensor
 from triarch.layers.arguments import is_integer
 from triarch.layers.base import Layer
-from triarch.layers.preprocessing.encoding import encode
+from triarch.layers.preprocessing.encoding import encode, encoded_shape
 from triarch.layers.preprocessing.fingerprints import fingerprint, keyed_hash
-from triarch.layers.preprocessing.lookup import strings
+from triarch.layers.texts import Texts, strings
 from triarch.registry import register
 
 _MODES = ("int", "one_hot", "multi_hot", "count")
@@ -23,8 +24,8 @@ _MODES = ("int", "one_hot", "multi_hot", "count")
 class Hashing(Layer):
     """Strings or integers become the numbers of bins, by a hash that is the same everywhere and always.
 
-    Different tokens may share a bin. It is called with arrays, lists or, for integers, tensors, outside models: there
-    are no tensors of strings. The numbers are those of Keras.
+    Different tokens may share a bin. It is called with arrays, lists or, for integers, tensors; or within a model, with
+    strings behind an `Input` of type `"string"`. The numbers are those of Keras.
 
     Args:
         num_bins: How many bins there are, that of the mask included.
@@ -32,6 +33,8 @@ class Hashing(Layer):
         salt: A number, or two, that the hash depends on: SipHash is taken then, else FarmHash's fingerprint.
         output_mode: `"int"`; or for each sample (the last axis) `"multi_hot"` or `"count"`; or `"one_hot"`.
     """
+
+    takes_texts = True
 
     def __init__(
         self,
@@ -61,7 +64,9 @@ class Hashing(Layer):
         self.output_mode, self.sparse = output_mode, sparse
 
     def __call__(self, inputs: Any, *, training: bool | None = None, **kwargs: Any) -> Any:  # type: ignore[override]
-        return self.call(inputs)  # tokens may be strings, of which there are no tensors
+        if isinstance(inputs, SymbolicTensor):
+            return super().__call__(inputs, training=training, **kwargs)
+        return self.call(inputs)  # tokens may be strings, which are no tensors outside of models
 
     def call(self, inputs: Any) -> torch.Tensor:
         """Numbers of bins, or vectors of them, as a tensor."""
@@ -77,12 +82,12 @@ class Hashing(Layer):
 
     def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
         """That of the inputs, whose last axis becomes one of bins where vectors are asked for."""
-        if self.output_mode == "int":
-            return tuple(input_shape)
-        if self.output_mode == "one_hot":
-            kept = input_shape[:-1] if len(input_shape) > 1 and input_shape[-1] == 1 else input_shape
-            return (*kept, self.num_bins)
-        return (*(input_shape[:-1] or (1,) * (len(input_shape) == 0)), self.num_bins)
+        return encoded_shape(input_shape, self.output_mode, self.num_bins)
+
+    def compute_output_spec(self, inputs: Any, **kwargs: Any) -> Any:
+        """A symbolic tensor of integers, or of vectors."""
+        dtype = "int64" if self.output_mode == "int" else config.floatx()
+        return SymbolicTensor(self.compute_output_shape(inputs.shape), dtype)
 
 
 def hashed(tokens: np.ndarray[Any, Any], bins: int, salt: Sequence[int] | None = None) -> np.ndarray[Any, Any]:
@@ -100,6 +105,8 @@ def _tokens(values: Any) -> np.ndarray[Any, Any]:
     Raises:
         ValueError: Values are neither strings nor numbers.
     """
+    if isinstance(values, Texts):
+        return strings(values)
     array = np.asarray(values.cpu() if isinstance(values, torch.Tensor) else values)
     if array.dtype.kind in "iub":
         return array.astype(np.int64)

@@ -11,10 +11,12 @@ import numpy as np
 import torch
 
 from triarch import config
+from triarch.graph import SymbolicTensor
 from triarch.layers.arguments import describe
 from triarch.layers.base import Layer
-from triarch.layers.preprocessing.encoding import encode
+from triarch.layers.preprocessing.encoding import encode, encoded_shape
 from triarch.layers.preprocessing.fingerprints import fingerprint
+from triarch.layers.texts import TEXT, strings
 from triarch.registry import register
 
 _MODES = ("int", "one_hot", "multi_hot", "count", "tf_idf")
@@ -39,6 +41,7 @@ class Lookup(Layer):
         pad_to_max_tokens: bool,
         **kwargs: Any,
     ) -> None:
+        kwargs.pop("dtype", None)  # numbers of tokens are int64, vectors of floatx
         super().__init__(**kwargs)
         output_mode = {"binary": "multi_hot", "tf-idf": "tf_idf"}.get(output_mode, output_mode)
         if output_mode not in _MODES:
@@ -65,6 +68,8 @@ class Lookup(Layer):
             self.set_vocabulary(vocabulary, idf_weights)
 
     untracked = Layer.untracked | {"_table"}
+    state_size_varies = True  # as the vocabulary does
+    takes_texts = True
 
     @classmethod
     def from_config(cls, config: Any) -> Any:
@@ -200,10 +205,50 @@ class Lookup(Layer):
         raise NotImplementedError
 
     def __call__(self, inputs: Any, *, training: bool | None = None, **kwargs: Any) -> Any:  # type: ignore[override]
-        return self.call(inputs)  # tokens may be strings, of which there are no tensors
+        if isinstance(inputs, SymbolicTensor):
+            return super().__call__(inputs, training=training, **kwargs)
+        return self.call(inputs)  # tokens may be strings, which are no tensors outside of models
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """That of the tokens, with an axis for encodings."""
+        depth = self.max_tokens if self.pad_to_max_tokens and self.max_tokens else self.vocabulary_size()
+        return encoded_shape(input_shape, self.output_mode, depth)
+
+    def compute_output_spec(self, inputs: Any, **kwargs: Any) -> Any:
+        """A symbolic tensor of integers, or of vectors."""
+        if self.invert and self.vocabulary_dtype == TEXT:
+            raise ValueError(
+                f"{describe(self)} gives strings, which no model can: call it on what the model gives. "
+                f"Received: {inputs!r}"
+            )
+        dtype = "int64" if self.output_mode == "int" else config.floatx()
+        return SymbolicTensor(self.compute_output_shape(inputs.shape), dtype)
+
+    def save_own_variables(self, store: Any) -> None:
+        """Put the weights of tokens into `store`, as Keras has them: those of unknown tokens are the mean."""
+        if self._idf is not None and self._tokens is not None:
+            store["idf_weights"] = self._idf_of_numbers()
+
+    def load_own_variables(self, store: Any) -> None:
+        """Take the weights of tokens from `store`; where there are no tokens yet, `load_assets` brings them."""
+        if "idf_weights" in store:
+            weights = np.asarray(store["idf_weights"], np.float64)
+            own = slice(self._first_token, self._first_token + len(self._tokens)) if self._tokens is not None else ...
+            self._idf = weights[own]
+
+    def load_assets(self, dir_path: str) -> None:
+        """Take the vocabulary that Keras wrote into a file of its own, as it does with one that `adapt` has made."""
+        file = Path(dir_path) / "vocabulary.txt"
+        if self._tokens is not None or not file.exists():
+            return
+        lines = file.read_text(encoding="utf-8").split("\n")
+        while lines and not lines[-1]:
+            lines.pop()
+        tokens = lines if self.vocabulary_dtype == TEXT else [int(line) for line in lines]
+        self.set_vocabulary(tokens, None if self._idf is None else self._idf[: len(tokens)])
 
     def call(self, inputs: Any) -> Any:
-        """Numbers as a tensor; with `invert`, tokens as an array."""
+        """Numbers as a tensor; with `invert`, tokens as an array, or integers as a tensor where the numbers are one."""
         if self._tokens is None:
             raise ValueError(f"{describe(self)} has no vocabulary yet: call `adapt`, or give it a `vocabulary`.")
         if self.invert:
@@ -227,8 +272,9 @@ class Lookup(Layer):
             found[unknown] = int(self._has_mask) + own
         return torch.from_numpy(found[places].reshape(tokens.shape)).to(config.device())
 
-    def _tokens_of(self, numbers: Any) -> np.ndarray[Any, Any]:
-        numbers = np.asarray(numbers.cpu() if isinstance(numbers, torch.Tensor) else numbers)
+    def _tokens_of(self, numbers: Any) -> Any:
+        is_tensor = isinstance(numbers, torch.Tensor)
+        numbers = np.asarray(numbers.cpu() if is_tensor else numbers)
         tokens = np.array(self.get_vocabulary(), dtype=None if self.vocabulary_dtype == "int64" else object)
         is_known = (numbers >= 0) & (numbers < len(tokens))
         if not is_known.all() and not self.num_oov_indices:
@@ -236,18 +282,24 @@ class Lookup(Layer):
                 f"{describe(self)} has {len(tokens)} tokens. Received: numbers {np.unique(numbers[~is_known]).tolist()}"
             )
         found = np.where(is_known, tokens[np.where(is_known, numbers, 0)], self.oov_token)
-        return found.astype(str) if self.vocabulary_dtype == "string" else found
+        if self.vocabulary_dtype == TEXT:
+            return found.astype(str)
+        return torch.from_numpy(found).to(config.device()) if is_tensor else found
 
     def _encoded(self, numbers: torch.Tensor) -> torch.Tensor:
         """Numbers as `output_mode` says."""
         depth = self.max_tokens if self.pad_to_max_tokens and self.max_tokens else self.vocabulary_size()
         if self.output_mode != "tf_idf":
             return encode(numbers, self.output_mode, depth)
-        assert self._idf is not None
         counts = encode(numbers, "count", depth)
+        return counts * torch.as_tensor(self._idf_of_numbers(), dtype=counts.dtype, device=numbers.device)
+
+    def _idf_of_numbers(self) -> np.ndarray[Any, Any]:
+        """A weight for each number, that of unknown tokens too, and 0 for those that no token has."""
+        assert self._idf is not None
+        depth = self.max_tokens if self.pad_to_max_tokens and self.max_tokens else self.vocabulary_size()
         weights = np.concatenate([np.full(self.num_oov_indices, self._idf.mean()), self._idf])
-        weights = np.pad(weights, (0, depth - len(weights)))
-        return counts * torch.as_tensor(weights, dtype=counts.dtype, device=numbers.device)
+        return np.pad(weights, (0, depth - len(weights)))
 
 
 # Of Keras's configurations: what follows from the vocabulary, and what one class alone has.
@@ -265,7 +317,7 @@ def _batches(data: Any, steps: int | None) -> Iterable[Any]:
 class StringLookup(Lookup):
     """Strings become their numbers in a vocabulary, which is given or made by `adapt`.
 
-    It is called with strings, lists or arrays of strings, outside models: there are no tensors of strings.
+    It is called with strings, lists or arrays of strings; or within a model, behind an `Input` of type `"string"`.
 
     Args:
         max_tokens: The largest vocabulary that `adapt` makes, special tokens included.
@@ -280,7 +332,7 @@ class StringLookup(Lookup):
         pad_to_max_tokens: Whether encodings have `max_tokens` numbers however small the vocabulary is.
     """
 
-    vocabulary_dtype = "string"
+    vocabulary_dtype = TEXT
 
     def __init__(
         self,
@@ -308,25 +360,6 @@ class StringLookup(Lookup):
 
     def _unknown_number(self, tokens: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return np.array([fingerprint(token.encode(self.encoding)) % self.num_oov_indices for token in tokens.tolist()])
-
-
-def strings(values: Any) -> np.ndarray[Any, Any]:
-    """An array of strings.
-
-    Raises:
-        ValueError: Values are not strings, or not an array's.
-    """
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise ValueError(f"Samples of strings have the same number of strings each. Received: {values!r}") from error
-    if array.dtype.kind == "S":
-        array = np.char.decode(array, "utf-8")
-    if array.dtype.kind == "O" and all(isinstance(value, str) for value in array.flat):
-        array = array.astype(str)
-    if array.dtype.kind != "U" and array.size:
-        raise ValueError(f"Expected strings. Received: {values!r}")
-    return array.astype(str)
 
 
 @register("keras.layers")

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from triarch import config
-from triarch.layers.abstract import Elementwise
 from triarch.forms import array_of, is_array_like, is_plain_list
+from triarch.layers.abstract import Elementwise
 from triarch.layers.arguments import describe, is_integer
 from triarch.registry import register
 from triarch.tensors import as_tensor
@@ -104,6 +104,8 @@ class Normalization(Elementwise):
         if self._given is not None:
             return self._given
         return self.adapt_mean.detach().reshape(self._shape), self.adapt_variance.detach().reshape(self._shape)
+
+    casts_inputs = False
 
     def call(self, inputs: Tensor) -> Tensor:
         numbers = inputs.to(torch.promote_types(self._compute_torch_dtype, torch.float32))

@@ -11,7 +11,9 @@ import numpy as np
 import torch
 
 from triarch.layers.arguments import describe
-from triarch.layers.preprocessing.lookup import StringLookup, strings
+from triarch.layers.preprocessing.encoding import encoded_shape
+from triarch.layers.preprocessing.lookup import StringLookup
+from triarch.layers.texts import strings
 from triarch.registry import register
 
 _PUNCTUATION = re.compile(f"[{re.escape(string.punctuation)}]")
@@ -24,7 +26,7 @@ Texts = np.ndarray[Any, Any]
 class TextVectorization(StringLookup):
     """Texts become rows of the numbers of their words, or counts of them, by a vocabulary.
 
-    It is called with strings, lists or arrays of strings, outside models: there are no tensors of strings.
+    It is called with strings, lists or arrays of strings; or within a model, behind an `Input` of type `"string"`.
 
     Args:
         max_tokens: The largest vocabulary that `adapt` makes, special tokens included.
@@ -114,6 +116,15 @@ class TextVectorization(StringLookup):
     def _documents(self, batch: Any) -> Iterator[list[str]]:
         for text in strings(batch).ravel().tolist():
             yield [token for token in self._tokens_in(text) if token]
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """`(batch, length)` in mode `"int"`, where the length may be unknown; else `(batch, tokens)`."""
+        batch = tuple(input_shape[:1])
+        if self.output_mode != "int":
+            return super().compute_output_shape((*batch, None))
+        if self.split is None and self._lengths is None:
+            return encoded_shape(input_shape, "int", 0)
+        return (*batch, self.output_sequence_length)
 
     def call(self, inputs: Any) -> torch.Tensor:
         """Rows of numbers: `(batch, length)`, or `(batch, tokens)` for counts; one row for a single text."""

@@ -136,7 +136,7 @@ class RecurrentCell(Layer):
         gates = self.gates if self.recurrent_dropout else 1
 
         def drawn(rate: float, size: int) -> torch.Tensor | None:
-            ones = inputs.new_ones(gates, len(inputs), size)
+            ones = inputs.new_ones(gates, inputs.shape[0], size)
             return dropout(ones, rate, seed=self.seed_generator) if rate else None
 
         return Masks(drawn(self.dropout, inputs.shape[-1]), drawn(self.recurrent_dropout, self.units))

@@ -94,7 +94,7 @@ class ConvLSTMCell(RecurrentCell):
         """Dropout's masks, for a step or a series."""
         if not training:
             return Masks()
-        shape = (len(inputs), *inputs.shape[-self.rank - 1 :])
+        shape = (inputs.shape[0], *inputs.shape[-self.rank - 1 :])
         gates = 4 if self.recurrent_dropout else 1
 
         def drawn(rate: float, shape: Sequence[Any]) -> torch.Tensor | None:

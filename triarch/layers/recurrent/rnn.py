@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from triarch.layers.recurrent.cell import RecurrentCell, as_list, call_cell, zer
 from triarch.layers.recurrent.stacked import StackedRNNCells
 from triarch.layers.running import reading_casts
 from triarch.registry import register
+from triarch.watching import is_overridden, listeners_of
 
 Step = Callable[[int, Any], tuple[torch.Tensor, Any]]  # number of the step, states -> output, new states
 
@@ -70,6 +72,11 @@ class RNN(Layer):
     computes_in_floats = True
 
     supports_masking = True
+
+    @property
+    def casts_inputs(self) -> bool:  # type: ignore[override]
+        """Whether inputs are cast before `call`: cells without a way through series of their own are called."""
+        return isinstance(self.cell, (RecurrentCell, StackedRNNCells))
 
     def __init__(
         self,
@@ -161,7 +168,9 @@ class RNN(Layer):
         masks: Masks | None = None,
     ) -> tuple[Any, Any]:
         """The same by the cell's own steps; `masks` are those of a `RecurrentCell`, where they are drawn already."""
-        with reading_casts():  # the steps of cells are taken without their `forward`
+        cells = getattr(self.cell, "cells", [self.cell])
+        casts = any(isinstance(cell, RecurrentCell) and cell._casts_weights for cell in cells)
+        with reading_casts() if casts else nullcontext():  # their steps are taken without their `forward`
             outputs, states = self._take_steps(sequences, states, mask, training, masks)
         if self.return_sequences:
             return torch.stack(outputs, 1) if outputs else self._nothing(sequences), states
@@ -176,23 +185,23 @@ class RNN(Layer):
         masks: Masks | None,
     ) -> tuple[list[torch.Tensor], Any]:
         cell, inputs = self.cell, sequences.unbind(1)
-        if isinstance(cell, RecurrentCell):  # all steps are projected in one product
+        if _is_to_be_called(cell):
+
+            def step(number: int, states: Any) -> tuple[torch.Tensor, Any]:
+                return call_cell(cell, inputs[number], states, training)
+
+        elif isinstance(cell, RecurrentCell):  # all steps are projected in one product
             own = cell.draw_masks(sequences, training) if masks is None else masks
             projected = cell.project(sequences, own).unbind(1)
 
             def step(number: int, states: Any) -> tuple[torch.Tensor, Any]:
                 return cell.step(projected[number], states, own)
 
-        elif isinstance(cell, StackedRNNCells):
+        else:
             drops = cell.draw_masks(sequences, training)
 
             def step(number: int, states: Any) -> tuple[torch.Tensor, Any]:
                 return cell.step(inputs[number], states, drops, training)
-
-        else:
-
-            def step(number: int, states: Any) -> tuple[torch.Tensor, Any]:
-                return call_cell(cell, inputs[number], states, training)
 
         return run_steps(step, len(inputs), states, mask, self.go_backwards, self.zero_output_for_mask)
 
@@ -200,7 +209,7 @@ class RNN(Layer):
         """The outputs of a series of no steps."""
         shape = self.compute_output_shape(tuple(sequences.shape))
         shape = shape[0] if self.return_state else shape
-        return sequences.new_zeros(len(sequences), 0, *shape[2 if self.return_sequences else 1 :])
+        return sequences.new_zeros(sequences.shape[0], 0, *shape[2 if self.return_sequences else 1 :])
 
     def _checked_mask(self, mask: Any, sequences: torch.Tensor) -> torch.Tensor | None:
         mask = mask[0] if isinstance(mask, (list, tuple)) else mask
@@ -228,7 +237,7 @@ class RNN(Layer):
         if len(states) != len(self.state_size):
             raise ValueError(f"{describe(self)} has {len(self.state_size)} states. Received: {len(states)}")
         for state in pytree.tree_leaves(states):
-            if len(state) != batch:
+            if state.shape[0] != batch:
                 raise ValueError(
                     f"{describe(self)} needs states for {batch} series, as many as the batch has. "
                     f"Received: states for {len(state)}" + (" (of the batch before)" if given is self.states else "")
@@ -253,6 +262,13 @@ class RNN(Layer):
             [(batch, part) for part in size] if isinstance(size, (list, tuple)) else (batch, size)
             for size in self.state_size
         )
+
+
+def _is_to_be_called(cell: Any) -> bool:
+    """Whether the steps are calls of the cell: it knows no others, or somebody listens to them or has changed them."""
+    if not isinstance(cell, (RecurrentCell, StackedRNNCells)):
+        return True
+    return any(listeners_of(cell)) or is_overridden(cell)
 
 
 def of_cell(name: str) -> property:
@@ -289,7 +305,7 @@ class CellRNN(RNN):
 
     def _run(self, sequences: torch.Tensor, states: Any, mask: torch.Tensor | None, training: bool) -> tuple[Any, Any]:
         cell, known = self.cell, self.cell.compiled
-        if known is None:
+        if known is None or _is_to_be_called(cell):
             return super()._run(sequences, states, mask, training)
         masks = cell.draw_masks(sequences, training)
         if masks.states is not None:

@@ -26,6 +26,8 @@ class StackedRNNCells(Layer):
                 )
         self.cells = list(cells)
 
+    casts_inputs = True
+
     @property
     def state_size(self) -> list[Any]:
         """Of each cell."""
@@ -63,7 +65,7 @@ class StackedRNNCells(Layer):
     def _masks_of(self, cell: Any, inputs: torch.Tensor, training: bool) -> Masks:
         if not isinstance(cell, RecurrentCell):
             return Masks()
-        return cell.draw_masks(inputs.new_empty(len(inputs), cell.kernel.shape[0]), training)
+        return cell.draw_masks(inputs.new_empty(inputs.shape[0], cell.kernel.shape[0]), training)
 
     def step(
         self, inputs: torch.Tensor, states: Any, masks: Sequence[Masks], training: bool

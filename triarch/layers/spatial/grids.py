@@ -27,9 +27,12 @@ class AffineGrid(Layer):
         self.size = standardize_tuple(size, 2, "size")
         self.align_corners = align_corners
 
+    casts_inputs = False  # half precision does not know the places in a large image apart
+
     def call(self, theta: torch.Tensor) -> torch.Tensor:
         self.compute_output_shape(theta.shape)
         height, width = self.size
+        theta = theta.to(torch.promote_types(self._compute_torch_dtype, torch.float32))
         return affine_grid(theta.reshape(-1, 2, 3), (height, width), self.align_corners)
 
     def compute_output_shape(self, theta_shape: Any) -> Any:
@@ -67,9 +70,13 @@ class GridSample(Layer):
         Method(interpolation, padding).check()
         self.interpolation, self.padding, self.align_corners = interpolation, padding, align_corners
 
+    casts_inputs = False
+
     def call(self, inputs: Any) -> torch.Tensor:
-        images, grid = self._parts(inputs)
-        return grid_sample(images, grid, self.interpolation, self.padding, self.align_corners)
+        dtype = torch.promote_types(self._compute_torch_dtype, torch.float32)
+        images, grid = (part.to(dtype) for part in self._parts(inputs))
+        sampled = grid_sample(images, grid, self.interpolation, self.padding, self.align_corners)
+        return sampled.to(self._compute_torch_dtype)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         images, grid = self._parts(input_shape)

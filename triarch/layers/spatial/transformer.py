@@ -82,6 +82,13 @@ class SpatialTransformer(Layer):
         self.learning_rate_factor = learning_rate_factor
         self._family = transformation(transform, _pair(self.control_points))
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_family": None}  # functions, which follow from the arguments
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._family = transformation(self.transform, _pair(self.control_points))
+
     def build(self, input_shape: Any) -> None:
         require_axes(self, input_shape, ("batch", "height", "width", "channels"))
         if isinstance(self.localization, str):
@@ -128,10 +135,10 @@ class SpatialTransformer(Layer):
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         parameters = self.parameters_of(inputs)
         if self.regularization is not None:
-            self.add_loss(self.regularization(parameters) / max(len(parameters), 1))
+            self.add_loss(self.regularization(parameters) / max(parameters.shape[0], 1))
         places = self._places(parameters, inputs)
         images = inputs.to(places.dtype)
-        return sample(images, places, self.interpolation, self.padding).to(inputs.dtype)
+        return sample(images, places, self.interpolation, self.padding).to(self._compute_torch_dtype)
 
     def parameters_of(self, inputs: torch.Tensor) -> torch.Tensor:
         """What the localisation network says of each image, `(batch, parameters)`: differences from the identity."""

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from triarch import config
+from triarch.files import atomic_write
 from triarch.tensors import as_array, dtype_name
 
 if TYPE_CHECKING:
@@ -255,7 +256,13 @@ def save_img(
                 f"PNG files hold values up to {_FULL_SCALE} without `scale`. Received: {values.min()} to {values.max()}"
             )
         picture = images.fromarray(values.astype(np.uint16))
-    picture.save(path, known, **kwargs)
+    if not isinstance(path, (str, os.PathLike)):
+        picture.save(path, known, **kwargs)
+        return
+    content = io.BytesIO()  # Pillow takes a part of a file for the whole where a disk is full
+    picture.save(content, known, **kwargs)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content.getbuffer())
 
 
 def require(name: str, value: Any, choices: tuple[Any, ...]) -> None:

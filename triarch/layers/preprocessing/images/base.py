@@ -76,6 +76,7 @@ class ImageLayer(Augmentation):
     """
 
     generator: SeedGenerator | None = None
+    casts_inputs = False
 
     def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
