@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from triarch import config, registry
 from triarch.graph import functions
 from triarch.graph.structures import leaves, map_structure
 from triarch.graph.trials import TRIALS, Shape, in_common, trial_sizes
-from triarch.tensors import dtype_name, torch_dtype
+from triarch.tensors import dtype_name, kept_mask, torch_dtype
 
 _numbers = itertools.count()
 
@@ -152,9 +153,23 @@ class Function:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The result; on symbolic tensors a symbolic one, recorded."""
         kwargs = {**self.fixed, **kwargs}
-        if not symbols_in((args, kwargs)):
-            return self.function(*args, **kwargs)
+        given = leaves((args, kwargs))
+        if not any(isinstance(leaf, SymbolicTensor) for leaf in given):
+            outputs = self.function(*args, **kwargs)
+            if any(kept_mask(leaf) is not None for leaf in given):
+                self._warn_of_masks(outputs)
+            return outputs
         return record(self, args, kwargs, infer_outputs(self.function, args, kwargs, self.label))
+
+    def _warn_of_masks(self, outputs: Any) -> None:
+        """Say that a mask ends here, where it does: a function is no layer that knows of masks."""
+        if all(kept_mask(output) is None for output in leaves(outputs)):
+            warnings.warn(
+                f"The function {self.label} in a model was passed an input with a mask, and its outputs have none. "
+                "Layers behind it will not see the mask: give it to them as `mask=`, or compute in a layer that "
+                "passes masks on.",
+                stacklevel=2,
+            )
 
     def __repr__(self) -> str:
         return f"<Function {self.label}, name={self.name}>"

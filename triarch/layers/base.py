@@ -16,6 +16,7 @@ from torch.utils import _pytree as pytree
 from triarch import config, mixed_precision, registry, regularizers
 from triarch.graph import Node, SymbolicTensor, infer_outputs, map_structure, record, standardize_shape
 from triarch.graph import leaves as graph_leaves
+from triarch.layers.masks import warn_of_loss
 from triarch.layers.precision import PolicyHolder, cast
 from triarch.layers.shapes import infer_output_shape, map_shapes, on_trial, shape_of
 from triarch.layers.tracking import adopt_containers, assign_container, changes
@@ -37,15 +38,6 @@ def _completing(build: Callable[..., None]) -> Callable[..., None]:
         adopt_containers(self)
 
     return build_and_complete
-
-
-def with_mask(outputs: Any, mask: Any) -> Any:
-    """The outputs, which carry this mask from now on."""
-    masks = mask if isinstance(mask, (list, tuple)) else [mask]
-    for output, own in zip(graph_leaves(outputs), masks, strict=False):
-        if own is not None:
-            keep_mask(output, own)
-    return outputs
 
 
 class _Calls(threading.local):
@@ -125,6 +117,11 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
             cls.build = _completing(vars(cls)["build"])  # type: ignore[method-assign]
         if "call" in vars(cls):
             cls._call_parameters = tuple(inspect.signature(vars(cls)["call"]).parameters)[1:]
+            cls._mask_parameters = tuple(name for name in cls._call_parameters if name.endswith("_mask"))
+            cls._mask_place = cls._call_parameters.index("mask") if "mask" in cls._call_parameters else None
+        if "compute_mask" in vars(cls):  # a layer with an opinion on masks has one on inputs without them, too
+            for name in {"supports_masking", "makes_mask"} - vars(cls).keys():
+                setattr(cls, name, True)
 
     supports_masking = False  # whether masks of the inputs go on to the outputs, as `compute_mask` says
     makes_mask = False  # whether the outputs get a mask though the inputs have none
@@ -134,6 +131,8 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
         return mask
 
     _call_parameters: tuple[str, ...] = ()
+    _mask_parameters: tuple[str, ...] = ()  # `query_mask` and the like, for each of several inputs
+    _mask_place: int | None = None  # of the argument `mask`
     untracked: ClassVar[frozenset[str]] = frozenset(
         {"_losses", "_build_config", "_inbound_nodes"}
     )  # containers that hold no layers
@@ -192,19 +191,53 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
         leaves = pytree.tree_leaves((args, kwargs))
         if not any(isinstance(leaf, (torch.Tensor, SymbolicTensor)) for leaf in leaves):
             raise ValueError(f"Layer {self.name!r} takes tensors or arrays. Received: {args[0] if args else kwargs!r}")
+        if "mask" in kwargs and self._mask_place is None and "kwargs" not in self._call_parameters:
+            raise TypeError(
+                f"Layer {self.name!r} ({type(self).__name__}) takes no mask: its `call` has no argument `mask`. "
+                f"Received: mask={kwargs['mask']!r}"
+            )
         if any(isinstance(leaf, SymbolicTensor) for leaf in leaves):
             return self._call_symbolically(args, kwargs if training is None else {**kwargs, "training": training})
         if not self.built:
             self._build_from_inputs(args, kwargs)
-        masks = None if not args else map_structure(kept_mask, args[0])
-        is_masked = any(mask is not None for mask in graph_leaves(masks))
-        if is_masked and "mask" in self._call_parameters and len(args) == 1:
-            kwargs.setdefault("mask", masks)
+        inputs = args[0] if args else kwargs.get(self._call_parameters[0]) if self._call_parameters else None
+        mask = self._fill_masks(inputs, args, kwargs)
         with nullcontext() if training is None or bool(training) == self.training else self.mode(bool(training)):
             outputs = super().__call__(*args, **kwargs)
-        if (is_masked or self.makes_mask) and self.supports_masking:
-            return with_mask(outputs, self.compute_mask(args[0], masks))
+        if mask is not None or self.makes_mask:
+            self._hand_on(inputs, mask, outputs)
         return outputs
+
+    def _fill_masks(self, inputs: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The mask of the first input, given or carried; what is carried becomes the arguments that were left out."""
+        for name in self._mask_parameters:
+            owner = name.removesuffix("_mask")
+            place = self._call_parameters.index(owner) if owner in self._call_parameters else len(args)
+            value = args[place] if place < len(args) else kwargs.get(owner)
+            if value is not None and kwargs.get(name) is None and self._call_parameters.index(name) >= len(args):
+                kwargs[name] = map_structure(kept_mask, value)
+        carried = map_structure(kept_mask, inputs)
+        if all(mask is None for mask in graph_leaves(carried)):
+            carried = None
+        place = self._mask_place
+        if place is None:
+            return carried
+        given = args[place] if place < len(args) else kwargs.get("mask")
+        if given is None and carried is not None and place >= len(args):
+            kwargs["mask"] = carried
+        return carried if given is None else given
+
+    def _hand_on(self, inputs: Any, mask: Any, outputs: Any) -> None:
+        """Let outputs that carry no mask yet carry the one that `compute_mask` makes of the inputs'."""
+        found = graph_leaves(outputs)
+        if self.supports_masking:
+            for output, own in zip(found, graph_leaves(self.compute_mask(inputs, mask)), strict=False):
+                if own is not None and kept_mask(output) is None:
+                    keep_mask(output, own)
+        elif all(kept_mask(output) is None for output in found) and any(
+            getattr(own, "ndim", 0) > 1 for own in graph_leaves(mask)
+        ):  # a mask of whole samples means nothing to what happens inside them
+            warn_of_loss(f"Layer {self.name!r} (of type {type(self).__name__})")
 
     def _as_tensor(self, value: Any) -> Any:
         if isinstance(value, np.ndarray):
@@ -268,7 +301,8 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
         self.build(*self._shapes_for_build(args, kwargs))
 
     def _shapes_for_build(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-        values = [*args, *kwargs.values()]
+        is_mask = self._mask_parameters.__contains__
+        values = [*args, *(value for name, value in kwargs.items() if name != "mask" and not is_mask(name))]
         wanted = len(inspect.signature(type(self).build).parameters) - 1
         return tuple(pytree.tree_map(shape_of, value) for value in values[: max(wanted, 1)])
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 
-from triarch import constraints, initializers, regularizers
+from triarch import constraints, initializers, registry, regularizers
 from triarch.layers.abstract import Elementwise
 from triarch.layers.arguments import describe, standardize_tuple
 from triarch.layers.base import Layer
@@ -49,6 +49,8 @@ class Embedding(Layer):
             self.build()
             self.set_weights(weights if isinstance(weights, list) and len(weights) == 1 else [weights])
 
+    supports_masking = False  # unless `mask_zero` says otherwise
+    makes_mask = False
     _silent_config: ClassVar[dict[str, Any]] = {"autocast": False}
 
     def _arguments(self) -> Iterator[tuple[str, Any]]:
@@ -77,7 +79,7 @@ class Embedding(Layer):
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """Where the number is not 0; None unless `mask_zero`."""
-        return inputs != 0 if self.mask_zero else None
+        return _differs(inputs, 0) if self.mask_zero else None
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The shape with an axis for the vectors."""
@@ -86,9 +88,11 @@ class Embedding(Layer):
 
 @register("keras.layers")
 class Masking(Elementwise):
-    """Lets steps of series `(batch, length, features)` not count whose features are all `mask_value`; they become 0."""
+    """Lets steps of series `(batch, steps, features)` not count whose features are all `mask_value`; they become 0.
 
-    makes_mask = True
+    In hierarchies `(batch, ..., steps, features)`, and in series of images, each place of the axes but the last has an
+    entry in the mask; layers that go by whole steps let a step count where any place in it does.
+    """
 
     def __init__(self, mask_value: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -99,4 +103,9 @@ class Masking(Elementwise):
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """Where a feature differs from `mask_value`."""
-        return (inputs != self.mask_value).any(-1)
+        return _differs(inputs, self.mask_value).any(-1)
+
+
+def _differs(inputs: Any, value: Any) -> Any:
+    """Where numbers, symbolic ones too, are not `value`."""
+    return registry.lookup("keras.ops", "not_equal")(inputs, value)

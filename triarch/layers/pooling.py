@@ -9,8 +9,9 @@ import torch
 from triarch.config import standardize_data_format
 from triarch.kernels import Window, plan_pooling, pool
 from triarch.kernels.windows import axis_names
-from triarch.layers.arguments import named_in_errors, require_axes, standardize_padding, standardize_tuple
+from triarch.layers.arguments import describe, named_in_errors, require_axes, standardize_padding, standardize_tuple
 from triarch.layers.base import Layer
+from triarch.layers.masks import behind, fits, masked_mean, of_first_axes
 from triarch.registry import register
 
 
@@ -155,9 +156,27 @@ class GlobalMaxPooling3D(_GlobalMaxPooling):
 
 @register("keras.layers", "GlobalAvgPool1D")
 class GlobalAveragePooling1D(_GlobalAveragePooling):
-    """The mean of each channel of series."""
+    """The mean of each channel of series, over the steps inside the mask, if there is one; 0 where no step counts."""
 
     rank = 1
+    supports_masking = True
+    makes_mask = False
+
+    def call(self, inputs: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        if mask is None:
+            return super().call(inputs)
+        self.compute_output_shape(inputs.shape)
+        mask = of_first_axes(mask, 2)
+        (axis,) = self._spatial_axes
+        if not fits(mask, torch.Size([len(inputs), inputs.shape[axis]])):
+            raise ValueError(
+                f"{describe(self)} takes a mask of shape (batch, steps), here {(len(inputs), inputs.shape[axis])}. "
+                f"Received: a mask of shape {tuple(mask.shape)}"
+            )
+        return masked_mean(inputs, behind(mask, 2).unsqueeze(3 - axis), (axis,), self.keepdims).to(inputs.dtype)
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """None: the steps are gone."""
 
 
 @register("keras.layers", "GlobalAvgPool2D")

@@ -11,8 +11,9 @@ import torch
 from torch.utils import _pytree as pytree
 
 from triarch import mixed_precision
+from triarch.layers.masks import carrying
 from triarch.layers.tracking import names_of_weight_containers
-from triarch.tensors import torch_dtype
+from triarch.tensors import kept_mask, torch_dtype
 from triarch.variable import Variable
 
 
@@ -70,7 +71,9 @@ class PolicyHolder(torch.nn.Module):
 def cast(value: Any, dtype: torch.dtype) -> Any:
     """`value` with its float tensors, those in lists, tuples and dicts too, in the type `dtype`."""
     if isinstance(value, torch.Tensor):
-        return value.to(dtype) if value.dtype is not dtype and value.is_floating_point() else value
+        if value.dtype is dtype or not value.is_floating_point():
+            return value
+        return carrying(value.to(dtype), kept_mask(value))
     if type(value) in (list, tuple):  # as layers of several inputs get them at every step
         return type(value)([cast(part, dtype) for part in value])
     if isinstance(value, (list, tuple, dict)):

@@ -40,7 +40,7 @@ class Dropout(Elementwise):
         return dropout(inputs, self.rate, self.noise_shape, self.seed_generator)  # type: ignore[arg-type]
 
 
-class _SpatialDropout(Layer):
+class _SpatialDropout(Elementwise):
     """Dropout of whole channels: what is dropped for a sample is dropped at all its places."""
 
     rank: ClassVar[int]
@@ -58,7 +58,7 @@ class _SpatialDropout(Layer):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         require_axes(self, input_shape, axis_names(self.rank, self.data_format))
-        return input_shape
+        return super().compute_output_shape(input_shape)
 
 
 @register("keras.layers")

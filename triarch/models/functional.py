@@ -11,6 +11,7 @@ import torch
 from triarch import registry
 from triarch.graph import Network, Shape, Slot, SymbolicTensor, leaves, map_structure
 from triarch.layers import InputLayer
+from triarch.layers.masks import carrying
 from triarch.layers.shapes import is_shape
 from triarch.models import graph_config
 from triarch.models.fusion import fused
@@ -31,6 +32,11 @@ class Functional(Model):
     """
 
     untracked = Model.untracked | {"_operations", "_fast_steps"}
+    supports_masking = True
+    makes_mask = False
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """None: the layers inside leave masks on the outputs."""
 
     def __init__(
         self, inputs: Any, outputs: Any, name: str | None = None, trainable: bool | None = None, **kwargs: Any
@@ -81,10 +87,12 @@ class Functional(Model):
         """Without effect: the weights are there."""
         self.built = True
 
-    def call(self, inputs: Any) -> Any:
-        """The outputs, in the structure that the model was given."""
+    def call(self, inputs: Any, mask: Any = None) -> Any:
+        """The outputs, in the structure that the model was given; `mask` is that of the inputs, nested as they are."""
         parts = self._parted(inputs)
         tensors = [entrance.standardize(part, self) for entrance, part in zip(self._entrances, parts, strict=True)]
+        if mask is not None:
+            tensors = carrying(tensors, self._parted(mask))
         return self._network.run(tensors, steps=self._fast_steps)
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:

@@ -11,6 +11,7 @@ from triarch import registry
 from triarch.graph import Shape, SymbolicTensor, leaves, map_structure
 from triarch.layers import InputLayer, Layer, TorchModuleWrapper
 from triarch.layers.fusion import fused_stack
+from triarch.layers.masks import carrying
 from triarch.layers.shapes import infer_output_shape
 from triarch.models.model import Model
 from triarch.serialization import deserialize_keras_object, serialize_keras_object
@@ -27,6 +28,12 @@ class Sequential(Model):
     """
 
     untracked = Model.untracked | {"_stack", "_symbols", "_operations"}  # its layers are children under their numbers
+
+    supports_masking = True
+    makes_mask = False
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """None: the layers leave masks on what they give."""
 
     def __init__(self, layers: Iterable[Any] | None = None, trainable: bool = True, name: str | None = None) -> None:
         super().__init__(trainable=trainable, name=name)
@@ -105,12 +112,14 @@ class Sequential(Model):
             symbols.append(_called(layer, symbols[-1]))
         return symbols
 
-    def call(self, inputs: Any) -> Any:
-        """Layer after layer."""
+    def call(self, inputs: Any, mask: Any = None) -> Any:
+        """Layer after layer; `mask` is that of the inputs."""
         if self.input_layer is not None:
             if isinstance(inputs, (list, tuple)) and len(inputs) == 1:
                 inputs = inputs[0]
             inputs = self.input_layer.standardize(inputs, self)
+        if mask is not None:
+            inputs = carrying(inputs, mask)
         for operation in self._operations:
             inputs = operation(inputs)
         return inputs
