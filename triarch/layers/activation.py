@@ -165,7 +165,8 @@ class Softmax(Elementwise):
     def _stretched(self, mask: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor | None:
         """A mask as it stretches to the inputs; None for one of steps where each step is summed over by itself."""
         mask = mask if mask.dtype is torch.bool else mask > 0.5
-        if kept_mask(inputs) is not None and mask.shape == kept_mask(inputs).shape:
+        carried = kept_mask(inputs)
+        if carried is not None and mask.shape == carried.shape:
             axes = [self.axis] if isinstance(self.axis, int) else self.axis
             first = min(axis % inputs.ndim for axis in axes)
             return None if first >= mask.ndim else behind(mask, inputs.ndim)

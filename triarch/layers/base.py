@@ -219,11 +219,11 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
         carried = map_structure(kept_mask, inputs)
         if all(mask is None for mask in graph_leaves(carried)):
             carried = None
-        place = self._mask_place
-        if place is None:
+        own = self._mask_place
+        if own is None:
             return carried
-        given = args[place] if place < len(args) else kwargs.get("mask")
-        if given is None and carried is not None and place >= len(args):
+        given = args[own] if own < len(args) else kwargs.get("mask")
+        if given is None and carried is not None and own >= len(args):
             kwargs["mask"] = carried
         return carried if given is None else given
 

@@ -124,7 +124,8 @@ class Lambda(Layer):
     Args:
         output_shape: Of one sample, or a function of the input's shape; by default it is found by a trial run.
         mask: That of the outputs, or a function `(inputs, mask)` that makes it; None: they have none.
-        arguments: Further keyword arguments of the function. It gets `training` and the inputs' `mask` too, if it takes them.
+        arguments: Further keyword arguments of the function. It gets `training` too, if it takes that, and `mask`, that
+            of the inputs.
     """
 
     supports_masking = False  # unless `mask` says otherwise

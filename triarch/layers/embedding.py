@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -13,6 +14,7 @@ from triarch.layers.abstract import Elementwise
 from triarch.layers.arguments import describe, standardize_tuple
 from triarch.layers.base import Layer
 from triarch.registry import register
+from triarch.tensors import keep_mask
 
 
 @register("keras.layers")
@@ -92,14 +94,20 @@ class Masking(Elementwise):
 
     In hierarchies `(batch, ..., steps, features)`, and in series of images, each place of the axes but the last has an
     entry in the mask; layers that go by whole steps let a step count where any place in it does.
+
+    Args:
+        mask_value: May be NaN.
     """
+
+    makes_mask = False  # apart from the one that `call` leaves on the outputs
 
     def __init__(self, mask_value: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.mask_value = mask_value
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
-        return torch.where(self.compute_mask(inputs).unsqueeze(-1), inputs, 0.0).to(inputs.dtype)
+        mask = self.compute_mask(inputs)
+        return keep_mask(torch.where(mask.unsqueeze(-1), inputs, 0.0).to(inputs.dtype), mask)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """Where a feature differs from `mask_value`."""
@@ -107,5 +115,7 @@ class Masking(Elementwise):
 
 
 def _differs(inputs: Any, value: Any) -> Any:
-    """Where numbers, symbolic ones too, are not `value`."""
+    """Where numbers, symbolic ones too, are not `value`, which may be NaN."""
+    if isinstance(value, float) and math.isnan(value):
+        return registry.lookup("keras.ops", "logical_not")(registry.lookup("keras.ops", "isnan")(inputs))
     return registry.lookup("keras.ops", "not_equal")(inputs, value)

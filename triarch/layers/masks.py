@@ -36,6 +36,22 @@ def of_first_axes(mask: Any, count: int) -> Any:
     return mask.flatten(count).any(-1) if mask.ndim > count else mask
 
 
+def of_steps(mask: torch.Tensor, batch: int, steps: int, owner: str) -> torch.Tensor:
+    """A mask with axes of batch and steps, perhaps with more behind; one of whole series holds for all their steps.
+
+    Raises:
+        ValueError: It has other sizes; the message names its `owner`.
+    """
+    if mask.ndim == 1 and len(mask) == batch:
+        return mask.unsqueeze(1).expand(batch, steps)
+    if mask.shape[:2] != (batch, steps):
+        raise ValueError(
+            f"{owner} takes a mask of shape (batch, steps), here {(batch, steps)}. "
+            f"Received: a mask of shape {tuple(mask.shape)}"
+        )
+    return mask
+
+
 def fits(mask: torch.Tensor, shape: torch.Size) -> bool:
     """Whether a mask is one of the first axes of tensors of this shape."""
     return mask.shape == shape[: mask.ndim]

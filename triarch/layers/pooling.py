@@ -11,7 +11,7 @@ from triarch.kernels import Window, plan_pooling, pool
 from triarch.kernels.windows import axis_names
 from triarch.layers.arguments import describe, named_in_errors, require_axes, standardize_padding, standardize_tuple
 from triarch.layers.base import Layer
-from triarch.layers.masks import behind, fits, masked_mean, of_first_axes
+from triarch.layers.masks import masked_mean, of_first_axes, of_steps
 from triarch.registry import register
 
 
@@ -166,14 +166,9 @@ class GlobalAveragePooling1D(_GlobalAveragePooling):
         if mask is None:
             return super().call(inputs)
         self.compute_output_shape(inputs.shape)
-        mask = of_first_axes(mask, 2)
         (axis,) = self._spatial_axes
-        if not fits(mask, torch.Size([len(inputs), inputs.shape[axis]])):
-            raise ValueError(
-                f"{describe(self)} takes a mask of shape (batch, steps), here {(len(inputs), inputs.shape[axis])}. "
-                f"Received: a mask of shape {tuple(mask.shape)}"
-            )
-        return masked_mean(inputs, behind(mask, 2).unsqueeze(3 - axis), (axis,), self.keepdims).to(inputs.dtype)
+        mask = of_first_axes(of_steps(mask, len(inputs), inputs.shape[axis], describe(self)), 2)
+        return masked_mean(inputs, mask.unsqueeze(3 - axis), (axis,), self.keepdims).to(inputs.dtype)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """None: the steps are gone."""

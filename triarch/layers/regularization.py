@@ -12,7 +12,6 @@ from triarch.config import standardize_data_format
 from triarch.kernels.windows import axis_names
 from triarch.layers.abstract import Elementwise
 from triarch.layers.arguments import is_integer, require_axes
-from triarch.layers.base import Layer
 from triarch.random import SeedGenerator, dropout
 from triarch.registry import register
 from triarch.regularizers import L1L2

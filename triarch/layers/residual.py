@@ -195,7 +195,7 @@ class Residual(Layer):
 
     @staticmethod
     def _masked(outputs: torch.Tensor, own: torch.Tensor | None, shortcut: torch.Tensor) -> torch.Tensor:
-        """The outputs with the mask of a sum: what counts in the block or in the shortcut; all, where one has no mask."""
+        """The outputs with the mask of a sum: what counts in block or shortcut; none, where one of them has none."""
         other = kept_mask(shortcut)
         if own is None or other is None:
             return outputs

@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 from triarch.kernels.recurrent import Masks, Weights, recur
 from triarch.layers.arguments import describe, require_axes
 from triarch.layers.base import Layer
-from triarch.layers.masks import of_first_axes
+from triarch.layers.masks import of_first_axes, of_steps
 from triarch.layers.recurrent.cell import RecurrentCell, as_list, call_cell, zero_states
 from triarch.layers.recurrent.stacked import StackedRNNCells
 from triarch.registry import register
@@ -209,15 +209,8 @@ class RNN(Layer):
         mask = mask[0] if isinstance(mask, (list, tuple)) else mask
         if mask is None:
             return None
-        mask = of_first_axes(torch.as_tensor(mask, device=sequences.device), 2)
-        if mask.ndim == 1 and len(mask) == len(sequences):  # of whole series
-            mask = mask.unsqueeze(1).expand(sequences.shape[:2])
-        if mask.shape != sequences.shape[:2]:
-            raise ValueError(
-                f"{describe(self)} takes a mask of shape (batch, steps), here {tuple(sequences.shape[:2])}. "
-                f"Received: a mask of shape {tuple(mask.shape)}"
-            )
-        return mask.bool()
+        mask = of_steps(torch.as_tensor(mask, device=sequences.device), *sequences.shape[:2], describe(self))
+        return of_first_axes(mask, 2).bool()
 
     def _zeros_for(self, shape: Sequence[int]) -> list[Any]:
         """States of zeros for series of this shape."""

@@ -9,7 +9,7 @@ import torch
 from triarch.layers.arguments import describe
 from triarch.layers.base import Layer
 from triarch.layers.batch_normalization import BatchNormalization
-from triarch.layers.masks import carrying, of_first_axes
+from triarch.layers.masks import carrying, of_first_axes, of_steps
 from triarch.registry import register
 from triarch.tensors import kept_mask
 
@@ -18,9 +18,9 @@ from triarch.tensors import kept_mask
 class TimeDistributed(Layer):
     """Applies a layer to every step of series `(batch, steps, ...)`.
 
-    Steps are samples to the layer, all in one call, or one by one where it learns from a batch as such. So are the steps
-    of a mask. The mask of the outputs is that which the layer makes, with the axis of steps; otherwise a step counts
-    where anything in it does.
+    Steps, and those of a mask, are samples to the layer, all in one call, or one by one where it learns from a batch as
+    such. The mask of the outputs is that which the layer makes, with the axis of steps; where it makes none, a step
+    counts where anything in it does.
     """
 
     supports_masking = True
@@ -44,21 +44,17 @@ class TimeDistributed(Layer):
 
     def call(self, inputs: torch.Tensor, training: bool = False, mask: Any = None) -> torch.Tensor:
         self._step_shape(inputs.shape)
-        if mask is not None and tuple(mask.shape[:2]) != tuple(inputs.shape[:2]):
-            raise ValueError(
-                f"{describe(self)} takes a mask of shape (batch, steps), here {tuple(inputs.shape[:2])}. "
-                f"Received: shape {tuple(mask.shape)}"
-            )
+        sizes = inputs.shape[:2]
+        if mask is not None:
+            mask = of_steps(mask, *sizes, describe(self))
         if training and any(isinstance(part, BatchNormalization) for part in self.layer.modules()):
-            steps = range(inputs.shape[1])
-            each = [self.layer(carrying(inputs[:, n], None if mask is None else mask[:, n])) for n in steps]
-            masks = [kept_mask(output) for output in each]
-            own = None if any(part is None for part in masks) else torch.stack(masks, 1)
-            return carrying(torch.stack(each, 1), own)
+            masks = [None] * sizes[1] if mask is None else mask.unbind(1)
+            each = [self.layer(carrying(*step)) for step in zip(inputs.unbind(1), masks, strict=True)]
+            found = [own for own in map(kept_mask, each) if own is not None]
+            return carrying(torch.stack(each, 1), torch.stack(found, 1) if len(found) == len(each) else None)
         outputs = self.layer(carrying(inputs.flatten(0, 1), None if mask is None else mask.flatten(0, 1)))
         own = kept_mask(outputs)
-        steps = inputs.shape[:2]
-        return carrying(outputs.unflatten(0, steps), None if own is None else own.unflatten(0, steps))
+        return carrying(outputs.unflatten(0, sizes), None if own is None else own.unflatten(0, sizes))
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """The mask of steps, where the layer makes none of what is inside them."""
