@@ -36,17 +36,17 @@ def of_first_axes(mask: Any, count: int) -> Any:
     return mask.flatten(count).any(-1) if mask.ndim > count else mask
 
 
-def of_steps(mask: torch.Tensor, batch: int, steps: int, owner: str) -> torch.Tensor:
-    """A mask with axes of batch and steps, perhaps with more behind; one of whole series holds for all their steps.
+def of_steps(mask: torch.Tensor, sizes: Sequence[int], owner: str) -> torch.Tensor:
+    """A mask of batch and steps, perhaps with more axes behind; one of whole series holds for all their steps.
 
     Raises:
         ValueError: It has other sizes; the message names its `owner`.
     """
-    if mask.ndim == 1 and len(mask) == batch:
-        return mask.unsqueeze(1).expand(batch, steps)
-    if mask.shape[:2] != (batch, steps):
+    if mask.ndim == 1 and len(mask) == sizes[0]:
+        return mask.unsqueeze(1).expand(*sizes)
+    if tuple(mask.shape[:2]) != tuple(sizes):
         raise ValueError(
-            f"{owner} takes a mask of shape (batch, steps), here {(batch, steps)}. "
+            f"{owner} takes a mask of shape (batch, steps), here {tuple(sizes)}. "
             f"Received: a mask of shape {tuple(mask.shape)}"
         )
     return mask

@@ -167,7 +167,7 @@ class GlobalAveragePooling1D(_GlobalAveragePooling):
             return super().call(inputs)
         self.compute_output_shape(inputs.shape)
         (axis,) = self._spatial_axes
-        mask = of_first_axes(of_steps(mask, len(inputs), inputs.shape[axis], describe(self)), 2)
+        mask = of_first_axes(of_steps(mask, (len(inputs), inputs.shape[axis]), describe(self)), 2)
         return masked_mean(inputs, mask.unsqueeze(3 - axis), (axis,), self.keepdims).to(inputs.dtype)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:

@@ -209,7 +209,7 @@ class RNN(Layer):
         mask = mask[0] if isinstance(mask, (list, tuple)) else mask
         if mask is None:
             return None
-        mask = of_steps(torch.as_tensor(mask, device=sequences.device), *sequences.shape[:2], describe(self))
+        mask = of_steps(torch.as_tensor(mask, device=sequences.device), sequences.shape[:2], describe(self))
         return of_first_axes(mask, 2).bool()
 
     def _zeros_for(self, shape: Sequence[int]) -> list[Any]:

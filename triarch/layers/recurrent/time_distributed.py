@@ -46,7 +46,7 @@ class TimeDistributed(Layer):
         self._step_shape(inputs.shape)
         sizes = inputs.shape[:2]
         if mask is not None:
-            mask = of_steps(mask, *sizes, describe(self))
+            mask = of_steps(mask, sizes, describe(self))
         if training and any(isinstance(part, BatchNormalization) for part in self.layer.modules()):
             masks = [None] * sizes[1] if mask is None else mask.unbind(1)
             each = [self.layer(carrying(*step)) for step in zip(inputs.unbind(1), masks, strict=True)]
