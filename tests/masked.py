@@ -92,6 +92,10 @@ TABLE = {
     "LayerNormalization": Row(lambda k: k.LayerNormalization()),
     "UnitNormalization": Row(lambda k: k.UnitNormalization()),
     "SpectralNormalization": Row(spectral, keras=False),
+    "TimeDistributed without masks": Row(distributed(lambda k: k.Conv1D(2, 2)), rank=3, keras=False),
+    "TimeDistributed of a model": Row(
+        lambda k: k.TimeDistributed(Sequential([layers.Dense(3), layers.GlobalAveragePooling1D()])), rank=3, keras=False
+    ),
     "LSTM": Row(lambda k: k.LSTM(3, **ALL)),
     "GRU": Row(lambda k: k.GRU(3, **ALL)),
     "GRU with zeros": Row(lambda k: k.RNN(k.GRUCell(3), zero_output_for_mask=True, **ALL)),

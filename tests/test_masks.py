@@ -134,6 +134,19 @@ def test_a_given_mask_is_one_of_the_first_axes(rank: int) -> None:
         assert (carried is None) == (outputs.ndim == 2)
 
 
+@pytest.mark.parametrize("form", ["lists", "arrays of 0 and 1", "floats"])
+def test_given_masks_have_every_form(form: str) -> None:
+    series = torch.from_numpy(SERIES)
+    given = {"lists": COUNTS.tolist(), "arrays of 0 and 1": COUNTS.astype(int), "floats": COUNTS.astype(float)}[form]
+    for layer in (layers.GRU(2, **ALL), layers.GlobalAveragePooling1D(), layers.BatchNormalization()):
+        expected = layer(series, mask=torch.from_numpy(COUNTS), training=True)
+        outputs = layer(series, mask=given, training=True)
+        torch.testing.assert_close(outputs, expected)
+        if outputs.ndim == 3:
+            assert torch.equal(outputs._keras_mask, torch.from_numpy(COUNTS))
+            assert torch.equal(layers.Multiply()([outputs, outputs])._keras_mask, torch.from_numpy(COUNTS))
+
+
 @pytest.mark.parametrize("place", ["by name", "by place"])
 def test_a_given_mask_goes_on_as_a_carried_one(place: str, keras: Any) -> None:
     series, mask = torch.from_numpy(SERIES), torch.from_numpy(COUNTS)

@@ -126,6 +126,13 @@ class Edges(layers.Layer):
         return (inputs > 0).any(-1)
 
 
+class Unchanged(Edges):
+    """Gives what it takes."""
+
+    def call(self, inputs: Any) -> Any:
+        return inputs
+
+
 class Pair(layers.Layer):
     """Takes a mask for each of two inputs."""
 
@@ -153,6 +160,8 @@ def test_layers_of_ones_own() -> None:
     series = torch.from_numpy(SERIES)
     mask = Edges()(series)._keras_mask
     assert torch.equal(mask, (series > 0).any(-1))
+    assert torch.equal(Unchanged()(series)._keras_mask, mask)
+    assert not hasattr(series, "_keras_mask")
     masked = layers.Masking()(series)
     value = layers.Masking()(series[:, :3])
     for outputs in (Pair()(masked, value), Pair()(masked, value=value), Pair()(query=masked, value=value)):

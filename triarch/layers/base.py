@@ -16,7 +16,7 @@ from torch.utils import _pytree as pytree
 from triarch import config, mixed_precision, registry, regularizers
 from triarch.graph import Node, SymbolicTensor, infer_outputs, map_structure, record, standardize_shape
 from triarch.graph import leaves as graph_leaves
-from triarch.layers.masks import warn_of_loss
+from triarch.layers.masks import carrying, warn_of_loss
 from triarch.layers.precision import PolicyHolder, cast
 from triarch.layers.shapes import infer_output_shape, map_shapes, on_trial, shape_of
 from triarch.layers.tracking import adopt_containers, assign_container, changes
@@ -116,9 +116,12 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
         if "build" in vars(cls):
             cls.build = _completing(vars(cls)["build"])  # type: ignore[method-assign]
         if "call" in vars(cls):
-            cls._call_parameters = tuple(inspect.signature(vars(cls)["call"]).parameters)[1:]
-            cls._mask_parameters = tuple(name for name in cls._call_parameters if name.endswith("_mask"))
-            cls._mask_place = cls._call_parameters.index("mask") if "mask" in cls._call_parameters else None
+            parameters = inspect.signature(vars(cls)["call"]).parameters
+            names = cls._call_parameters = tuple(parameters)[1:]
+            cls._mask_parameters = tuple(name for name in names if name.endswith("_mask"))
+            cls._mask_place = names.index("mask") if "mask" in names else None
+            takes_any = any(own.kind is inspect.Parameter.VAR_KEYWORD for own in parameters.values())
+            cls._refuses_mask = not takes_any and cls._mask_place is None
         if "compute_mask" in vars(cls):  # a layer with an opinion on masks has one on inputs without them, too
             for name in {"supports_masking", "makes_mask"} - vars(cls).keys():
                 setattr(cls, name, True)
@@ -133,6 +136,7 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
     _call_parameters: tuple[str, ...] = ()
     _mask_parameters: tuple[str, ...] = ()  # `query_mask` and the like, for each of several inputs
     _mask_place: int | None = None  # of the argument `mask`
+    _refuses_mask = False  # whether there is no such argument
     untracked: ClassVar[frozenset[str]] = frozenset(
         {"_losses", "_build_config", "_inbound_nodes"}
     )  # containers that hold no layers
@@ -191,7 +195,7 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
         leaves = pytree.tree_leaves((args, kwargs))
         if not any(isinstance(leaf, (torch.Tensor, SymbolicTensor)) for leaf in leaves):
             raise ValueError(f"Layer {self.name!r} takes tensors or arrays. Received: {args[0] if args else kwargs!r}")
-        if "mask" in kwargs and self._mask_place is None and "kwargs" not in self._call_parameters:
+        if self._refuses_mask and "mask" in kwargs:
             raise TypeError(
                 f"Layer {self.name!r} ({type(self).__name__}) takes no mask: its `call` has no argument `mask`. "
                 f"Received: mask={kwargs['mask']!r}"
@@ -204,9 +208,7 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
         mask = self._fill_masks(inputs, args, kwargs)
         with nullcontext() if training is None or bool(training) == self.training else self.mode(bool(training)):
             outputs = super().__call__(*args, **kwargs)
-        if mask is not None or self.makes_mask:
-            self._hand_on(inputs, mask, outputs)
-        return outputs
+        return self._hand_on(inputs, mask, outputs) if mask is not None or self.makes_mask else outputs
 
     def _fill_masks(self, inputs: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The mask of the first input, given or carried; what is carried becomes the arguments that were left out."""
@@ -222,22 +224,33 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
         own = self._mask_place
         if own is None:
             return carried
-        given = args[own] if own < len(args) else kwargs.get("mask")
-        if given is None and carried is not None and own >= len(args):
-            kwargs["mask"] = carried
-        return carried if given is None else given
+        if own < len(args):
+            return carried if args[own] is None else args[own]
+        given = kwargs.get("mask")
+        if isinstance(given, (list, tuple)) and isinstance(next(iter(graph_leaves(given)), None), (bool, int, float)):
+            given = torch.as_tensor(given, device=self.device)
+        if given is not None or carried is not None:
+            kwargs["mask"] = carried if given is None else given
+        return kwargs.get("mask")
 
-    def _hand_on(self, inputs: Any, mask: Any, outputs: Any) -> None:
-        """Let outputs that carry no mask yet carry the one that `compute_mask` makes of the inputs'."""
-        found = graph_leaves(outputs)
+    def _hand_on(self, inputs: Any, mask: Any, outputs: Any) -> Any:
+        """The outputs; those without a mask carry from now on the one that `compute_mask` makes of the inputs'."""
         if self.supports_masking:
-            for output, own in zip(found, graph_leaves(self.compute_mask(inputs, mask)), strict=False):
-                if own is not None and kept_mask(output) is None:
-                    keep_mask(output, own)
-        elif all(kept_mask(output) is None for output in found) and any(
+            masks = iter(graph_leaves(self.compute_mask(inputs, mask)))
+            given = {id(leaf) for leaf in graph_leaves(inputs)}
+
+            def handed(output: Any) -> Any:
+                own = next(masks, None)
+                if own is None or kept_mask(output) is not None:
+                    return output
+                return carrying(output, own) if id(output) in given else keep_mask(output, own)
+
+            return map_structure(handed, outputs)
+        if all(kept_mask(output) is None for output in graph_leaves(outputs)) and any(
             getattr(own, "ndim", 0) > 1 for own in graph_leaves(mask)
         ):  # a mask of whole samples means nothing to what happens inside them
             warn_of_loss(f"Layer {self.name!r} (of type {type(self).__name__})")
+        return outputs
 
     def _as_tensor(self, value: Any) -> Any:
         if isinstance(value, np.ndarray):

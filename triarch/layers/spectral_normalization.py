@@ -24,6 +24,12 @@ class SpectralNormalization(Layer):
         power_iterations: For each step.
     """
 
+    supports_masking = True
+    makes_mask = False
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """None: the layer leaves its mask on the outputs."""
+
     def __init__(self, layer: Layer, power_iterations: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not isinstance(layer, Layer):

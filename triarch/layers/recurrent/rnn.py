@@ -206,7 +206,7 @@ class RNN(Layer):
         return sequences.new_zeros(len(sequences), 0, *shape[2 if self.return_sequences else 1 :])
 
     def _checked_mask(self, mask: Any, sequences: torch.Tensor) -> torch.Tensor | None:
-        mask = mask[0] if isinstance(mask, (list, tuple)) else mask
+        mask = mask[0] if isinstance(mask, (list, tuple)) and isinstance(mask[0], torch.Tensor) else mask
         if mask is None:
             return None
         mask = of_steps(torch.as_tensor(mask, device=sequences.device), sequences.shape[:2], describe(self))

@@ -47,6 +47,8 @@ class TimeDistributed(Layer):
         sizes = inputs.shape[:2]
         if mask is not None:
             mask = of_steps(mask, sizes, describe(self))
+        if not self.layer.supports_masking and self.layer._mask_place is None:
+            mask = None  # which the layer would lose, but whose steps stay
         if training and any(isinstance(part, BatchNormalization) for part in self.layer.modules()):
             masks = [None] * sizes[1] if mask is None else mask.unbind(1)
             each = [self.layer(carrying(*step)) for step in zip(inputs.unbind(1), masks, strict=True)]
