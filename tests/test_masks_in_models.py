@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,9 @@ def test_half_precision_keeps_masks(kind: str) -> None:
     masked = half.layers[0](first)
     own = Chain(half.layers[1:])
     own.supports_masking = plain(SERIES).ndim == 3
-    for model in (half, Model(first, Sequential(half.layers[1:])(masked)), Model(first, own(masked))):
+    with quiet():  # a model of one's own does not say what it does with masks
+        models = [half, Model(first, Sequential(half.layers[1:])(masked)), Model(first, own(masked))]
+    for model in models:
         outputs, mask, _ = called(model, SERIES)
         torch.testing.assert_close(outputs.float(), plain(SERIES), rtol=0.05, atol=0.05)
         assert (mask is None) == (outputs.ndim == 2)
@@ -170,6 +173,57 @@ def test_layers_of_ones_own() -> None:
     assert torch.equal(Told()(masked)._keras_mask, masked._keras_mask[:, 1:])
     given = Pair()(masked, value, value_mask=torch.zeros(3, 3, dtype=torch.bool))
     torch.testing.assert_close(given, series)
+
+
+class Attention(layers.Layer):
+    """Cannot do without a mask."""
+
+    supports_masking = True
+
+    def call(self, inputs: Any, mask: Any = None) -> Any:
+        shares = torch.exp(inputs.mean(-1)) * mask
+        return inputs * (shares / shares.sum(1, keepdim=True)).unsqueeze(-1)
+
+
+class Halves(layers.Layer):
+    """Gives two outputs with a mask each."""
+
+    def call(self, inputs: Any) -> Any:
+        return ops.split(inputs, 2, axis=1)
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        return None if mask is None else ops.split(mask, 2, axis=1)
+
+
+@pytest.mark.parametrize("before", ["layer", "Sequential", "Functional", "subclass", "Residual", "Spectral", "wrapper"])
+def test_layers_that_need_masks_are_called_on_symbols_that_have_them(before: str) -> None:
+    names, vectors = embedding(triarch, 2)
+    inner, table = Input((None, 4)), layers.Embedding(9, 4, mask_zero=True)
+    made = {
+        "layer": lambda: layers.Dense(4)(vectors),
+        "Sequential": lambda: Sequential([Input((None,), dtype="int32"), table, Attention()])(names),
+        "Functional": lambda: Model(inner, layers.Dense(4)(inner))(vectors),
+        "subclass": lambda: Chain([table, layers.Dense(4), Attention()])(names),
+        "Residual": lambda: layers.Residual([layers.Dense(4)])(vectors),
+        "Spectral": lambda: layers.SpectralNormalization(layers.Dense(4))(vectors),
+        "wrapper": lambda: layers.TimeDistributed(layers.Dense(4))(vectors),
+    }[before]()
+    outputs = made if before == "subclass" else Attention()(made)
+    model = Model(names, outputs)
+    first, mask, said = called(model, np.array([[1, 2, 3, 0, 0]]))
+    assert (mask.tolist(), said) == ([[True, True, True, False, False]], [])
+    torch.testing.assert_close(model(np.array([[0, 1, 2, 0, 3]]))[:, [1, 2, 4]], first[:, :3])
+    torch.testing.assert_close(copy.deepcopy(model)(np.array([[1, 2, 3, 0, 0]])), first)
+
+
+def test_each_of_several_outputs_has_its_mask() -> None:
+    names = Input((4,), dtype="int32")
+    halves = Halves()(layers.Embedding(9, 4, mask_zero=True)(names))
+    assert [half._keras_mask.shape for half in halves] == [(None, 2), (None, 2)]
+    model = Model(names, [layers.Dense(2)(half) for half in halves])
+    first, second = model(np.array([[1, 2, 3, 0], [4, 0, 0, 0]]))
+    assert first._keras_mask.tolist() == [[True, True], [True, False]]
+    assert second._keras_mask.tolist() == [[True, False], [False, False]]
 
 
 def test_lambdas_of_masks() -> None:

@@ -14,7 +14,7 @@ from triarch import config, registry
 from triarch.graph import functions
 from triarch.graph.structures import leaves, map_structure
 from triarch.graph.trials import TRIALS, Shape, in_common, trial_sizes
-from triarch.tensors import dtype_name, kept_mask, torch_dtype
+from triarch.tensors import dtype_name, keep_mask, kept_mask, torch_dtype
 
 _numbers = itertools.count()
 
@@ -78,6 +78,22 @@ class SymbolicTensor:
         self.name = name or registry.unique_name("keras_tensor")
         self.node: Node | None = None  # the call that made it
         self.index = 0  # its place among the outputs of that call
+        self._mask: Any = ...  # until somebody asks for it
+
+    @property
+    def _keras_mask(self) -> Any:
+        """The symbolic mask, made when it is asked for, as the layer that made the tensor says; None for none."""
+        if self._mask is ...:
+            outputs = leaves(self.node.outputs) if self.node else [self]
+            made = getattr(self.node.operation, "symbolic_masks", None) if self.node and self.node.inputs else None
+            masks = leaves(made(*self.node.args, **self.node.kwargs)) if made and self.node else []
+            for output, mask in itertools.zip_longest(outputs, masks[: len(outputs)]):
+                output._mask = mask
+        return self._mask
+
+    @_keras_mask.setter
+    def _keras_mask(self, mask: Any) -> None:
+        self._mask = mask
 
     @property
     def ndim(self) -> int:
@@ -181,8 +197,12 @@ def infer_outputs(
     kwargs: dict[str, Any],
     label: str,
     device: torch.device | str = "meta",
+    masks: bool = False,
 ) -> Any:
     """Symbolic outputs of `function` for arguments with symbolic tensors, from two trial runs.
+
+    Args:
+        masks: Whether it gets masks, too, where the symbolic tensors have some.
 
     Raises:
         ValueError: It cannot run on tensors of these shapes, or its outputs' shapes depend on the numbers.
@@ -198,7 +218,9 @@ def infer_outputs(
 
             def stand_in(leaf: Any, trial: int = trial) -> Any:
                 if isinstance(leaf, SymbolicTensor):
-                    return torch.zeros(trial_sizes(leaf.shape, trial), dtype=torch_dtype(leaf.dtype), device=device)
+                    zeros = torch.zeros(trial_sizes(leaf.shape, trial), dtype=torch_dtype(leaf.dtype), device=device)
+                    mask = kept_mask(leaf) if masks else None
+                    return zeros if mask is None else keep_mask(zeros, stand_in(mask))
                 if isinstance(leaf, np.ndarray):
                     return torch.as_tensor(leaf, device=device)
                 return leaf.to(device) if isinstance(leaf, torch.Tensor) else leaf

@@ -204,11 +204,20 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
             return self._call_symbolically(args, kwargs if training is None else {**kwargs, "training": training})
         if not self.built:
             self._build_from_inputs(args, kwargs)
-        inputs = args[0] if args else kwargs.get(self._call_parameters[0]) if self._call_parameters else None
+        inputs = self._first_of(args, kwargs)
         mask = self._fill_masks(inputs, args, kwargs)
         with nullcontext() if training is None or bool(training) == self.training else self.mode(bool(training)):
             outputs = super().__call__(*args, **kwargs)
         return self._hand_on(inputs, mask, outputs) if mask is not None or self.makes_mask else outputs
+
+    def _first_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The first input, whose mask is the call's."""
+        return args[0] if args else kwargs.get(self._call_parameters[0]) if self._call_parameters else None
+
+    def symbolic_masks(self, *args: Any, **kwargs: Any) -> Any:
+        """The symbolic masks of what a call on symbolic tensors gives."""
+        inputs = self._first_of(args, kwargs)
+        return self.compute_mask(inputs, self._fill_masks(inputs, args, kwargs)) if self.supports_masking else None
 
     def _fill_masks(self, inputs: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The mask of the first input, given or carried; what is carried becomes the arguments that were left out."""
@@ -288,7 +297,8 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
         """Symbolic outputs for arguments with symbolic tensors."""
         if type(self).compute_output_shape is Layer.compute_output_shape:
             with on_trial(self):
-                return infer_outputs(self, args, kwargs, f"{type(self).__name__} {self.name!r}", self.device)
+                label = f"{type(self).__name__} {self.name!r}"
+                return infer_outputs(self, args, kwargs, label, self.device, masks=True)
         shapes = self._shapes_for_build(args, kwargs)
         return map_shapes(lambda shape: SymbolicTensor(shape, self.compute_dtype), self.compute_output_shape(*shapes))
 

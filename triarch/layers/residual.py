@@ -16,6 +16,7 @@ from triarch.layers.core import Dense
 from triarch.layers.fusion import FusedNormalization, fused_stack
 from triarch.layers.masks import behind, carrying
 from triarch.layers.shapes import infer_output_shape
+from triarch.layers.torch_modules import TorchModuleWrapper
 from triarch.random import SeedGenerator
 from triarch.registry import register
 from triarch.tensors import kept_mask
@@ -85,6 +86,14 @@ class Residual(Layer):
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """None: the call leaves the mask of a sum on the outputs."""
+
+    def symbolic_masks(self, inputs: Any, *_: Any, **__: Any) -> Any:
+        """That of the sum, were block and shortcut called on these inputs."""
+        outputs = inputs
+        for member in self.members:
+            outputs = member(outputs) if isinstance(member, Layer) else TorchModuleWrapper(member)(outputs)
+        shortcut = self.shortcut(inputs) if isinstance(self.shortcut, Layer) else inputs
+        return None if self._strides else _mask_of_sum(kept_mask(outputs), kept_mask(shortcut))
 
     @property
     def members(self) -> Sequence[torch.nn.Module]:
@@ -182,7 +191,7 @@ class Residual(Layer):
         shortcut = self._shortcut_of(inputs)
         if self._ending is not None and not (training and self.drop_path):
             own = kept_mask(outputs) if self._ending.convolution is None else None
-            return self._masked(self._ending(outputs, shortcut), own, shortcut)
+            return carrying(self._ending(outputs, shortcut), _mask_of_sum(own, kept_mask(shortcut)))
         outputs = last(outputs)
         own = kept_mask(outputs)
         if self.factor is not None:
@@ -191,16 +200,7 @@ class Residual(Layer):
             outputs = outputs * self.scale
         if training and self.drop_path:
             outputs = self._dropped(outputs)
-        return self._masked(self.activation(outputs + shortcut), own, shortcut)
-
-    @staticmethod
-    def _masked(outputs: torch.Tensor, own: torch.Tensor | None, shortcut: torch.Tensor) -> torch.Tensor:
-        """The outputs with the mask of a sum: what counts in block or shortcut; none, where one of them has none."""
-        other = kept_mask(shortcut)
-        if own is None or other is None:
-            return outputs
-        ndim = max(own.ndim, other.ndim)
-        return carrying(outputs, torch.logical_or(behind(own, ndim), behind(other, ndim)))
+        return carrying(self.activation(outputs + shortcut), _mask_of_sum(own, kept_mask(shortcut)))
 
     def _shortcut_of(self, inputs: torch.Tensor) -> torch.Tensor:
         mask = kept_mask(inputs)
@@ -230,6 +230,14 @@ class Residual(Layer):
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The shape that the block makes."""
         return self._block_shape(input_shape)
+
+
+def _mask_of_sum(own: Any, other: Any) -> Any:
+    """What counts in one of two tensors; None where one of them counts everywhere."""
+    if own is None or other is None:
+        return None
+    ndim = max(own.ndim, other.ndim)
+    return torch.logical_or(behind(own, ndim), behind(other, ndim))
 
 
 def _sum(parts: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -16,6 +16,7 @@ from triarch.layers.shapes import is_shape
 from triarch.models import graph_config
 from triarch.models.fusion import fused
 from triarch.models.model import Model
+from triarch.tensors import kept_mask
 
 
 @registry.register("keras.src.models.functional")
@@ -37,6 +38,10 @@ class Functional(Model):
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """None: the layers inside leave masks on the outputs."""
+
+    def symbolic_masks(self, inputs: Any, *_: Any, **__: Any) -> Any:
+        """Those of the last layers, were they called on these inputs."""
+        return map_structure(kept_mask, self._network.run(self._parted(inputs)))
 
     def __init__(
         self, inputs: Any, outputs: Any, name: str | None = None, trainable: bool | None = None, **kwargs: Any

@@ -15,7 +15,7 @@ from triarch.layers.masks import carrying
 from triarch.layers.shapes import infer_output_shape
 from triarch.models.model import Model
 from triarch.serialization import deserialize_keras_object, serialize_keras_object
-from triarch.tensors import torch_dtype
+from triarch.tensors import kept_mask, torch_dtype
 
 
 @registry.register("keras")
@@ -34,6 +34,10 @@ class Sequential(Model):
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """None: the layers leave masks on what they give."""
+
+    def symbolic_masks(self, inputs: Any, *_: Any, **__: Any) -> Any:
+        """That of the last layer, were all called on these inputs."""
+        return map_structure(kept_mask, self._called_on(_sole(inputs))[-1])
 
     def __init__(self, layers: Iterable[Any] | None = None, trainable: bool = True, name: str | None = None) -> None:
         super().__init__(trainable=trainable, name=name)
@@ -115,14 +119,18 @@ class Sequential(Model):
     def call(self, inputs: Any, mask: Any = None) -> Any:
         """Layer after layer; `mask` is that of the inputs."""
         if self.input_layer is not None:
-            if isinstance(inputs, (list, tuple)) and len(inputs) == 1:
-                inputs = inputs[0]
-            inputs = self.input_layer.standardize(inputs, self)
+            inputs = self.input_layer.standardize(_sole(inputs), self)
         if mask is not None:
             inputs = carrying(inputs, mask)
         for operation in self._operations:
             inputs = operation(inputs)
         return inputs
+
+    def compute_output_spec(self, inputs: Any, *_: Any, **__: Any) -> Any:
+        """Symbolic outputs for symbolic inputs."""
+        return map_structure(
+            lambda symbol: SymbolicTensor(symbol.shape, symbol.dtype), self._called_on(_sole(inputs))[-1]
+        )
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The shape that the last layer gives for inputs of this shape."""
@@ -230,6 +238,10 @@ class Sequential(Model):
         if config.get("trainable", True) is False:
             model.trainable = False
         return model
+
+
+def _sole(inputs: Any) -> Any:
+    return inputs[0] if isinstance(inputs, (list, tuple)) and len(inputs) == 1 else inputs
 
 
 def _called(layer: torch.nn.Module, symbol: Any) -> Any:
