@@ -286,6 +286,14 @@ def test_batch_normalization_learns_from_what_counts() -> None:
         assert outputs[torch.from_numpy(mask)].isfinite().all()
 
 
+def test_batch_normalization_of_each_step_is_keras(keras: Any) -> None:
+    ours, theirs = (library.layers.TimeDistributed(library.layers.BatchNormalization()) for library in (triarch, keras))
+    series, mask = torch.from_numpy(SERIES), torch.from_numpy(COUNTS)
+    torch.testing.assert_close(ours(series, mask=mask, training=True), theirs(series, mask=mask, training=True))
+    for one, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
 @pytest.mark.parametrize("keepdims", [False, True])
 def test_mean_of_what_counts(data_format: str, keepdims: bool, keras: Any) -> None:

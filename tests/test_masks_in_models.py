@@ -129,6 +129,17 @@ class Edges(layers.Layer):
         return (inputs > 0).any(-1)
 
 
+class Nonzero:
+    """How some layers make masks."""
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        return (inputs != 0).any(-1)
+
+
+class Doubled(Nonzero, layers.Rescaling):
+    """Makes a mask, though its layer passes them on."""
+
+
 class Unchanged(Edges):
     """Gives what it takes."""
 
@@ -164,6 +175,7 @@ def test_layers_of_ones_own() -> None:
     mask = Edges()(series)._keras_mask
     assert torch.equal(mask, (series > 0).any(-1))
     assert torch.equal(Unchanged()(series)._keras_mask, mask)
+    assert torch.equal(Doubled(2.0)(series)._keras_mask, torch.from_numpy(COUNTS))
     assert not hasattr(series, "_keras_mask")
     masked = layers.Masking()(series)
     value = layers.Masking()(series[:, :3])

@@ -14,15 +14,13 @@ import torch
 from torch.utils import _pytree as pytree
 
 from triarch import config, mixed_precision, registry, regularizers
-from triarch.graph import Node, SymbolicTensor, infer_outputs, map_structure, record, standardize_shape
-from triarch.graph import leaves as graph_leaves
-from triarch.layers.masks import carrying, warn_of_loss
+from triarch.graph import Node, SymbolicTensor, infer_outputs, record, standardize_shape
+from triarch.layers.masks import MaskHolder
 from triarch.layers.precision import PolicyHolder, cast
 from triarch.layers.shapes import infer_output_shape, map_shapes, on_trial, shape_of
 from triarch.layers.tracking import adopt_containers, assign_container, changes
-from triarch.layers.weights import WeightHolder
 from triarch.serialization import Configurable, config_names, deserialize_keras_object
-from triarch.tensors import keep_mask, kept_mask, torch_dtype
+from triarch.tensors import kept_mask, torch_dtype
 
 
 def _completing(build: Callable[..., None]) -> Callable[..., None]:
@@ -58,7 +56,7 @@ class _LayerMeta(type):
 
 
 @registry.register("keras.layers")
-class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
+class Layer(MaskHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
     """A step from tensors to tensors with its own weights.
 
     A subclass stores its arguments under their own names in `__init__`, makes weights in `build(input_shape)` with
@@ -116,27 +114,9 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
         if "build" in vars(cls):
             cls.build = _completing(vars(cls)["build"])  # type: ignore[method-assign]
         if "call" in vars(cls):
-            parameters = inspect.signature(vars(cls)["call"]).parameters
-            names = cls._call_parameters = tuple(parameters)[1:]
-            cls._mask_parameters = tuple(name for name in names if name.endswith("_mask"))
-            cls._mask_place = names.index("mask") if "mask" in names else None
-            takes_any = any(own.kind is inspect.Parameter.VAR_KEYWORD for own in parameters.values())
-            cls._refuses_mask = not takes_any and cls._mask_place is None
-        if "compute_mask" in vars(cls):  # a layer with an opinion on masks has one on inputs without them, too
-            for name in {"supports_masking", "makes_mask"} - vars(cls).keys():
-                setattr(cls, name, True)
-
-    supports_masking = False  # whether masks of the inputs go on to the outputs, as `compute_mask` says
-    makes_mask = False  # whether the outputs get a mask though the inputs have none
-
-    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        """Which steps of the outputs count, where `mask` says it of the inputs'; the same ones unless overridden."""
-        return mask
+            cls._call_parameters = tuple(inspect.signature(vars(cls)["call"]).parameters)[1:]
 
     _call_parameters: tuple[str, ...] = ()
-    _mask_parameters: tuple[str, ...] = ()  # `query_mask` and the like, for each of several inputs
-    _mask_place: int | None = None  # of the argument `mask`
-    _refuses_mask = False  # whether there is no such argument
     untracked: ClassVar[frozenset[str]] = frozenset(
         {"_losses", "_build_config", "_inbound_nodes"}
     )  # containers that hold no layers
@@ -195,11 +175,8 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
         leaves = pytree.tree_leaves((args, kwargs))
         if not any(isinstance(leaf, (torch.Tensor, SymbolicTensor)) for leaf in leaves):
             raise ValueError(f"Layer {self.name!r} takes tensors or arrays. Received: {args[0] if args else kwargs!r}")
-        if self._refuses_mask and "mask" in kwargs:
-            raise TypeError(
-                f"Layer {self.name!r} ({type(self).__name__}) takes no mask: its `call` has no argument `mask`. "
-                f"Received: mask={kwargs['mask']!r}"
-            )
+        if "mask" in kwargs:
+            self._check_takes_mask(kwargs["mask"])
         if any(isinstance(leaf, SymbolicTensor) for leaf in leaves):
             return self._call_symbolically(args, kwargs if training is None else {**kwargs, "training": training})
         if not self.built:
@@ -209,57 +186,6 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
         with nullcontext() if training is None or bool(training) == self.training else self.mode(bool(training)):
             outputs = super().__call__(*args, **kwargs)
         return self._hand_on(inputs, mask, outputs) if mask is not None or self.makes_mask else outputs
-
-    def _first_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The first input, whose mask is the call's."""
-        return args[0] if args else kwargs.get(self._call_parameters[0]) if self._call_parameters else None
-
-    def symbolic_masks(self, *args: Any, **kwargs: Any) -> Any:
-        """The symbolic masks of what a call on symbolic tensors gives."""
-        inputs = self._first_of(args, kwargs)
-        return self.compute_mask(inputs, self._fill_masks(inputs, args, kwargs)) if self.supports_masking else None
-
-    def _fill_masks(self, inputs: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The mask of the first input, given or carried; what is carried becomes the arguments that were left out."""
-        for name in self._mask_parameters:
-            owner = name.removesuffix("_mask")
-            place = self._call_parameters.index(owner) if owner in self._call_parameters else len(args)
-            value = args[place] if place < len(args) else kwargs.get(owner)
-            if value is not None and kwargs.get(name) is None and self._call_parameters.index(name) >= len(args):
-                kwargs[name] = map_structure(kept_mask, value)
-        carried = map_structure(kept_mask, inputs)
-        if all(mask is None for mask in graph_leaves(carried)):
-            carried = None
-        own = self._mask_place
-        if own is None:
-            return carried
-        if own < len(args):
-            return carried if args[own] is None else args[own]
-        given = kwargs.get("mask")
-        if isinstance(given, (list, tuple)) and isinstance(next(iter(graph_leaves(given)), None), (bool, int, float)):
-            given = torch.as_tensor(given, device=self.device)
-        if given is not None or carried is not None:
-            kwargs["mask"] = carried if given is None else given
-        return kwargs.get("mask")
-
-    def _hand_on(self, inputs: Any, mask: Any, outputs: Any) -> Any:
-        """The outputs; those without a mask carry from now on the one that `compute_mask` makes of the inputs'."""
-        if self.supports_masking:
-            masks = iter(graph_leaves(self.compute_mask(inputs, mask)))
-            given = {id(leaf) for leaf in graph_leaves(inputs)}
-
-            def handed(output: Any) -> Any:
-                own = next(masks, None)
-                if own is None or kept_mask(output) is not None:
-                    return output
-                return carrying(output, own) if id(output) in given else keep_mask(output, own)
-
-            return map_structure(handed, outputs)
-        if all(kept_mask(output) is None for output in graph_leaves(outputs)) and any(
-            getattr(own, "ndim", 0) > 1 for own in graph_leaves(mask)
-        ):  # a mask of whole samples means nothing to what happens inside them
-            warn_of_loss(f"Layer {self.name!r} (of type {type(self).__name__})")
-        return outputs
 
     def _as_tensor(self, value: Any) -> Any:
         if isinstance(value, np.ndarray):
