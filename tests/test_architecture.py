@@ -27,7 +27,7 @@ ENVIRONMENT_PAGE = ROOT / "docs" / "environment.md"
 TIERS = (
     ("_version", "config", "files", "registry"),
     ("backend", "tensors"),
-    ("convolution", "serialization", "variable"),
+    ("convolution", "forms", "serialization", "variable"),
     ("graph", "mixed_precision", "random"),
     ("activations", "constraints", "initializers", "kernels", "losses", "regularizers"),
     ("callbacks", "layers", "metrics", "ops", "optimizers", "saving"),
@@ -48,6 +48,7 @@ LAZY_IMPORTS = {
     ("triarch.convolution.exact_limbs", "triarch.convolution.compiled"),
     ("triarch.convolution.methods.direct", "triarch.convolution"),
     ("triarch.convolution.operation", "triarch.convolution.compiled"),
+    ("triarch.files.notes", "h5py"),
     ("triarch.initializers.constant", "scipy.signal"),
     ("triarch.kernels.native.loader", "triarch.kernels.native.compiler"),
     ("triarch.kernels.native.machine_code", "triarch.kernels.native"),

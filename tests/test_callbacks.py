@@ -7,6 +7,7 @@ import io
 import re
 import sys
 import types
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+import triarch
 from triarch import callbacks, config, optimizers
 from triarch.callbacks import progress, terminate_on_nan
 from triarch.callbacks.logs import lazy_logs
@@ -318,8 +320,11 @@ def test_learning_rate_scheduler(schedule, capsys):
 
 
 def test_learning_rate_scheduler_refuses_other_than_numbers():
-    with pytest.raises(ValueError, match=r"must give a float. Received: 'fast' for epoch 0"):
+    with pytest.raises(ValueError, match=r"must give a float .* Received: 'fast' for epoch 0"):
         train(FakeModel(), callbacks.LearningRateScheduler(lambda epoch: "fast"), values("loss", 1.0))
+
+    with pytest.raises(ValueError, match="Received: nan for epoch 0"):
+        train(FakeModel(), callbacks.LearningRateScheduler(lambda epoch: float("nan")), values("loss", 1.0))
 
     def broken(epoch: int, rate: float) -> float:
         raise TypeError("inside")
@@ -435,8 +440,8 @@ def test_checkpoint_every_few_batches(tmp_path):
     [
         ({"filepath": "model.h5"}, "must end in `.keras` where save_weights_only is False. Received: 'model.h5'"),
         ({"filepath": "m.keras", "save_weights_only": True}, "must end in `.weights.h5`"),
-        ({"filepath": "m.keras", "save_freq": "batch"}, "save_freq must be 'epoch' or a number"),
-        ({"filepath": "m.keras", "save_freq": 0}, "save_freq must be 'epoch' or a number"),
+        ({"filepath": "m.keras", "save_freq": "batch"}, "save_freq must be 'epoch' or a positive whole number"),
+        ({"filepath": "m.keras", "save_freq": 0}, "save_freq must be 'epoch' or a positive whole number"),
         ({"filepath": "{epoch.keras"}, "expected '}'"),
     ],
 )
@@ -452,6 +457,134 @@ def test_checkpoint_names_what_the_logs_do_not_have(tmp_path):
     with pytest.warns(UserWarning, match="'val_loss' is not available; the model is saved. Available are: loss"):
         train(model, callbacks.ModelCheckpoint(tmp_path / "m.keras", save_best_only=True), values("loss", 1.0))
     assert len(model.saved) == 1
+
+
+NAN = float("nan")
+KINDS_OF_NUMBERS = {"Python": float, "NumPy": np.float64, "an array": np.array, "a tensor": torch.tensor}
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_NUMBERS)
+@pytest.mark.parametrize(
+    ("mode", "numbers", "best", "epochs"),
+    [
+        ("min", [NAN, 5.0, 4.0, 3.0], 3, 4),
+        ("max", [NAN, -5.0, -4.0, -3.0], 3, 4),
+        ("min", [NAN, NAN, 4.0, 3.0], 3, 4),
+        ("min", [5.0, NAN, NAN, 4.0], 3, 4),
+        ("min", [5.0, NAN, NAN, NAN, 4.0], 0, 4),
+        ("min", [5.0, NAN, 4.0, NAN], 2, 4),
+        ("max", [NAN, 1.0, NAN, 2.0], 3, 4),
+        ("min", [float("inf"), NAN, 2.0, 1.0], 3, 4),
+        ("max", [-float("inf"), NAN, 2.0, 3.0], 3, 4),
+        ("min", [float("inf"), float("inf"), float("inf"), float("inf"), 1.0], 0, 4),
+        ("min", [NAN, NAN, NAN, NAN], 0, 3),
+    ],
+)
+def test_a_value_that_is_no_number_is_never_the_best(mode, numbers, best, epochs, kind, tmp_path):
+    class Step(callbacks.Callback):
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            self.model.set_weights([[float(epoch), 0.0]])
+
+    logs = [{"score": KINDS_OF_NUMBERS[kind](number)} for number in numbers]
+    model, is_stopped = FakeModel(), best == 0
+    stopping = callbacks.EarlyStopping("score", patience=3, mode=mode, restore_best_weights=True)
+    history = train(model, [Step(), stopping], logs)
+    assert len(history.epoch) == epochs
+    assert model.get_weights()[0][0] == best
+
+    model = FakeModel()
+    train(model, callbacks.ReduceLROnPlateau("score", patience=3, mode=mode, factor=0.5), logs)
+    assert float(model.optimizer.learning_rate) == (0.5 if is_stopped else 1.0)
+
+    model, path = FakeModel(), tmp_path / "{epoch}.keras"
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        train(model, callbacks.ModelCheckpoint(path, "score", save_best_only=True, mode=mode), logs)
+    assert len(warned) == np.isnan(numbers).sum()
+    saved = [int(Path(name).stem) - 1 for _, name in model.saved]
+    assert saved == sorted(saved)
+    assert saved[-1:] == ([] if np.isnan(numbers).all() else [_best_of(mode, numbers)])
+
+
+def _best_of(mode: str, numbers: list[float]) -> int:
+    return int(np.nanargmin(numbers) if mode == "min" else np.nanargmax(numbers))
+
+
+@pytest.mark.parametrize("baseline", [2.0, NAN])
+def test_a_baseline_beside_values_that_are_no_numbers(baseline):
+    stopping = callbacks.EarlyStopping("score", patience=2, mode="min", baseline=baseline)
+    history = train(FakeModel(), stopping, values("score", NAN, 3.0, 2.5, 1.5, 1.0))
+    assert len(history.epoch) == 5
+    history = train(FakeModel(), stopping, values("score", 3.0, NAN, NAN, 1.0))
+    assert len(history.epoch) == (3 if np.isnan(baseline) else 2)
+
+
+def test_several_numbers_cannot_be_watched():
+    for listener in (callbacks.EarlyStopping("score", mode="min"), callbacks.ReduceLROnPlateau("score", mode="min")):
+        with pytest.raises(ValueError, match="watches one number; 'score' has 2. Received: array"):
+            train(FakeModel(), listener, [{"score": np.ones(2)}])
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["model", "weights"])
+def test_a_second_training_keeps_a_better_model_of_the_first(whole, tmp_path, keras):
+    x = np.linspace(-1, 1, 16, dtype="float32")[:, None]
+    path = tmp_path / ("best.keras" if whole else "best.weights.h5")
+
+    def model_of(weight):
+        model = triarch.Sequential([triarch.layers.Input((1,)), triarch.layers.Dense(1, use_bias=False)])
+        model.compile("sgd", "mse", metrics=["mae"])
+        model.set_weights([[[weight]]])
+        model.optimizer.learning_rate = 0.0
+        return model
+
+    def run(weight, **options):
+        checkpoint = callbacks.ModelCheckpoint(path, save_best_only=True, save_weights_only=not whole, **options)
+        model_of(weight).fit(x, 3 * x, validation_data=(x, 3 * x), epochs=2, callbacks=[checkpoint], verbose=0)
+        found = model_of(0.0)
+        found.load_weights(path)
+        if whole:
+            assert keras.saving.load_model(path).get_weights()[0] == found.get_weights()[0]
+        return float(found.get_weights()[0][0, 0])
+
+    assert run(2.0) == 2.0
+    with pytest.warns(UserWarning, match=r"best.* holds a model whose val_loss was .* To start anew, delete the file"):
+        assert run(1.0) == 2.0
+    with pytest.warns(UserWarning, match="replaces it by a better one only"):
+        assert run(2.5) == 2.5
+    assert run(1.0, monitor="val_mae", mode="max") == 1.0  # nothing is known of this value
+    with pytest.warns(UserWarning, match="whose val_mae was"):
+        assert run(2.0, monitor="val_mae", mode="max") == 1.0
+    assert run(2.0, initial_value_threshold=np.inf) == 2.0
+    path.write_bytes(b"damaged")
+    assert run(1.0) == 1.0
+
+
+def test_a_callback_serves_for_a_second_training():
+    stopping = callbacks.EarlyStopping("score", patience=1, mode="min", restore_best_weights=True)
+    reducing = callbacks.ReduceLROnPlateau("score", patience=1, mode="min")
+    for first in (1.0, 5.0):  # the second is worse from its first epoch on
+        model = FakeModel()
+        assert len(train(model, [stopping, reducing], values("score", first, first - 0.5, 9.0, 9.0)).epoch) == 3
+        assert stopping.best == reducing.best == first - 0.5
+
+
+def test_csv_logger_goes_on_in_the_columns_of_its_file(tmp_path):
+    path = tmp_path / "log.csv"
+    train(FakeModel(), callbacks.CSVLogger(path), [{"loss": 1.0, "acc": 0.5}])
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"without a column.*'mae'.*Choose another file"):
+        train(FakeModel(), callbacks.CSVLogger(path, append=True), [{"loss": 1.0, "mae": 3.0}])
+    assert path.read_bytes() == before
+    path.write_bytes(before.rstrip())  # its writer was stopped
+    train(FakeModel(), callbacks.CSVLogger(path, append=True), [{"loss": 2.0, "val_acc": 0.25}])
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["loss"] for row in rows] == ["1.0", "2.0"]
+    assert rows[1]["acc"] == rows[1]["val_loss"] == "NA"
+    assert rows[1]["val_acc"] == "0.25"
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match=r"`epoch` first.*other.csv"):
+        train(FakeModel(), callbacks.CSVLogger(tmp_path / "other.csv", append=True), values("loss", 1.0))
 
 
 def test_csv_logger_equals_keras(keras, tmp_path):

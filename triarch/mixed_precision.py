@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from triarch import registry
 from triarch.config import DTypePolicy, dtype_policy, set_dtype_policy
 from triarch.serialization import deserialize_keras_object
@@ -29,6 +31,8 @@ def get(identifier: Any) -> DTypePolicy:
         identifier = deserialize_keras_object(identifier)
     if isinstance(identifier, DTypePolicy):
         return identifier
+    if isinstance(identifier, type):  # NumPy's, or Python's
+        identifier = np.dtype(identifier).name
     return DTypePolicy(identifier if isinstance(identifier, str) else str(identifier).removeprefix("torch."))
 
 

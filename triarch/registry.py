@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ _custom: dict[str, Any] = {}  # "package>name" -> object
 _custom_names: dict[Any, str] = {}
 _scopes: ContextVar[tuple[dict[str, Any], ...]] = ContextVar("scopes", default=())  # of this thread or task
 _counts: Counter[str] = Counter()
+_counting = threading.Lock()
 
 
 def register(family: str, *spellings: str) -> Callable[[T], T]:
@@ -136,11 +138,26 @@ def to_snake_case(name: str) -> str:
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
+class AutomaticName(str):
+    """A name that nobody chose: a stem, and a number that depends on what was named before."""
+
+    stem: str
+
+    def __new__(cls, name: str, stem: str) -> AutomaticName:
+        self = super().__new__(cls, name)
+        self.stem = stem
+        return self
+
+    def __getnewargs__(self) -> tuple[str, str]:
+        return str(self), self.stem
+
+
 def unique_name(prefix: str) -> str:
-    """`prefix`, or `prefix_1`, `prefix_2`, ... from the second call on."""
-    count = _counts[prefix]
-    _counts[prefix] += 1
-    return f"{prefix}_{count}" if count else prefix
+    """`prefix`, or `prefix_1`, `prefix_2`, ... from the second call on; an `AutomaticName`."""
+    with _counting:
+        count = _counts[prefix]
+        _counts[prefix] += 1
+    return AutomaticName(f"{prefix}_{count}" if count else prefix, prefix)
 
 
 def reset_names() -> None:

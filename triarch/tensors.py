@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import operator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,39 @@ def holds_floats(value: Any) -> bool:
     return np.asarray(value).dtype.kind == "f"
 
 
+def whole_number(value: Any, name: str, least: int | None = None, instead: str = "") -> int:
+    """A setting that counts something: an integer of Python or NumPy, or such an array or tensor without axes.
+
+    Args:
+        name: What the setting is called.
+        least: The smallest that is allowed.
+        instead: What else is allowed, in words.
+
+    Raises:
+        ValueError: `value` is none, or too small.
+    """
+    try:
+        found = None if isinstance(value, (bool, np.bool_)) else operator.index(value)
+    except TypeError:
+        found = None
+    if found is None or (least is not None and found < least):
+        kind = {None: "a whole number", 0: "a whole number, 0 or more", 1: "a positive whole number"}[least]
+        number = f"{instead} or {kind}" if instead else kind
+        advice = f" Write int({name})." if isinstance(value, (float, np.floating)) and float(value).is_integer() else ""
+        raise ValueError(f"{name} must be {number}.{advice} Received: {name}={value!r}")
+    return found
+
+
+def whole_part(size: int, share: float, accuracy: float = 2.0**-52) -> int:
+    """How many of `size` a share of them is, rounded down, but for what its float's `accuracy` leaves open.
+
+    `1 - 0.9` of 10 is 1, as in decimals, though it falls short of 1 in binary.
+    """
+    exact = size * share
+    nearest = round(exact)
+    return nearest if abs(exact - nearest) <= accuracy * size else math.floor(exact)
+
+
 def as_tensor(value: Any, dtype: torch.dtype | None = None, device: torch.device | None = None) -> torch.Tensor:
     """`value` as a tensor of type `dtype`; a tensor stays where it is, anything else goes to `device`.
 
@@ -26,7 +62,12 @@ def as_tensor(value: Any, dtype: torch.dtype | None = None, device: torch.device
     """
     if isinstance(value, torch.Tensor):
         return value if dtype is None or value.dtype is dtype else value.to(dtype)
-    if dtype is None and not isinstance(value, (np.ndarray, np.generic)) and holds_floats(value):
+    if isinstance(value, (np.ndarray, np.generic)):
+        try:
+            value = native(value)
+        except ValueError as error:
+            raise ValueError(f"What is to be a tensor {error}") from None
+    elif dtype is None and holds_floats(value):
         dtype = torch_dtype(config.floatx())
     return torch.as_tensor(value, dtype=dtype, device=device or config.device())
 
@@ -57,6 +98,82 @@ def torch_dtype(dtype: str | torch.dtype | np.dtype | None) -> torch.dtype | Non
 def dtype_name(dtype: torch.dtype) -> str:
     """`torch.float32` -> `"float32"`."""
     return str(dtype).removeprefix("torch.")
+
+
+def native(values: Any) -> np.ndarray:
+    """Numbers of any byte order, stride and width as an array that `torch.as_tensor` takes, in a type that holds them.
+
+    Raises:
+        ValueError: These are no numbers, rows are of unequal length, or a masked array hides some.
+    """
+    try:
+        array = np.asanyarray(values)
+    except ValueError as error:
+        raise ValueError(f"is no array of numbers: {error}") from error
+    if np.ma.is_masked(array):
+        raise ValueError("is a masked array that hides numbers; fill them, as with `array.filled(0)`")
+    array = np.asarray(array)
+    kind = array.dtype.kind
+    if array.dtype.type.__module__ == "ml_dtypes":  # bfloat16 and its like, which NumPy itself does not know
+        return array.astype(np.float32)
+    if kind not in "biufc":
+        raise ValueError(f"holds no numbers. Received: dtype {array.dtype}")
+    if kind == "u" and array.dtype.itemsize > 1:  # torch hardly computes with them
+        fits = array.dtype.itemsize < 8 or not array.size or array.max() <= np.iinfo(np.int64).max
+        return array.astype(np.int64 if fits else np.float64)
+    if array.dtype.itemsize > (16 if kind == "c" else 8):
+        array = array.astype(np.complex128 if kind == "c" else np.float64)
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    return array if all(stride >= 0 and stride % array.itemsize == 0 for stride in array.strides) else array.copy()
+
+
+def value_for(tensor: torch.Tensor, value: Any, what: str) -> torch.Tensor:
+    """`value` as `tensor` can take it: of its shape and number type, so that to copy it cannot fail or lose anything.
+
+    Digits may be rounded away. Memory is shared with `value` where that is possible.
+
+    Args:
+        what: What `tensor` is, for messages: "Layer 'a': weight 'kernel'".
+
+    Raises:
+        ValueError: Another shape, or numbers that the type cannot hold: complex ones, truth values, too large ones,
+            and fractions for integers.
+    """
+    shape = tuple(value.shape if isinstance(value, torch.Tensor) else np.shape(value))
+    if shape != tuple(tensor.shape):
+        raise ValueError(f"{what} has shape {tuple(tensor.shape)}. Received: a value of shape {shape}")
+    if isinstance(value, torch.Tensor):
+        source = value.detach().to_dense() if value.layout != torch.strided else value.detach()
+        if source.is_meta and not tensor.is_meta:
+            raise ValueError(f"{what} needs numbers. Received: a tensor on the device 'meta', which has none")
+    else:
+        try:
+            array = native(value)
+        except ValueError as error:
+            raise ValueError(f"{what} cannot take a value that {error}") from error
+        source = torch.from_numpy(array if array.flags.writeable else array.copy())
+    if source.dtype is tensor.dtype:
+        return source
+    received = f"Received: a value of type {dtype_name(source.dtype)}"
+    if (source.is_complex() and not tensor.is_complex()) or source.dtype is torch.bool:
+        raise ValueError(f"{what} is of type {dtype_name(tensor.dtype)}. {received}")
+    fitting = source.to(tensor.dtype)
+    if fitting.is_floating_point() or fitting.is_complex():
+        is_kept = not source.dtype.is_floating_point or bool((fitting.isfinite() | ~source.isfinite()).all())
+    else:
+        is_kept = torch.equal(fitting.to(source.dtype), source)
+    if not is_kept:
+        raise ValueError(f"{what} is of type {dtype_name(tensor.dtype)}, which cannot hold these numbers. {received}")
+    return fitting
+
+
+def copy_all(tensors: Sequence[torch.Tensor], values: Sequence[torch.Tensor]) -> None:
+    """Copy into each of the tensors its value, which `value_for` gave; values may lie in memory of these tensors."""
+    places = {tensor.untyped_storage().data_ptr() for tensor in tensors}
+    apart = [value.clone() if value.untyped_storage().data_ptr() in places else value for value in values]
+    with torch.no_grad():
+        for tensor, value in zip(tensors, apart, strict=True):
+            tensor.copy_(value)
 
 
 def keep_mask(outputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

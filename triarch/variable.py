@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from triarch import config, registry
-from triarch.tensors import as_array, dtype_name, holds_floats, torch_dtype
+from triarch.tensors import as_array, dtype_name, holds_floats, torch_dtype, value_for
 
 
 class Variable(torch.nn.Parameter):
@@ -81,13 +81,8 @@ class Variable(torch.nn.Parameter):
         return self
 
     def assign(self, value: Any) -> Variable:
-        """Write a new value in place; the shape stays."""
-        value = torch.as_tensor(value, device=self.device)
-        if value.shape != self.shape:
-            raise ValueError(
-                f"Variable {self.path!r} has shape {tuple(self.shape)}; a value of another shape cannot be assigned. "
-                f"Received: shape {tuple(value.shape)}"
-            )
+        """Write a new value in place; the shape and the number type stay."""
+        value = value_for(self, value, f"Variable {self.path!r}")
         with torch.no_grad():
             self.copy_(value)
         return self
@@ -125,6 +120,63 @@ class Variable(torch.nn.Parameter):
     def __repr__(self) -> str:  # type: ignore[override]
         kind = f"shape={tuple(self.shape)}, dtype={dtype_name(self.dtype)}"
         return f"<Variable path={self.path}, {kind}, value={self.numpy()}>"
+
+
+class CastVariable(torch.Tensor):
+    """A variable as a layer reads it that computes in another type: gradients reach the variable, and so do writes.
+
+    What tensors do not have (`assign`, `path`, `constraint`, ...) is the variable's.
+    """
+
+    __torch_function__ = torch._C._disabled_torch_function_impl
+    variable: Variable
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "variable":
+            raise AttributeError(name)
+        return getattr(self.variable, name)
+
+    @property
+    def value(self) -> CastVariable:
+        """The tensor: in the type that is computed in."""
+        return self
+
+    def numpy(self, *, force: bool = True) -> np.ndarray:
+        """The value as an array on the host."""
+        return as_array(self)
+
+
+def _written_through(name: str) -> Callable[..., Any]:
+    def write(self: CastVariable, *args: Any, **kwargs: Any) -> CastVariable:
+        getattr(self.variable, name)(*args, **kwargs)
+        return cast_variable(self.variable, self.dtype)
+
+    write.__name__ = name
+    return write
+
+
+_IN_PLACE = [name for name in dir(torch.Tensor) if name.endswith("_") and not name.startswith("_")]
+for _name in (*_IN_PLACE, "__iadd__", "__isub__", "__imul__", "__itruediv__"):
+    setattr(CastVariable, _name, _written_through(_name))
+
+
+def takes_casts(tensor: torch.Tensor) -> bool:
+    """Whether a layer that computes in another type may read a weight in that type: a torch parameter stays as it is.
+
+    Tensors that `torch.func.functional_call` puts in the place of variables may.
+    """
+    if type(tensor) is torch.nn.Parameter:
+        return False
+    return getattr(tensor, "autocast", True) and tensor.is_floating_point()
+
+
+def cast_variable(variable: Any, dtype: torch.dtype) -> Any:
+    """The value of a variable in another type; it writes to the variable."""
+    if not isinstance(variable, Variable):
+        return variable.to(dtype)
+    cast = variable.to(dtype).as_subclass(CastVariable)
+    cast.variable = variable
+    return cast
 
 
 def _rebuild(tensor: torch.Tensor, trainable: bool, attributes: dict[str, Any]) -> Variable:

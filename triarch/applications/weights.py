@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from os import PathLike, fspath
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from triarch.applications.architectures import Architecture, Variant
 from triarch.saving import load_weights
 from triarch.saving.legacy import read_layers
+from triarch.tensors import copy_all, value_for
 from triarch.utils import get_file
 
 KERAS, TORCHVISION, KERAS_3 = "keras", "torchvision", "keras 3"
@@ -121,43 +123,69 @@ def read_weights(model: Any, path: str | PathLike[str]) -> WeightReport:
         load_weights(model, path)
         report.matched = [weight.path for weight in model.weights]
         return report
-    found = dict(_torch_arrays(path) if origin == TORCHVISION else _keras_arrays(path, model))
-    values: list[tuple[torch.Tensor, np.ndarray]] = []
-    for layer in model.layers:
-        for weight in layer.weights:
-            name = f"{layer.name}/{weight.name}"
-            value = found.pop(name, None)
-            if value is None:
-                report.kept.append(name)
-                if origin == TORCHVISION and weight.name == "bias":
-                    values.append((weight, np.zeros(tuple(weight.shape), np.float32)))
-                continue
-            if tuple(value.shape) != tuple(weight.shape):
-                raise ValueError(
-                    f"The weights in {str(path)!r} were not read: {name} has shape {tuple(weight.shape)} in the "
-                    f"network and {tuple(value.shape)} in the file. Other classes need `include_top=False`."
-                )
-            values.append((weight, value))
-            report.matched.append(name)
+    weights = _weights_by_name(model)
+    found: dict[str, Any] = dict(_torch_arrays(path) if origin == TORCHVISION else _keras_arrays(path, weights))
+    values: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for name, weight in weights.items():
+        value = found.pop(name, None)
+        if value is None:
+            report.kept.append(name)
+            if origin == TORCHVISION and weight.name == "bias":
+                values.append((weight, torch.zeros_like(weight)))
+            continue
+        if tuple(np.shape(value)) != tuple(weight.shape):
+            raise ValueError(
+                f"The weights in {str(path)!r} were not read: {name} has shape {tuple(weight.shape)} in the "
+                f"network and {tuple(np.shape(value))} in the file. Other classes need `include_top=False`."
+            )
+        try:
+            values.append((weight, value_for(weight, value, name)))
+        except ValueError as error:
+            raise ValueError(f"The weights in {str(path)!r} were not read: {error}") from error
+        report.matched.append(name)
     report.unused = sorted(found)
     if not report.matched:
         raise ValueError(f"Nothing in {str(path)!r} belongs to {model.name!r}. The file holds {report.unused[:5]}, ...")
-    with torch.no_grad():
-        for weight, value in values:
-            weight.copy_(torch.as_tensor(value))
+    copy_all(*zip(*values, strict=True))
     return report
 
 
-def _keras_arrays(path: str | PathLike[str], model: Any) -> Iterator[tuple[str, np.ndarray]]:
-    names = {layer.name: [weight.name for weight in layer.weights] for layer in model.layers}
+def _weights_by_name(model: Any) -> dict[str, Any]:
+    """The weights as `layer/weight`, in the order of Keras's older files: a layer's learnt ones first.
+
+    Of several of one name in a layer, the second is called `name_1` and so on.
+
+    Raises:
+        ValueError: Layers that have weights share a name.
+    """
+    found: dict[str, Any] = {}
+    for layer in model.layers:
+        counts: Counter[str] = Counter()
+        for weight in sorted(layer.weights, key=lambda weight: not getattr(weight, "learnable", weight.requires_grad)):
+            label = getattr(weight, "name", "") or "weight"
+            name = f"{layer.name}/{label}" + (f"_{counts[label]}" if counts[label] else "")
+            counts[label] += 1
+            if name in found:
+                raise ValueError(
+                    f"Weights are read by the names of layers, of which each has its own. Received: a model with "
+                    f"several layers {layer.name!r}"
+                )
+            found[name] = weight
+    return found
+
+
+def _keras_arrays(path: str | PathLike[str], weights: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
+    names: defaultdict[str, list[str]] = defaultdict(list)
+    for name in weights:
+        names[name.rpartition("/")[0]].append(name)
     for layer, arrays in read_layers(path).items():
-        known = names.get(layer, [])
+        known = names[layer]
         for place, array in enumerate(arrays):
-            yield f"{layer}/{known[place] if place < len(known) else place}", array
+            yield known[place] if place < len(known) else f"{layer}/{place}", array
 
 
-def _torch_arrays(path: str | PathLike[str]) -> Iterator[tuple[str, np.ndarray]]:
-    """torchvision's arrays under the names, and with the axes, that they have here."""
+def _torch_arrays(path: str | PathLike[str]) -> Iterator[tuple[str, torch.Tensor]]:
+    """torchvision's tensors under the names, and with the axes, that they have here."""
     state = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ValueError(f"The file holds no weights by name. Received: {str(path)!r}")
@@ -166,17 +194,16 @@ def _torch_arrays(path: str | PathLike[str]) -> Iterator[tuple[str, np.ndarray]]
         if part == "num_batches_tracked":
             continue
         layer = _layer_of(module)
-        array = value.float().numpy()
         if layer is None or part not in _PARTS:
-            yield key, array
+            yield key, value
         elif layer.endswith("_bn"):
             yield (
                 f"{layer}/{dict(zip(_PARTS, ('gamma', 'beta', 'moving_mean', 'moving_variance'), strict=True))[part]}",
-                array,
+                value,
             )
         else:
-            arrange: Callable[[Any], Any] = (lambda a: a.transpose(2, 3, 1, 0)) if array.ndim == 4 else np.transpose
-            yield f"{layer}/{'kernel' if part == 'weight' else 'bias'}", arrange(array)
+            arranged = value.permute(2, 3, 1, 0) if value.ndim == 4 else value.t() if value.ndim == 2 else value
+            yield f"{layer}/{'kernel' if part == 'weight' else 'bias'}", arranged
 
 
 def _layer_of(module: str) -> str | None:

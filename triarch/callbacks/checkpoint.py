@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from pathlib import Path
@@ -12,6 +13,8 @@ import numpy as np
 
 from triarch.callbacks.monitoring import MonitorCallback
 from triarch.callbacks.progress import print_message
+from triarch.files.notes import noting, read_note
+from triarch.tensors import whole_number
 
 
 class ModelCheckpoint(MonitorCallback):
@@ -20,9 +23,11 @@ class ModelCheckpoint(MonitorCallback):
     Args:
         filepath: Ends in `.keras`, or `.weights.h5` where `save_weights_only` is set. May hold `{epoch}` (counted from
             1), `{batch}` and the names of logs, with formats: `"runs/{epoch:02d}-{val_loss:.2f}.keras"`.
-        save_best_only: Save only when the monitored value has improved.
+        save_best_only: Save only when the monitored value has improved. The file notes the value, so that a later
+            training does not replace a better model; it says so when it finds one. To start anew, delete the file, or
+            give the worst value as `initial_value_threshold`.
         save_freq: `"epoch"`, or a number of batches.
-        initial_value_threshold: The value to improve on at first.
+        initial_value_threshold: The value to improve on at first, whatever the file's.
     """
 
     def __init__(
@@ -37,6 +42,7 @@ class ModelCheckpoint(MonitorCallback):
         initial_value_threshold: float | None = None,
     ) -> None:
         super().__init__(monitor, mode, initial_value_threshold)
+        self._has_threshold = initial_value_threshold is not None
         self.filepath = os.fspath(filepath)
         self.verbose = verbose
         self.save_best_only = save_best_only
@@ -45,9 +51,10 @@ class ModelCheckpoint(MonitorCallback):
         self._epoch = 0
         self._last_batch: int | None = None
         self._batches_since_saving = 0
+        self._known: set[str] = set()  # files of our own, and those whose notes were read
 
-        if save_freq != "epoch" and (not isinstance(save_freq, int) or save_freq < 1):
-            raise ValueError(f"save_freq must be 'epoch' or a number of batches. Received: {save_freq!r}")
+        if not isinstance(save_freq, str) or save_freq != "epoch":
+            self.save_freq = whole_number(save_freq, "save_freq", least=1, instead="'epoch'")
         ending = ".weights.h5" if save_weights_only else ".keras"
         if not self.filepath.endswith(ending):
             raise ValueError(
@@ -76,30 +83,38 @@ class ModelCheckpoint(MonitorCallback):
     def _save(self, epoch: int, batch: int | None, logs: Any) -> None:
         logs = {} if logs is None else logs
         path = self._path(epoch, batch, logs)
-        reason = self._reason_to_save(logs)
+        reason = self._reason_to_save(logs, path)
         if reason is None:
             self._say(epoch, f"{self.monitor} did not improve from {_shown(self.best)}")
             return
         self._say(epoch, f"{reason}saving model to {path}")
-        if self.save_best_only and self.monitor in logs:
+        note = {}
+        if self.save_best_only and self._is_number(logs.get(self.monitor)):
             self.best = logs[self.monitor]
+            note = {"monitor": self.monitor, "value": float(self.best)}
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        if self.save_weights_only:
-            self.model.save_weights(path, overwrite=True)
-        else:
-            self.model.save(path, overwrite=True)
+        with noting(note):
+            if self.save_weights_only:
+                self.model.save_weights(path, overwrite=True)
+            else:
+                self.model.save(path, overwrite=True)
+        self._known.add(path)
         self._say(epoch, f"finished saving model to {path}")
 
     def _say(self, epoch: int, message: str) -> None:
         if self.verbose > 0:
             print_message(f"\nEpoch {epoch + 1}: {message}")
 
-    def _reason_to_save(self, logs: Any) -> str | None:
+    @staticmethod
+    def _is_number(value: Any) -> bool:
+        return value is not None and np.ndim(value) == 0
+
+    def _reason_to_save(self, logs: Any, path: str) -> str | None:
         """Why the model is to be saved now, in words (possibly none); None where it is not."""
         if not self.save_best_only:
             return ""
         current = logs.get(self.monitor)
-        if current is None or np.ndim(current) > 0:
+        if not self._is_number(current):
             kind = "is not available" if current is None else f"is no single number but {current!r}"
             warnings.warn(
                 f"ModelCheckpoint is to save the best model only, but {self.monitor!r} {kind}; the model is saved. "
@@ -107,9 +122,33 @@ class ModelCheckpoint(MonitorCallback):
                 stacklevel=4,
             )
             return ""
+        self._take_note(path)
+        if math.isnan(current):
+            warnings.warn(
+                f"ModelCheckpoint is to save the best model only, and {self.monitor!r} is NaN; the model is not saved.",
+                stacklevel=4,
+            )
         if not self._is_improvement(current, self.best):
             return None
         return f"{self.monitor} improved from {_shown(self.best)} to {_shown(current)}, "
+
+    def _take_note(self, path: str) -> None:
+        """Let a file of an earlier training say what is to be improved on, unless the user did."""
+        if path in self._known or self._has_threshold:
+            return
+        self._known.add(path)
+        note = read_note(Path(path)) if Path(path).is_file() else {}
+        value = note.get("value")
+        if note.get("monitor") != self.monitor or not isinstance(value, float):
+            return
+        if self._is_improvement(value, self.best):
+            self.best = value
+            warnings.warn(
+                f"{path} holds a model whose {self.monitor} was {value:.5g}, of an earlier training; ModelCheckpoint "
+                "replaces it by a better one only. To start anew, delete the file, or give the worst value as "
+                "`initial_value_threshold`.",
+                stacklevel=5,
+            )
 
     def _path(self, epoch: int, batch: int | None, logs: Any) -> str:
         names = {field.partition("!")[0] for _, field, _, _ in Formatter().parse(self.filepath) if field is not None}

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from numbers import Real
 from typing import Any
+
+import numpy as np
+import torch
 
 from triarch.callbacks.base import Callback
 from triarch.callbacks.progress import print_message
@@ -24,9 +28,13 @@ class LearningRateScheduler(Callback):
         if not hasattr(optimizer, "learning_rate"):
             raise ValueError(f"The optimizer must have a `learning_rate`. Received: {optimizer!r}")
         rate = self.schedule(epoch, float(optimizer.learning_rate)) if self._takes_rate else self.schedule(epoch)
-        if not isinstance(rate, Real) or isinstance(rate, bool):
-            raise ValueError(f"The schedule must give a float. Received: {rate!r} for epoch {epoch}")
-        optimizer.learning_rate = float(rate)
+        is_number = isinstance(rate, Real) or (isinstance(rate, (np.ndarray, torch.Tensor)) and rate.ndim == 0)
+        if not is_number or isinstance(rate, bool) or not 0 <= float(rate) < math.inf:
+            raise ValueError(
+                f"The schedule must give a float that is finite and not negative. Received: {rate!r} for epoch {epoch}"
+            )
+        rate = float(rate)
+        optimizer.learning_rate = rate
         if self.verbose > 0:
             print_message(f"\nEpoch {epoch + 1}: LearningRateScheduler setting learning rate to {rate}.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -11,9 +12,13 @@ import numpy as np
 from triarch.callbacks.base import Callback
 from triarch.callbacks.progress import print_message
 
+_SIGNS = {"min": -1.0, "max": 1.0}  # times a value: more is better; 0: not yet known
+
 
 class MonitorCallback(Callback):
     """Base class of callbacks that compare the value called `monitor` with the best so far.
+
+    NaN is never an improvement, and never the best: the first number after it is.
 
     Args:
         mode: `"min"`, `"max"`, or `"auto"`: what the metric of that name says of itself (a loss is to be small).
@@ -31,12 +36,20 @@ class MonitorCallback(Callback):
         self.mode = mode
         self.best: Any = baseline
         self.min_delta = abs(min_delta)
-        self._sign = {"min": -1.0, "max": 1.0}.get(mode, 0.0)  # times a value: more is better; 0: not yet known
+        self._sign = _SIGNS.get(mode, 0.0)
+
+    def set_model(self, model: Any) -> None:
+        super().set_model(model)
+        self._sign = _SIGNS.get(self.mode, 0.0)  # another model may count something else under this name
 
     def _is_improvement(self, value: Any, reference: Any) -> bool:
         if self._sign == 0:
             self._sign = self._find_sign()
-        return reference is None or bool(self._sign * (value - reference) > self.min_delta)
+        if math.isnan(value):
+            return False
+        if reference is None or math.isnan(reference):
+            return True
+        return self._sign * (float(value) - float(reference)) > self.min_delta
 
     def _find_sign(self) -> float:
         name = self.monitor.removeprefix("val_")
@@ -52,13 +65,21 @@ class MonitorCallback(Callback):
         )
 
     def _monitored(self, logs: Any) -> Any:
-        """The value to watch, or None with a warning where the logs have none."""
+        """The value to watch, or None with a warning where the logs have none.
+
+        Raises:
+            ValueError: it is no single number.
+        """
         value = (logs or {}).get(self.monitor)
         if value is None:
             warnings.warn(
                 f"{type(self).__name__} watches {self.monitor!r}, which is not available. Available are: "
                 f"{', '.join(logs or {})}",
                 stacklevel=3,
+            )
+        elif np.ndim(value) > 0:
+            raise ValueError(
+                f"{type(self).__name__} watches one number; {self.monitor!r} has {np.size(value)}. Received: {value!r}"
             )
         return value
 
@@ -75,7 +96,8 @@ class EarlyStopping(MonitorCallback):
     Args:
         min_delta: A change of at most so much is no improvement.
         baseline: Waiting ends only with values better than this.
-        restore_best_weights: At the end, go back to the weights of the best epoch.
+        restore_best_weights: At the end, go back to the weights of the best epoch; where the value was never a
+            number, to those of the first epoch that was looked at.
         start_from_epoch: Epochs before this one are not looked at.
     """
 

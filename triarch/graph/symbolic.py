@@ -21,6 +21,8 @@ _numbers = itertools.count()
 
 def standardize_shape(shape: Any) -> Shape:
     """`shape` as a tuple of non-negative ints and Nones, or a ValueError."""
+    if getattr(shape, "ndim", 0) == 1:  # an array of sizes
+        shape = shape.tolist()
     if hasattr(shape, "__index__"):
         raise ValueError(f"A shape is a tuple such as (28, 28, 1); write ({shape},) for one axis. Received: {shape}")
     entries = tuple(shape)

@@ -71,6 +71,8 @@ class KernelLayer(Layer):
 class ScaledNormalization(Elementwise):
     """A normalisation with a learnt scale and shift."""
 
+    computes_in_floats = True
+
     def __init__(
         self,
         epsilon: float,

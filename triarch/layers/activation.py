@@ -50,6 +50,8 @@ class Activation(Elementwise):
 class ReLU(Elementwise):
     """`x` from `threshold` up to `max_value`, `negative_slope * (x - threshold)` below the threshold."""
 
+    computes_in_floats = True
+
     def __init__(
         self, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0, **kwargs: Any
     ) -> None:
@@ -69,6 +71,8 @@ class ReLU(Elementwise):
 class LeakyReLU(Elementwise):
     """`x` above 0, `negative_slope * x` below. The slope's older name `alpha` is accepted with a warning."""
 
+    computes_in_floats = True
+
     def __init__(self, negative_slope: float = 0.3, **kwargs: Any) -> None:
         if "alpha" in kwargs:
             negative_slope = kwargs.pop("alpha")
@@ -84,6 +88,8 @@ class LeakyReLU(Elementwise):
 @register("keras.layers")
 class ELU(Elementwise):
     """`x` above 0, `alpha * (exp(x) - 1)` below (https://arxiv.org/abs/1511.07289)."""
+
+    computes_in_floats = True
 
     def __init__(self, alpha: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -146,6 +152,7 @@ class Softmax(Elementwise):
     """
 
     makes_mask = False
+    computes_in_floats = True
 
     def __init__(self, axis: Any = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
+import reprlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,11 +17,13 @@ from torch.utils import _pytree as pytree
 from triarch import config, mixed_precision, registry, regularizers
 from triarch.graph import Node, SymbolicTensor, infer_outputs, record, standardize_shape
 from triarch.layers.masks import MaskHolder
-from triarch.layers.precision import PolicyHolder, cast
+from triarch.layers.precision import PolicyHolder, as_floats, cast
+from triarch.layers.running import Collected, ModeHolder, reading_casts, running
 from triarch.layers.shapes import infer_output_shape, map_shapes, on_trial, shape_of
-from triarch.layers.tracking import adopt_containers, assign_container, changes
-from triarch.serialization import Configurable, config_names, deserialize_keras_object
-from triarch.tensors import kept_mask, torch_dtype
+from triarch.layers.tracking import adopt_containers, assign_container, changes, forget_container
+from triarch.serialization import Configurable, ConfigurableMeta, config_names, deserialize_keras_object
+from triarch.tensors import as_tensor, kept_mask, torch_dtype
+from triarch.variable import CastVariable
 
 
 def _completing(build: Callable[..., None]) -> Callable[..., None]:
@@ -38,15 +41,10 @@ def _completing(build: Callable[..., None]) -> Callable[..., None]:
     return build_and_complete
 
 
-class _Calls(threading.local):
-    def __init__(self) -> None:
-        self.running = False  # whether this thread is inside a layer's call
+_building = threading.RLock()  # two threads that call a new layer make its weights once
 
 
-_calls = _Calls()
-
-
-class _LayerMeta(type):
+class _LayerMeta(ConfigurableMeta):
     """Adopts the layers that a constructor put in lists and dicts, once the whole constructor has run."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
@@ -56,7 +54,7 @@ class _LayerMeta(type):
 
 
 @registry.register("keras.layers")
-class Layer(MaskHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
+class Layer(MaskHolder, PolicyHolder, ModeHolder, Configurable, metaclass=_LayerMeta):
     """A step from tensors to tensors with its own weights.
 
     A subclass stores its arguments under their own names in `__init__`, makes weights in `build(input_shape)` with
@@ -85,10 +83,10 @@ class Layer(MaskHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
         **kwargs: Any,
     ) -> None:
         torch.nn.Module.__init__(self)
+        vars(self).update(_weight_containers={}, _read_as_kept=set(), _casts_weights=False, _collected=Collected())
         self.training = False
         self.built = False
         self._trainable = bool(trainable)
-        self._losses: list[torch.Tensor] = []
         self._build_config: dict[str, Any] | None = None
         self._inbound_nodes: list[Node] = []  # its calls on symbolic tensors
         self.activity_regularizer = regularizers.get(activity_regularizer)
@@ -105,8 +103,11 @@ class Layer(MaskHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
         if isinstance(value, (list, tuple, dict)):
             assign_container(self, name, value)
             return
+        forget_container(self, name)
         if isinstance(value, torch.nn.Module) and not isinstance(value, Layer):
             value.to(config.device())  # where layers make their weights
+        elif isinstance(value, CastVariable):  # as `self.count += 1` in a call leaves it
+            value = value.variable
         super().__setattr__(name, value)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -116,9 +117,10 @@ class Layer(MaskHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
         if "call" in vars(cls):
             cls._call_parameters = tuple(inspect.signature(vars(cls)["call"]).parameters)[1:]
 
+    computes_in_floats = False  # whether inputs of whole numbers become floats, because nothing else can be computed
     _call_parameters: tuple[str, ...] = ()
     untracked: ClassVar[frozenset[str]] = frozenset(
-        {"_losses", "_build_config", "_inbound_nodes"}
+        {"_build_config", "_inbound_nodes"}
     )  # containers that hold no layers
 
     @_completing
@@ -153,7 +155,7 @@ class Layer(MaskHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
         return None if shapes is None else self.compute_output_shape(shapes)
 
     def __call__(self, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
-        if not _calls.running:
+        if not running.is_in_call:
             return self._call_outermost(args, kwargs, training)
         is_usual = (
             self.built and not kwargs and len(args) == 1 and type(args[0]) is torch.Tensor and not self.makes_mask
@@ -164,23 +166,29 @@ class Layer(MaskHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
 
     def _call_outermost(self, args: tuple[Any, ...], kwargs: dict[str, Any], training: bool | None) -> Any:
         self.clear_losses()
-        _calls.running = True
+        running.is_in_call = True
         try:
             return self(*args, training=training, **kwargs)
         finally:
-            _calls.running = False
+            running.is_in_call = False
 
     def _prepare_and_call(self, args: tuple[Any, ...], kwargs: dict[str, Any], training: bool | None) -> Any:
         args, kwargs = pytree.tree_map(self._as_tensor, (args, kwargs))
         leaves = pytree.tree_leaves((args, kwargs))
         if not any(isinstance(leaf, (torch.Tensor, SymbolicTensor)) for leaf in leaves):
-            raise ValueError(f"Layer {self.name!r} takes tensors or arrays. Received: {args[0] if args else kwargs!r}")
+            received = args[0] if args else kwargs
+            raise ValueError(
+                f"Layer {self.name!r} takes tensors or arrays: make one by `np.array`. "
+                f"Received: {reprlib.repr(received)} of type {type(received).__name__}"
+            )
         if "mask" in kwargs:
             self._check_takes_mask(kwargs["mask"])
         if any(isinstance(leaf, SymbolicTensor) for leaf in leaves):
             return self._call_symbolically(args, kwargs if training is None else {**kwargs, "training": training})
         if not self.built:
-            self._build_from_inputs(args, kwargs)
+            with _building:
+                if not self.built:
+                    self._build_from_inputs(args, kwargs)
         inputs = self._first_of(args, kwargs)
         mask = self._fill_masks(inputs, args, kwargs)
         with nullcontext() if training is None or bool(training) == self.training else self.mode(bool(training)):
@@ -189,14 +197,16 @@ class Layer(MaskHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
 
     def _as_tensor(self, value: Any) -> Any:
         if isinstance(value, np.ndarray):
-            dtype = torch_dtype(config.floatx()) if value.dtype == np.float64 else None
-            return torch.as_tensor(value, dtype=dtype, device=self.device)
+            dtype = torch_dtype(config.floatx()) if value.dtype.kind == "f" and value.dtype.itemsize >= 8 else None
+            return as_tensor(value, dtype, self.device)
         return value
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """torch's entry: `call` with types cast and the training flag passed on."""
         if self.autocast:
             dtype = self._compute_torch_dtype
+            if self.computes_in_floats and args:
+                args = (as_floats(args[0], dtype), *args[1:])
             args = tuple(
                 [part if type(part) is torch.Tensor and part.dtype is dtype else cast(part, dtype) for part in args]
             )
@@ -205,7 +215,7 @@ class Layer(MaskHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
         if "training" in self._call_parameters:
             kwargs.setdefault("training", self.training)
         if self._casts_weights:
-            with self._cast_weights():
+            with reading_casts():
                 outputs = self.call(*args, **kwargs)
         else:
             outputs = self.call(*args, **kwargs)
@@ -254,20 +264,6 @@ class Layer(MaskHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
         values = [*args, *(value for name, value in kwargs.items() if name != "mask" and not is_mask(name))]
         wanted = len(inspect.signature(type(self).build).parameters) - 1
         return tuple(pytree.tree_map(shape_of, value) for value in values[: max(wanted, 1)])
-
-    @contextmanager
-    def mode(self, training: bool) -> Iterator[None]:
-        """Inside this context the layer, and every one in it, trains or infers as `training` says.
-
-        The flags are the layers' own, so threads that call the same layers in different modes disturb each other.
-        """
-        before = [(module, module.training) for module in self.modules()]
-        self.train(training)
-        try:
-            yield
-        finally:
-            for module, was_training in before:
-                module.training = was_training
 
     # Arguments of this class that the config names only where they differ from these.
     _silent_config: ClassVar[dict[str, Any]] = {"autocast": True, "activity_regularizer": None}

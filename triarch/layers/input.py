@@ -11,7 +11,7 @@ from triarch import config
 from triarch.graph import SymbolicTensor, record, standardize_shape
 from triarch.layers.base import Layer
 from triarch.registry import register
-from triarch.tensors import as_tensor
+from triarch.tensors import as_tensor, dtype_name
 
 
 @register("keras.layers")
@@ -73,7 +73,8 @@ class InputLayer(Layer):
         Raises:
             ValueError: the shape is not the declared one; the message names `owner`.
         """
-        inputs = as_tensor(inputs, self._compute_torch_dtype)
+        if not isinstance(inputs, torch.Tensor) or inputs.dtype is not self._compute_torch_dtype:
+            inputs = self._of_own_type(inputs, owner)
         received = inputs.shape
         if inputs.shape[1:] in self._fitting:
             return inputs
@@ -89,11 +90,31 @@ class InputLayer(Layer):
         self._fitting.add(inputs.shape[1:])
         return inputs
 
+    def _of_own_type(self, inputs: Any, owner: Layer) -> torch.Tensor:
+        """The numbers in the declared type, if it can hold them; those on other devices are not looked at."""
+        given, dtype = as_tensor(inputs), self._compute_torch_dtype
+        cast = given if given.is_complex() and not dtype.is_complex else given.to(dtype)
+        is_kept = cast.dtype is dtype
+        if is_kept and not (dtype.is_floating_point or dtype.is_complex) and given.device.type == "cpu":
+            is_kept = torch.equal(cast.to(given.dtype), given)
+        if not is_kept:
+            raise ValueError(
+                f"{type(owner).__name__} {owner.name!r} has an input {self.name!r} of type {self.dtype}, which cannot "
+                f"hold these numbers. Received: {dtype_name(given.dtype)}, {_extent(given)}"
+            )
+        return cast
+
     def _arguments(self) -> Iterator[tuple[str, Any]]:
         yield "batch_shape", self.batch_shape
         yield "dtype", self.dtype
         for name in ("sparse", "ragged", "name", "optional"):
             yield name, getattr(self, name)
+
+
+def _extent(tensor: torch.Tensor) -> str:
+    """From where to where the numbers lie, for messages."""
+    kind, numbers = ("absolute values", tensor.abs()) if tensor.is_complex() else ("numbers", tensor)
+    return f"{kind} from {numbers.double().min().item():g} to {numbers.double().max().item():g}"
 
 
 def _fits(shape: torch.Size, declared: tuple[int | None, ...]) -> bool:

@@ -151,6 +151,8 @@ class GroupNormalization(ScaledNormalization):
 class RMSNormalization(Elementwise):
     """Each sample divided by its root mean square over the axes, then scaled (https://arxiv.org/abs/1910.07467)."""
 
+    computes_in_floats = True
+
     supports_masking = False
 
     def __init__(self, axis: Any = -1, epsilon: float = 1e-6, **kwargs: Any) -> None:
@@ -175,6 +177,8 @@ class RMSNormalization(Elementwise):
 @register("keras.layers")
 class UnitNormalization(Elementwise):
     """Each sample divided by its Euclidean norm over the axes; steps outside the mask add nothing to it."""
+
+    computes_in_floats = True
 
     def __init__(self, axis: Any = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)

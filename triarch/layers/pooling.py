@@ -18,6 +18,8 @@ from triarch.registry import register
 class _Pooling(Layer):
     """What poolings over windows share; `strides` are `pool_size` where none are given."""
 
+    computes_in_floats = True
+
     rank: ClassVar[int]
     statistic: ClassVar[str]
 
@@ -129,6 +131,8 @@ class _GlobalMaxPooling(_GlobalPooling):
 
 
 class _GlobalAveragePooling(_GlobalPooling):
+    computes_in_floats = True
+
     def _reduce(self, inputs: torch.Tensor) -> torch.Tensor:
         return inputs.mean(self._spatial_axes, keepdim=self.keepdims)
 

@@ -26,6 +26,8 @@ class Dropout(Elementwise):
             the input's size. `(None, 1, None)` drops a feature at all time steps at once.
     """
 
+    computes_in_floats = True
+
     def __init__(self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.rate = _checked_rate(rate)
@@ -41,6 +43,8 @@ class Dropout(Elementwise):
 
 class _SpatialDropout(Elementwise):
     """Dropout of whole channels: what is dropped for a sample is dropped at all its places."""
+
+    computes_in_floats = True
 
     rank: ClassVar[int]
     rate: float
@@ -108,6 +112,8 @@ class SpatialDropout3D(_ImageSpatialDropout):
 class GaussianNoise(Elementwise):
     """Adds normal numbers of mean 0 and standard deviation `stddev`, from 0 to 1, in training."""
 
+    computes_in_floats = True
+
     def __init__(self, stddev: float, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not 0 <= stddev <= 1:
@@ -125,6 +131,8 @@ class GaussianNoise(Elementwise):
 @register("keras.layers")
 class GaussianDropout(Elementwise):
     """Multiplies by normal numbers of mean 1 and variance `rate / (1 - rate)` in training."""
+
+    computes_in_floats = True
 
     def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -151,6 +159,8 @@ class AlphaDropout(Elementwise):
     Args:
         noise_shape: The shape in which elements are dropped together; None entries take the input's size.
     """
+
+    computes_in_floats = True
 
     def __init__(self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -193,6 +193,8 @@ class UpSampling2D(_UpSampling):
         interpolation: `"nearest"` repeats pixels, `"bilinear"` and `"bicubic"` compute those between.
     """
 
+    computes_in_floats = True
+
     rank = 2
 
     def __init__(

@@ -11,6 +11,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from triarch.graph import TRIALS, Shape, SymbolicTensor, trial_sizes
+from triarch.layers.running import mode
 from triarch.layers.weights import WeightHolder, device_of
 
 
@@ -57,14 +58,11 @@ def infer_output_shape(module: torch.nn.Module, input_shape: Any, dtype: torch.d
 @contextmanager
 def on_trial(module: torch.nn.Module) -> Iterator[None]:
     """Inside this context the module infers; what it collects there is forgotten."""
-    modes = [(part, part.training) for part in module.modules()]
     losses = [(part._losses, list(part._losses)) for part in module.modules() if isinstance(part, WeightHolder)]
-    module.eval()
     try:
-        yield
+        with mode(module, training=False):
+            yield
     finally:
-        for part, was_training in modes:
-            part.training = was_training
         for collected, earlier in losses:
             collected[:] = earlier
 

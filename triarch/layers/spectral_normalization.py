@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from triarch import initializers
 from triarch.layers.arguments import describe, is_integer
 from triarch.layers.base import Layer
+from triarch.layers.running import reading_as_kept
 from triarch.registry import register
 
 
@@ -59,7 +60,7 @@ class SpectralNormalization(Layer):
 
     def call(self, inputs: torch.Tensor, training: bool = False) -> torch.Tensor:
         if training:
-            with torch.no_grad():
+            with torch.no_grad(), reading_as_kept():
                 self._normalize()
         return self.layer(inputs)
 

@@ -12,23 +12,33 @@ import torch
 from torch.utils import _pytree as pytree
 
 from triarch import config, constraints, initializers, regularizers
+from triarch.layers.running import Collected
+from triarch.layers.state import Stateful
 from triarch.layers.tracking import containers_of, unpacked
-from triarch.tensors import as_array, torch_dtype
+from triarch.tensors import as_array, copy_all, torch_dtype, value_for
 from triarch.variable import Variable
 
 
-class WeightHolder(torch.nn.Module):
+class WeightHolder(Stateful):
     """The part of `Layer` that makes, lists, reads and writes weights; an interface, never made by itself."""
 
     name: str
     built: bool
     variable_dtype: str
     _trainable: bool
-    _losses: list[torch.Tensor]
+    _collected: Collected
 
     def __getstate__(self) -> dict[str, Any]:
         # Tensors within a graph can be neither copied nor pickled, and nodes lead to whole other models.
-        return {**self.__dict__, "_losses": [], "_inbound_nodes": []}
+        return {**self.__dict__, "_collected": None, "_inbound_nodes": []}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({**state, "_collected": Collected()})
+
+    @property
+    def _losses(self) -> list[torch.Tensor]:
+        """The terms that `add_loss` collected in this thread."""
+        return self._collected.terms
 
     def add_weight(
         self,
@@ -169,7 +179,7 @@ class WeightHolder(torch.nn.Module):
         return [as_array(weight).copy() for weight in self.weights]
 
     def set_weights(self, weights: Sequence[Any]) -> None:
-        """Overwrite all weights; nothing is written unless their number and every shape fit."""
+        """Overwrite all weights; nothing is written unless their number, every shape and every number fit."""
         write_tensors(f"Layer {self.name!r}", self.built, self.weights, list(weights))
 
     def count_params(self) -> int:
@@ -188,7 +198,7 @@ class WeightHolder(torch.nn.Module):
 
     def load_own_variables(self, store: Any) -> None:
         """Take the weights of this layer itself from `store`."""
-        values = [np.asarray(store[str(index)]) for index in range(len(store.keys()))]
+        values = [store[str(index)] for index in range(len(store.keys()))]
         write_tensors(f"Layer {self.name!r}", self.built, self._own_tensors(), values)
 
     def add_loss(self, loss: Any) -> None:
@@ -224,16 +234,9 @@ def _is_learnable(tensor: torch.Tensor) -> bool:
 
 
 def write_tensors(owner: str, built: bool, tensors: Sequence[torch.Tensor], values: Sequence[Any]) -> None:
-    """Copy `values` into `tensors`, after checking their number and every shape."""
+    """Copy `values` into `tensors`, after checking their number and each of them."""
     if len(values) != len(tensors):
         hint = "" if built else " It is not built yet: call it on data or call `build(input_shape)` first."
         raise ValueError(f"{owner} has {len(tensors)} weights and needs as many values. Received: {len(values)}.{hint}")
-    for tensor, value in zip(tensors, values, strict=True):
-        if tuple(tensor.shape) != np.shape(value):
-            raise ValueError(
-                f"{owner}: weight {getattr(tensor, 'path', '')!r} has shape {tuple(tensor.shape)}. "
-                f"Received: a value of shape {np.shape(value)}"
-            )
-    with torch.no_grad():
-        for tensor, value in zip(tensors, values, strict=True):
-            tensor.copy_(torch.as_tensor(np.asarray(value) if not isinstance(value, torch.Tensor) else value))
+    names = [f"{owner}: weight {getattr(tensor, 'path', '')!r}" for tensor in tensors]
+    copy_all(tensors, [value_for(*each) for each in zip(tensors, values, names, strict=True)])

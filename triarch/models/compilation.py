@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -17,11 +18,20 @@ from triarch.layers import Layer
 from triarch.losses import Loss
 from triarch.metrics import Mean, Metric
 from triarch.optimizers import Optimizer, TorchOptimizer
-from triarch.serialization import deserialize_keras_object, serialize_keras_object
+from triarch.serialization import deserialize_keras_object, plain_setting, serialize_keras_object
+from triarch.tensors import whole_number
 from triarch.training import step
 from triarch.training.compiled_loss import CompiledLoss
 from triarch.training.compiled_metrics import CompiledMetrics
 from triarch.training.torch_compile import compiled_call
+from triarch.training.whole_step import WholeStep
+
+
+class InLoop(threading.local):
+    """What a loop of this thread keeps of a model; other threads may be in loops of their own."""
+
+    learning_plan: step.LearningPlan | None = None
+    whole_step: WholeStep | None = None
 
 
 class Compilation(Layer):
@@ -41,7 +51,7 @@ class Compilation(Layer):
         self._compiled_loss: CompiledLoss | None = None
         self._compiled_metrics: CompiledMetrics | None = None
         self._loss_tracker = Mean(name="loss")
-        self._learning_plan: step.LearningPlan | None = None
+        self._loop = InLoop()
         self._loss_takes_training = "training" in inspect.signature(self.compute_loss).parameters
 
     def compile(
@@ -69,8 +79,9 @@ class Compilation(Layer):
             jit_compile: True runs the model's call through `torch.compile` (needs a C++ compiler); `"auto"` is False.
             auto_scale_loss: Without effect: a loss scale is the optimizer's `loss_scale_factor`.
         """
-        if int(steps_per_execution) < 1:
-            raise ValueError(f"steps_per_execution must be a positive integer. Received: {steps_per_execution!r}")
+        steps_per_execution = whole_number(steps_per_execution, "steps_per_execution", least=1)
+        run_eagerly, jit_compile = bool(run_eagerly), plain_setting(jit_compile)
+        loss_weights = pytree.tree_map(plain_setting, loss_weights)
         if jit_compile not in (True, False, "auto"):
             raise ValueError(f"jit_compile must be True, False or 'auto'. Received: {jit_compile!r}")
         output_names = getattr(self, "output_names", None)
@@ -82,9 +93,10 @@ class Compilation(Layer):
         self.optimizer = TorchOptimizer(chosen) if isinstance(chosen, torch.optim.Optimizer) else chosen
         object.__setattr__(self, "loss", loss)  # a loss that is a torch module is no part of the model
         self._compiled_loss, self._compiled_metrics = compiled_loss, compiled_metrics
-        self.run_eagerly = bool(run_eagerly)
+        self.run_eagerly = run_eagerly
         self.jit_compile = jit_compile is True and not run_eagerly
-        self.steps_per_execution = int(steps_per_execution)
+        self._loss_tracker.reset_state()
+        self.steps_per_execution = steps_per_execution
         self.compile_call()
         self.forget_functions()
         self._compile_arguments = {
@@ -135,7 +147,7 @@ class Compilation(Layer):
     @property
     def learning_plan(self) -> step.LearningPlan:
         """What the steps need to know of the model; kept during `fit`, looked up anew outside."""
-        return self._learning_plan or step.LearningPlan.of(self)
+        return self._loop.learning_plan or step.LearningPlan.of(self)
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True

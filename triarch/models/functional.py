@@ -16,6 +16,7 @@ from triarch.layers.shapes import is_shape
 from triarch.models import graph_config
 from triarch.models.fusion import fused
 from triarch.models.model import Model
+from triarch.models.naming import module_names
 from triarch.tensors import kept_mask
 
 
@@ -27,6 +28,9 @@ class Functional(Model):
         inputs: A symbolic tensor, or a list, tuple or dict of them, nested at will. Where one is not from `Input` but
             lies within a graph, the model begins there: so models are cut out of models, sharing their layers.
         outputs: Symbolic tensors that follow from the inputs, nested at will.
+
+    In `state_dict`, layers are called as they were named, and those that were not by their kind, counted in the order of
+    `layers` (`dense`, `dense_1`, ...), whatever was made before.
 
     Raises:
         ValueError: Something is not symbolic, an output needs more than the inputs, or two layers share a name.
@@ -68,8 +72,7 @@ class Functional(Model):
         self._symbols: tuple[Any, Any] | None = (inputs, outputs)
         self._entrances = [symbol.node.operation for symbol in leaves(inputs)]
         self._operations = self._network.operations
-        for layer in self.layers:
-            self._modules[str(layer.name).replace(".", "_")] = layer
+        self._modules.update(module_names(self.layers))
         self.output_names = [symbol.node.operation.name for symbol in leaves(outputs)]
         self.built = True
         if trainable is not None and not trainable:
@@ -153,7 +156,11 @@ class Functional(Model):
             raise ValueError(f"{self._described()} takes a dict with the keys {list(expected)}. Received: no dict")
         parts = leaves(inputs)
         if len(parts) != len(self._entrances):
-            raise ValueError(f"{self._described()} has {len(self._entrances)} inputs. Received: {len(parts)} tensors")
+            names = [entrance.name for entrance in self._entrances]
+            wanted = f"a dict with the keys {list(expected)}" if isinstance(expected, dict) else "a list of them"
+            raise ValueError(
+                f"{self._described()} has {len(names)} inputs, {names}: give {wanted}. Received: {len(parts)} arrays"
+            )
         return parts
 
     def _described(self) -> str:

@@ -16,6 +16,7 @@ from triarch import registry
 from triarch.graph import Function, Network, Slot, Step, SymbolicTensor, leaves, map_structure
 from triarch.layers import InputLayer, Layer
 from triarch.models.graph_functions import call_arguments, read_function, write_function
+from triarch.models.naming import note_name, recall_name
 from triarch.serialization import deserialize_keras_object, serialize_keras_object
 from triarch.tensors import dtype_name, torch_dtype
 
@@ -53,7 +54,7 @@ def write(network: Network, entrances: list[InputLayer]) -> dict[str, Any]:
         if isinstance(operation, Function):
             own = write_function(operation, calls[0].args, calls[0].kwargs)
         else:
-            own = serialize_keras_object(operation)
+            own = note_name(operation, serialize_keras_object(operation))
         layers.append({**own, "name": operation.name, "inbound_nodes": [call(step) for step in calls]})
 
     def address(slot: Slot) -> list[Any]:
@@ -117,6 +118,7 @@ def _operation(entry: Mapping[str, Any]) -> Any:
     operation = deserialize_keras_object({key: part for key, part in entry.items() if key != "inbound_nodes"})
     if not isinstance(operation, Layer):
         raise ValueError(f"The file's graph holds something that is no layer. Received: {entry.get('class_name')!r}")
+    recall_name(operation, entry)
     return operation
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from os import PathLike
 from typing import Any
 
 import torch
@@ -13,10 +12,9 @@ from triarch import registry, saving
 from triarch.layers import Layer
 from triarch.layers.shapes import infer_output_shape
 from triarch.models.trainer import Trainer
+from triarch.saving.streams import Place
 from triarch.serialization import serialize_keras_object
 from triarch.tensors import torch_dtype
-
-Path = str | PathLike[str]
 
 
 @registry.register("keras")
@@ -54,10 +52,10 @@ class Model(Trainer):
 
     def clear_losses(self) -> None:
         """Forget the terms that `add_loss` collected, here and in the layers inside."""
-        if self._learning_plan is None:
+        if self._loop.learning_plan is None:
             super().clear_losses()
         else:
-            self._learning_plan.clear_losses()
+            self._loop.learning_plan.clear_losses()
 
     @property
     def losses(self) -> list[torch.Tensor]:
@@ -99,15 +97,15 @@ class Model(Trainer):
         """The architecture as JSON, from which `models.model_from_json` makes it; `kwargs` go to `json.dumps`."""
         return json.dumps(serialize_keras_object(self), **kwargs)
 
-    def save(self, filepath: Path, overwrite: bool = True, zipped: bool = True) -> None:
+    def save(self, filepath: Place, overwrite: bool = True, zipped: bool = True) -> None:
         """Write architecture, weights, compile settings and the optimizer's state to a `.keras` file."""
         saving.save_model(self, filepath, overwrite=overwrite, zipped=zipped)
 
-    def save_weights(self, filepath: Path, overwrite: bool = True) -> None:
-        """Write the weights to a `.weights.h5` file."""
-        saving.save_weights(self, filepath, overwrite=overwrite)
+    def save_weights(self, filepath: Place, overwrite: bool = True, max_shard_size: float | None = None) -> None:
+        """Write the weights to a `.weights.h5` file; with `max_shard_size`, to several that a `.weights.json` names."""
+        saving.save_weights(self, filepath, overwrite=overwrite, max_shard_size=max_shard_size)
 
-    def load_weights(self, filepath: Path, skip_mismatch: bool = False) -> None:
+    def load_weights(self, filepath: Place, skip_mismatch: bool = False) -> None:
         """Read the weights from a `.weights.h5` or `.keras` file."""
         saving.load_weights(self, filepath, skip_mismatch=skip_mismatch)
 

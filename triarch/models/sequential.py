@@ -37,7 +37,7 @@ class Sequential(Model):
 
     def symbolic_masks(self, inputs: Any, *_: Any, **__: Any) -> Any:
         """That of the last layer, were all called on these inputs."""
-        return map_structure(kept_mask, self._called_on(_sole(inputs))[-1])
+        return map_structure(kept_mask, self._outputs_for(inputs))
 
     def __init__(self, layers: Iterable[Any] | None = None, trainable: bool = True, name: str | None = None) -> None:
         super().__init__(trainable=trainable, name=name)
@@ -106,6 +106,8 @@ class Sequential(Model):
             return
         if input_shape is None:
             raise ValueError("A Sequential model without an `Input` needs the input's shape. Received: None")
+        if isinstance(input_shape, dict) or any(isinstance(size, (list, tuple)) for size in input_shape):
+            input_shape = self._sole(input_shape)
         entrance = InputLayer(batch_shape=tuple(input_shape), dtype=self.compute_dtype)
         self._symbols = self._called_on(entrance.output)
         self.input_layer = entrance
@@ -119,18 +121,34 @@ class Sequential(Model):
     def call(self, inputs: Any, mask: Any = None) -> Any:
         """Layer after layer; `mask` is that of the inputs."""
         if self.input_layer is not None:
-            inputs = self.input_layer.standardize(_sole(inputs), self)
+            if isinstance(inputs, (list, tuple, dict)):
+                inputs = self._sole(inputs)
+            if isinstance(mask, (list, tuple, dict)):
+                mask = self._sole(mask)
+            inputs = self.input_layer.standardize(inputs, self)
         if mask is not None:
             inputs = carrying(inputs, mask)
         for operation in self._operations:
             inputs = operation(inputs)
         return inputs
 
+    def _sole(self, inputs: Any) -> Any:
+        """The only input that a list, tuple or dict holds."""
+        if len(inputs) == 1:
+            return next(iter(inputs.values())) if isinstance(inputs, dict) else inputs[0]
+        kind = f"a dict with the keys {list(inputs)}" if isinstance(inputs, dict) else f"{len(inputs)} inputs in a list"
+        raise ValueError(
+            f"Sequential model {self.name!r} takes one array or tensor; several inputs need a functional model, or one "
+            f"array made of them, as by `np.stack` or `np.concatenate`. Received: {kind}"
+        )
+
     def compute_output_spec(self, inputs: Any, *_: Any, **__: Any) -> Any:
         """Symbolic outputs for symbolic inputs."""
-        return map_structure(
-            lambda symbol: SymbolicTensor(symbol.shape, symbol.dtype), self._called_on(_sole(inputs))[-1]
-        )
+        return map_structure(lambda symbol: SymbolicTensor(symbol.shape, symbol.dtype), self._outputs_for(inputs))
+
+    def _outputs_for(self, inputs: Any) -> Any:
+        """What the last layer gives for symbolic inputs, with its history."""
+        return self._called_on(self._sole(inputs) if isinstance(inputs, (list, tuple, dict)) else inputs)[-1]
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The shape that the last layer gives for inputs of this shape."""
@@ -238,10 +256,6 @@ class Sequential(Model):
         if config.get("trainable", True) is False:
             model.trainable = False
         return model
-
-
-def _sole(inputs: Any) -> Any:
-    return inputs[0] if isinstance(inputs, (list, tuple)) and len(inputs) == 1 else inputs
 
 
 def _called(layer: torch.nn.Module, symbol: Any) -> Any:

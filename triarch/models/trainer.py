@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
 from triarch import config
 from triarch.callbacks import CallbackList, History
 from triarch.kernels import expecting, keep_memory
-from triarch.models.compilation import Compilation
+from triarch.models.compilation import Compilation, InLoop
 from triarch.optimizers import Optimizer
+from triarch.tensors import whole_number
 from triarch.training import loop, step
-from triarch.training.batches import Batch, moved, pack_x_y_sample_weight, to_tensors, unpack_x_y_sample_weight
+from triarch.training.batches import Batch, moved, pack_x_y_sample_weight, unpack_x_y_sample_weight
+from triarch.forms import to_tensors
+from triarch.training.nesting import as_loop
 from triarch.training.repeated_prediction import RepeatedPrediction
-from triarch.training.sources import ArraySource, Source, limited, make_source, prepared
+from triarch.training.sources import ArraySource, IterableSource, Source, count_of, limited, make_source, prepared
 from triarch.training.whole_step import WholeStep
 
 Verbosity = int | str
@@ -25,6 +29,9 @@ Verbosity = int | str
 
 class Trainer(Compilation):
     """The part of `Model` that learns; an interface, never made by itself."""
+
+    # What a loop sets: a loop inside it puts this back.
+    loop_state: ClassVar = ("history", "stop_training", "stop_evaluating", "stop_predicting")
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -35,19 +42,18 @@ class Trainer(Compilation):
         self.train_function: loop.Step | None = None
         self.test_function: loop.Step | None = None
         self.predict_function: loop.Step | None = None
-        self.whole_step: WholeStep | None = None  # of the loop that runs
         self._repeated_prediction: RepeatedPrediction | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # Functions made for this model would go on training it from within a copy.
         made_anew = {"train_function": None, "test_function": None, "predict_function": None}
-        made_anew |= {"_learning_plan": None, "whole_step": None, "_repeated_prediction": None}
+        made_anew |= {"_loop": None, "_repeated_prediction": None}
         state = {**super().__getstate__(), **made_anew}
         state.pop("call", None)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__({**state, "_loop": InLoop()})
         self.compile_call()
 
     # Steps, to be overridden where another way of learning is wanted.
@@ -88,12 +94,17 @@ class Trainer(Compilation):
         return self.predict_function
 
     def forget_functions(self) -> None:
-        """Let the functions of the loops be made anew at the next use."""
+        """Let the functions of the loops be made anew at the next use, as well as what a running loop knows."""
         self.train_function = self.test_function = self.predict_function = None
         self._repeated_prediction = None
+        if self._loop.whole_step is not None:
+            self._loop.whole_step = WholeStep(self)
+        if self._loop.learning_plan is not None:
+            self._loop.learning_plan = step.LearningPlan.of(self)
 
     # The loops.
 
+    @as_loop
     def fit(
         self,
         x: Any = None,
@@ -124,7 +135,12 @@ class Trainer(Compilation):
             The history: `history.history["loss"]` is a list with a value for each epoch.
         """
         self._assert_compiled("fit")
-        if validation_split and validation_data is None:
+        epochs = whole_number(epochs, "epochs", least=0)
+        initial_epoch = whole_number(initial_epoch, "initial_epoch", least=0)
+        steps_per_epoch = _steps(steps_per_epoch, "steps_per_epoch")
+        validation_steps = _steps(validation_steps, "validation_steps")
+        validate_at = _epochs_to_validate(validation_freq)
+        if validation_split not in (None, 0) and validation_data is None:
             whole = make_source(x, y, sample_weight, batch_size)
             if not isinstance(whole, ArraySource):
                 raise ValueError(
@@ -135,7 +151,11 @@ class Trainer(Compilation):
         source = make_source(x, y, sample_weight, batch_size, shuffle, class_weight)
         if isinstance(source, ArraySource):
             source.check_finite()
-        validation = self._validation(validation_data, validation_batch_size or source.batch_size, validation_steps)
+        if validation_batch_size is None:
+            validation_batch_size = source.batch_size
+        validation = self._validation(validation_data, validation_batch_size, validation_steps)
+        if isinstance(validation, IterableSource) and validation_steps is None and validation.is_used_up:
+            _check_validated_once([epoch for epoch in range(initial_epoch, epochs) if validate_at(epoch)])
         steps = steps_per_epoch or source.num_batches
         listeners = self._callback_list(callbacks, verbose, epochs=epochs, steps=steps)
 
@@ -145,7 +165,7 @@ class Trainer(Compilation):
 
         self._prepare_steps(source)
         step_function = self.make_train_function()
-        self._learning_plan = step.LearningPlan.of(self) if self.built else None
+        outer, self._loop.learning_plan = self._loop.learning_plan, step.LearningPlan.of(self) if self.built else None
         try:
             with self._in_loop(steps, epochs - initial_epoch):
                 loop.run_training(
@@ -157,13 +177,14 @@ class Trainer(Compilation):
                     steps_per_epoch=steps_per_epoch,
                     steps_per_execution=self.steps_per_execution,
                     validate=validate if validation is not None else None,
-                    validate_at=_epochs_to_validate(validation_freq),
+                    validate_at=validate_at,
                 )
         finally:
-            self._learning_plan = None
+            self._loop.learning_plan = outer
         assert self.history is not None
         return self.history
 
+    @as_loop
     def evaluate(
         self,
         x: Any = None,
@@ -177,6 +198,7 @@ class Trainer(Compilation):
     ) -> Any:
         """Loss and metrics over data: a list `[loss, metric, ...]`, the loss alone without metrics, or a dict."""
         self._assert_compiled("evaluate")
+        steps = _steps(steps, "steps")
         source = make_source(x, y, sample_weight, batch_size)
         if isinstance(source, ArraySource):
             source.check_finite()
@@ -184,6 +206,7 @@ class Trainer(Compilation):
         logs = self._run_evaluation(source, listeners, steps)
         return logs if return_dict else self._as_list(logs)
 
+    @as_loop
     def predict(
         self,
         x: Any,
@@ -193,6 +216,7 @@ class Trainer(Compilation):
         callbacks: Any = None,
     ) -> Any:
         """The outputs for data, as arrays."""
+        steps = _steps(steps, "steps")
         source = make_source(x, batch_size=batch_size)
         listeners = self._callback_list(callbacks, verbose, history=False, epochs=1, steps=steps or source.num_batches)
         self._prepare_steps(source)
@@ -206,6 +230,7 @@ class Trainer(Compilation):
                 self.steps_per_execution,
             )
 
+    @as_loop
     def train_on_batch(
         self,
         x: Any,
@@ -216,17 +241,18 @@ class Trainer(Compilation):
     ) -> Any:
         """Learn from one batch; the values are those of this batch."""
         self._assert_compiled("train_on_batch")
-        batch = moved(prepared((x, y, sample_weight), class_weight), self.device)
+        batch = moved(_single_batch(x, y, sample_weight, class_weight), self.device)
         self.reset_metrics()
-        with self.mode(True):
+        with self.mode(True), torch.enable_grad():
             last_logs = self.make_train_function()([batch])
         logs = self.report(last_logs)
         return logs if return_dict else self._as_list(logs)
 
+    @as_loop
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """Evaluate one batch; the values are those of this batch."""
         self._assert_compiled("test_on_batch")
-        batch = moved(prepared((x, y, sample_weight)), self.device)
+        batch = moved(_single_batch(x, y, sample_weight), self.device)
         self.reset_metrics()
         with self.mode(False), torch.no_grad():
             last_logs = self.make_test_function()([batch])
@@ -267,12 +293,17 @@ class Trainer(Compilation):
     def _in_loop(self, steps: int | None, epochs: int = 1) -> Iterator[None]:
         """Around a loop: memory is kept, and kernels are told how often they will be called, where that is known."""
         keep_memory()
-        outer, self.whole_step = self.whole_step, WholeStep(self)
+        outer, self._loop.whole_step = self._loop.whole_step, WholeStep(self)
         try:
             with nullcontext() if steps is None else expecting(steps * epochs):
                 yield
         finally:
-            self.whole_step = outer
+            self._loop.whole_step = outer
+
+    @property
+    def whole_step(self) -> WholeStep | None:
+        """Of the loop that runs in this thread."""
+        return self._loop.whole_step
 
     def _assert_compiled(self, method: str) -> None:
         if not self.compiled:
@@ -291,9 +322,13 @@ class Trainer(Compilation):
         if data is None:
             return None
         x, y, sample_weight = unpack_x_y_sample_weight(data)
-        source = make_source(x, y, sample_weight, batch_size=batch_size)
+        try:
+            source = make_source(x, y, sample_weight, batch_size=batch_size)
+            if isinstance(source, ArraySource):
+                source.check_finite()
+        except ValueError as error:
+            raise ValueError(f"validation_data: {error}") from error
         if isinstance(source, ArraySource):
-            source.check_finite()
             needs_targets = self._compiled_loss is not None and type(self).compute_loss is Compilation.compute_loss
             if y is None and needs_targets:
                 raise ValueError(
@@ -330,8 +365,9 @@ class Trainer(Compilation):
             return callbacks
         if verbose == "auto":
             verbose = 1 if config.is_interactive_logging_enabled() else 2
-        if verbose not in (0, 1, 2):
-            raise ValueError(f"verbose must be 'auto', 0, 1 or 2. Received: {verbose!r}")
+        if isinstance(verbose, str) or verbose not in (0, 1, 2):
+            raise ValueError(f"verbose must be 'auto', 0, 1 or 2. Received: verbose={verbose!r}")
+        verbose = int(verbose)
         return CallbackList(
             callbacks, add_history=history, add_progbar=verbose != 0, model=self, verbose=verbose, **params
         )
@@ -351,10 +387,29 @@ def _last_of(one_step: Any) -> loop.Step:
     return run
 
 
-def _epochs_to_validate(frequency: int | Iterable[int]) -> Any:
-    if isinstance(frequency, int):
-        if frequency < 1:
-            raise ValueError(f"validation_freq must be a positive integer or a list of epochs. Received: {frequency}")
-        return lambda epoch: (epoch + 1) % frequency == 0
-    wanted = set(frequency)
-    return lambda epoch: epoch + 1 in wanted
+def _single_batch(x: Any, y: Any, sample_weight: Any, class_weight: Mapping[int, float] | None = None) -> Batch:
+    batch = prepared((x, y, sample_weight), class_weight)
+    if count_of(batch) == 0:
+        raise ValueError("There are no samples to work on. Received: a batch of length 0")
+    return batch
+
+
+def _steps(value: int | None, name: str) -> int | None:
+    return None if value is None else whole_number(value, name, least=1, instead="None")
+
+
+def _epochs_to_validate(frequency: int | Iterable[int]) -> Callable[[int], bool]:
+    if isinstance(frequency, (list, tuple, set, frozenset, range)) or np.ndim(frequency) > 0:
+        wanted = {whole_number(epoch, "an epoch of validation_freq", least=1) for epoch in frequency}
+        return lambda epoch: epoch + 1 in wanted
+    every = whole_number(frequency, "validation_freq", least=1, instead="a list of epochs")
+    return lambda epoch: (epoch + 1) % every == 0
+
+
+def _check_validated_once(epochs: Sequence[int]) -> None:
+    if len(epochs) > 1:
+        raise ValueError(
+            "validation_data is a generator, which can be gone through only once. Give something that can be gone "
+            "through again, such as a DataLoader, a PyDataset or arrays, or say by `validation_steps` how many batches "
+            f"of it each validation takes. Received: a generator for {len(epochs)} validations"
+        )

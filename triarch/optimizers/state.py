@@ -7,11 +7,10 @@ from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from numbers import Real
 from typing import Any
 
-import numpy as np
 import torch
 
 from triarch import config, initializers
-from triarch.tensors import dtype_name
+from triarch.tensors import copy_all, dtype_name, value_for
 from triarch.variable import Variable
 
 
@@ -66,9 +65,9 @@ class State:
         return list(self._variables)
 
     def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
-        """Put the state into `store` as arrays `"0"`, `"1"`, ..."""
+        """Put the state into `store` under `"0"`, `"1"`, ..."""
         for number, variable in enumerate(self._variables):
-            store[str(number)] = variable.numpy()
+            store[str(number)] = variable.detach()
 
     def load_own_variables(self, store: Mapping[str, Any]) -> None:
         """Take the state from `store`; where the numbers of arrays differ, it is left as it is, with a warning."""
@@ -80,5 +79,5 @@ class State:
                 stacklevel=2,
             )
             return
-        for number, variable in enumerate(self._variables):
-            variable.assign(np.asarray(store[str(number)]))
+        places = [(variable, store[str(number)]) for number, variable in enumerate(self._variables)]
+        copy_all(self._variables, [value_for(variable, value, variable.path) for variable, value in places])

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from os import PathLike
 from typing import Any, BinaryIO
 
 import numpy as np
 import torch
+
+from triarch.files import notes
+from triarch.tensors import native
 
 File = str | PathLike[str] | BinaryIO
 
@@ -29,13 +33,15 @@ class WeightsWriter:
 
     def __init__(self, file: Any) -> None:
         self._file = file
+        if (note := notes.current_note()) is not None:
+            file.attrs[notes.KEY] = note
 
     def write(self, path: str, name: str | None, groups: dict[str, dict[str, Any]]) -> None:
         """Write `groups` below `path`; groups without arrays are left out."""
         for group_name, values in groups.items():
             if not values:
                 continue
-            group = self._file.require_group(path or "/").create_group(group_name)
+            group = self._file.require_group(path or "/").require_group(group_name)
             if name is not None:
                 group.attrs["name"] = name
             for key, value in values.items():
@@ -51,6 +57,9 @@ def _write_array(group: Any, key: str, value: Any) -> None:
             return
         value = value.numpy()
     array = np.asarray(value)
+    if array.dtype.name == "bfloat16":
+        group.create_dataset(key, data=array.view("V2")).attrs["dtype"] = "bfloat16"
+        return
     if array.dtype.kind not in _NUMBERS:
         raise ValueError(
             f"Only arrays of numbers can be saved. Received: dtype {array.dtype} for key {key!r} of {group.name!r}"
@@ -83,10 +92,16 @@ def read_array(dataset: Any) -> np.ndarray:
     """The numbers of an array that `WeightsReader.arrays` gave; bfloat16 comes as float32."""
     with _naming_damage():
         values = dataset[()]
-    if dataset.dtype.kind == "V":
-        bits = np.frombuffer(values.tobytes(), np.uint16).astype(np.uint32)
-        return (bits << 16).view(np.float32).reshape(dataset.shape)
+    if _is_bfloat16(dataset):
+        array = np.asarray(values)
+        bits = array.view(np.uint16) if array.dtype.kind == "V" else native(array)
+        return (bits.astype(np.uint32) << 16).view(np.float32).reshape(dataset.shape)
     return np.asarray(values)
+
+
+def _is_bfloat16(dataset: Any) -> bool:
+    """Whether these are bits of a type that HDF5 does not know, as it says beside them."""
+    return dataset.attrs.get("dtype") == "bfloat16" and dataset.dtype.kind in "Viu" and dataset.dtype.itemsize == 2
 
 
 def _member(group: Any, name: str, kind: type) -> Any:
@@ -102,8 +117,7 @@ def _member(group: Any, name: str, kind: type) -> Any:
 def _checked(dataset: Any) -> Any:
     if dataset.shape is None or dataset.external or dataset.is_virtual:
         raise ValueError(f"The numbers of {dataset.name!r} are not in the file; this is refused.")
-    is_bfloat16 = dataset.dtype == np.dtype("V2") and dataset.attrs.get("dtype") == "bfloat16"
-    if dataset.dtype.kind not in _NUMBERS and not is_bfloat16:
+    if dataset.dtype.kind not in _NUMBERS and not _is_bfloat16(dataset):
         raise ValueError(f"Expected numbers in {dataset.name!r}; nothing else is read. Received: dtype {dataset.dtype}")
     size, stored = math.prod(dataset.shape) * dataset.dtype.itemsize, dataset.id.get_storage_size()
     if size > max(_UNCHECKED_SIZE, _LARGEST_EXPANSION * stored):
@@ -121,11 +135,58 @@ def _naming_damage() -> Iterator[None]:
         raise ValueError(f"The file of weights is damaged: {error}") from error
 
 
+class _Resilient(io.RawIOBase):
+    """A file in HDF5's hands: an error of writing is kept and told when HDF5, which none survives, has closed it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._error: OSError | None = None
+
+    def _tried(self, method: Callable[..., Any], *args: Any) -> Any:
+        try:
+            return None if self._error else method(*args)
+        except OSError as error:
+            self._error = error
+
+    def write(self, data: Any) -> int:
+        self._tried(self._file.write, data)
+        return len(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        self._tried(self._file.truncate, size)
+        return size or 0
+
+    def flush(self) -> None:
+        self._tried(self._file.flush)
+
+    def readinto(self, buffer: Any) -> int:
+        return self._file.readinto(buffer)  # type: ignore[attr-defined]
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._tried(self._file.seek, offset, whence) or 0
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def tell_error(self) -> None:
+        """Raise what was kept."""
+        if self._error is not None:
+            raise self._error
+
+
 @contextmanager
-def open_writer(file: File) -> Iterator[WeightsWriter]:
-    """A writer into a new HDF5 file at a path or in a binary file object."""
-    with _h5py().File(file, "w") as h5:
-        yield WeightsWriter(h5)
+def open_writer(file: BinaryIO) -> Iterator[WeightsWriter]:
+    """A writer of a new HDF5 file in an empty file object.
+
+    Raises:
+        OSError: There is no room.
+    """
+    resilient = _Resilient(file)
+    try:
+        with _h5py().File(resilient, "w") as h5:
+            yield WeightsWriter(h5)
+    finally:
+        resilient.tell_error()
 
 
 @contextmanager

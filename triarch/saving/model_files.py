@@ -4,43 +4,46 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import secrets
 import shutil
 import warnings
 import zipfile
 from collections.abc import Mapping
 from datetime import datetime
-from os import fspath
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from triarch._version import __version__
-from triarch.files import atomic_write
-from triarch.saving.archive import CONFIG, METADATA, WEIGHTS, read_archive
-from triarch.saving.weight_files import FilePath, read_state, refuse_existing, write_state
+from triarch.files import atomic_folder, notes
+from triarch.saving.archive import ASSETS, CONFIG, METADATA, WEIGHTS, open_archive
+from triarch.saving.assets import collected_assets, files_in, read_assets
+from triarch.saving.streams import Origin, Place, path_of, written
+from triarch.saving.weight_files import read_state, refuse_existing, write_state
 from triarch.serialization import deserialize_keras_object, serialize_keras_object
 
 FORMAT = "3.15.1"  # the version of Keras whose format this is
 
 
-def save_model(model: Any, filepath: FilePath, overwrite: bool = True, zipped: bool = True) -> None:
+def save_model(model: Any, filepath: Place, overwrite: bool = True, zipped: bool = True) -> None:
     """Write architecture, weights, compile settings and the optimizer's state to a file that ends in `.keras`.
 
     The file opens in Keras 3 and the reverse. A process that is killed while it saves leaves an earlier file of this
     name whole.
 
     Args:
-        zipped: False writes the parts into a folder of this name instead; an earlier one is moved aside meanwhile.
+        filepath: A path, or a stream that is open for writing bytes: it is written to from its present place on.
+        zipped: False writes the parts into a folder of this name instead, in place of an earlier one.
 
     Raises:
         ValueError: a wrong extension, or a part of the model that no file can hold, such as a lambda.
         FileExistsError: the file exists and `overwrite` is False.
-        OSError: the file cannot be written.
+        OSError: the file cannot be written, or there is no room for it.
     """
-    path = Path(fspath(filepath))
-    _check_name(path, zipped)
-    refuse_existing(path, overwrite)
+    path = path_of(filepath)
+    if path is not None:
+        _check_name(path, zipped)
+        refuse_existing(path, overwrite)
+    elif not zipped:
+        raise ValueError(f"With `zipped=False`, `filepath` is the path of a folder. Received: {filepath!r}")
     if not model.built:
         warnings.warn(
             f"The model {model.name!r} is saved without weights, because it has none yet: its input shape is not "
@@ -48,24 +51,21 @@ def save_model(model: Any, filepath: FilePath, overwrite: bool = True, zipped: b
             stacklevel=3,
         )
     parts = {METADATA: _metadata(), CONFIG: json.dumps(serialize_keras_object(model))}
-    if not zipped:
+    if path is not None and not zipped:
         _write_folder(model, parts, path)
         return
-    with atomic_write(path) as temporary:
-        weights = io.BytesIO()
-        write_state(model, weights)
-        with zipfile.ZipFile(temporary, "w") as archive:
-            for name, text in parts.items():
-                archive.writestr(name, text)
-            archive.writestr(WEIGHTS, weights.getbuffer())
+    with written(filepath) as file:
+        _write_zip(model, parts, file)
 
 
 def load_model(
-    filepath: FilePath, custom_objects: Mapping[str, Any] | None = None, compile: bool = True, safe_mode: bool = True
+    filepath: Place, custom_objects: Mapping[str, Any] | None = None, compile: bool = True, safe_mode: bool = True
 ) -> Any:
     """The model in a `.keras` file of triarch or Keras 3, compiled as it was, with the state of its optimizer.
 
     Args:
+        filepath: A path, or a stream that is open for reading bytes: it is read from its present place to its end, or
+            from its start where it stands at its end.
         custom_objects: Classes and functions that the file may name, besides those registered with
             `register_keras_serializable`.
         compile: Whether to compile it.
@@ -80,10 +80,13 @@ def load_model(
             "triarch never runs code from files, so there is no `safe_mode=False`. Save the model with registered "
             "functions or layers in place of lambdas."
         )
-    path = Path(fspath(filepath))
-    config, weights = read_archive(path)
-    model = _model(config, custom_objects, compile, path)
-    read_state(model, weights, str(path))
+    origin = Origin.of(filepath)
+    with open_archive(origin) as archive:
+        config = archive.read(CONFIG)
+        with archive.opened(WEIGHTS) as weights:
+            model = _model(config, custom_objects, compile, origin.name)
+            read_state(model, weights, origin.name)
+        read_assets(model, archive)
     return model
 
 
@@ -98,7 +101,20 @@ def _check_name(path: Path, zipped: bool) -> None:
 
 def _metadata() -> str:
     now = datetime.now().strftime("%Y-%m-%d@%H:%M:%S")
-    return json.dumps({"keras_version": FORMAT, "date_saved": now, "triarch_version": __version__})
+    metadata = {"keras_version": FORMAT, "date_saved": now, "triarch_version": __version__}
+    note = notes.current_note()
+    return json.dumps(metadata if note is None else {**metadata, notes.KEY: note})
+
+
+def _write_zip(model: Any, parts: dict[str, str], file: BinaryIO) -> None:
+    weights = io.BytesIO()
+    write_state(model, weights)
+    with collected_assets(model) as assets, zipfile.ZipFile(file, "w") as archive:
+        for name, text in parts.items():
+            archive.writestr(name, text)
+        archive.writestr(WEIGHTS, weights.getbuffer())
+        for source, name in files_in(assets):
+            archive.write(source, name)
 
 
 def _write_folder(model: Any, parts: dict[str, str], path: Path) -> None:
@@ -107,41 +123,32 @@ def _write_folder(model: Any, parts: dict[str, str], path: Path) -> None:
             f"A model's folder would replace what is there, and that is no model. Choose another name. "
             f"Received: {str(path)!r}"
         )
-    mark = secrets.token_hex(4)
-    fresh, old = path.with_name(f".{mark}-{path.name}"), path.with_name(f".{mark}-old-{path.name}")
-    fresh.mkdir()
-    try:
+    with atomic_folder(path) as fresh:
         for name, text in parts.items():
-            with atomic_write(fresh / name) as temporary:
-                temporary.write_text(text)
-        with atomic_write(fresh / WEIGHTS) as temporary:
-            write_state(model, temporary)
-        if path.exists():
-            os.replace(path, old)
-        os.replace(fresh, path)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
+            (fresh / name).write_text(text)
+        with open(fresh / WEIGHTS, "w+b") as file:
+            write_state(model, file)
+        with collected_assets(model) as assets:
+            if files_in(assets):
+                shutil.copytree(assets, fresh / ASSETS)
 
 
-def _model(config: bytes, custom_objects: Mapping[str, Any] | None, compile: bool, path: Path) -> Any:
+def _model(config: bytes, custom_objects: Mapping[str, Any] | None, compile: bool, origin: str) -> Any:
     """The model as its config describes it, with fresh weights."""
     try:
         description = json.loads(config)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"The file's {CONFIG!r} is damaged: {error}. Received: {str(path)!r}") from error
+        raise ValueError(f"The file's {CONFIG!r} is damaged: {error}. Received: {origin!r}") from error
     if not isinstance(description, dict) or "class_name" not in description:
-        raise ValueError(f"The file's {CONFIG!r} does not describe a model. Received: {str(path)!r}")
+        raise ValueError(f"The file's {CONFIG!r} does not describe a model. Received: {origin!r}")
     if not compile:
         description["compile_config"] = None
     try:
         model = deserialize_keras_object(description, custom_objects)
     except (ArithmeticError, AttributeError, LookupError, RecursionError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
-            f"The model in {str(path)!r} cannot be made from its config ({type(error).__name__}): {error}"
+            f"The model in {origin!r} cannot be made from its config ({type(error).__name__}): {error}"
         ) from error
     if not hasattr(model, "load_own_variables"):
-        raise ValueError(
-            f"The file describes a {description['class_name']!r}, which is no model. Received: {str(path)!r}"
-        )
+        raise ValueError(f"The file describes a {description['class_name']!r}, which is no model. Received: {origin!r}")
     return model

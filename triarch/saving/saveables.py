@@ -16,6 +16,8 @@ import torch
 from triarch import registry
 from triarch.tensors import MODULE_ATTRIBUTES
 
+Groups = dict[str, dict[str, Any]]  # the state of an object: group -> key -> numbers
+
 _LAYERS_FIRST = {"Sequential", "Functional"}
 
 
@@ -36,7 +38,14 @@ class Saveable(NamedTuple):
         name = getattr(self.owner, "name", None) or type(self.owner).__name__
         return f"{name!r} ({self.path or 'the model itself'})"
 
-    def state(self) -> dict[str, dict[str, Any]]:
+    @property
+    def takes_any_size(self) -> bool:
+        """Whether the object reads its state in its own way, so that its size may differ from the present one."""
+        methods = [getattr(type(self.owner), name, None) for name in ("save_own_variables", "load_own_variables")]
+        is_users = any(method is not None and not method.__module__.startswith("triarch.") for method in methods)
+        return is_users or getattr(self.owner, "state_size_varies", False)
+
+    def state(self) -> Groups:
         """The present values by group and key; a plain module's parameters are in "vars", as Keras has them."""
         if self.is_plain_module:
             parameters, buffers = list(self.owner.parameters()), list(self.owner.buffers())
@@ -45,7 +54,7 @@ class Saveable(NamedTuple):
         self.owner.save_own_variables(store)
         return {"vars": store}
 
-    def load(self, groups: dict[str, dict[str, Any]]) -> None:
+    def load(self, groups: Groups) -> None:
         """Overwrite the values with `groups`, laid out like `state()`."""
         if not self.is_plain_module:
             self.owner.load_own_variables(groups["vars"])
@@ -111,6 +120,7 @@ def _counted(name: str, counts: Counter[str]) -> str:
 def _attributes(owner: Any) -> list[tuple[str, Any]]:
     """The instance's attributes, and the list `layers` of a model, in Keras's order."""
     found = {**getattr(owner, "_modules", {}), **vars(owner)}
+    found.update(found.pop("_weight_containers", {}))
     for name in MODULE_ATTRIBUTES:
         found.pop(name, None)
     if isinstance(getattr(type(owner), "layers", None), property):

@@ -3,53 +3,91 @@
 from __future__ import annotations
 
 import warnings
-from os import PathLike, fspath
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import torch
 
-from triarch.files import atomic_write
 from triarch.saving.archive import open_weights
-from triarch.saving.hdf5 import File, WeightsReader, open_reader, open_writer, read_array
-from triarch.saving.saveables import Saveable, saveables
+from triarch.saving.hdf5 import WeightsReader, WeightsWriter, open_reader, open_writer, read_array
+from triarch.saving.saveables import Groups, Saveable, saveables
+from triarch.saving.shards import SHARD_INDEX, ShardsReader, ShardsWriter, open_shards
+from triarch.saving.streams import Origin, Place, path_of, written
+from triarch.saving.undo import Before
+from triarch.tensors import native, value_for
 
-FilePath = str | PathLike[str]
-Groups = dict[str, dict[str, Any]]
+WHOLE = ".weights.h5"
 
 
-def save_weights(model: Any, filepath: FilePath, overwrite: bool = True) -> None:
+def save_weights(model: Any, filepath: Place, overwrite: bool = True, max_shard_size: float | None = None) -> None:
     """Write the weights, and the optimizer's state if there is one, to a file that ends in `.weights.h5`.
 
     A process that is killed while it saves leaves an earlier file of this name whole.
 
+    Args:
+        filepath: A path, or a stream that is open for writing bytes.
+        max_shard_size: In GiB: the weights go into files beside `filepath`, none of which is larger; `filepath` says
+            what is in which and ends in `.weights.json`.
+
     Raises:
-        ValueError: another extension, or a model that is not built.
+        ValueError: another extension, a model that is not built, or a weight that is larger than `max_shard_size`.
         FileExistsError: the file exists and `overwrite` is False.
+        OSError: the file cannot be written, or there is no room for it.
     """
-    path = Path(fspath(filepath))
-    if not path.name.endswith(".weights.h5"):
-        raise ValueError(
-            f"The name of a file of weights must end in `.weights.h5`; for the whole model use `save_model` and "
-            f"`.keras`. Received: {str(path)!r}"
-        )
-    refuse_existing(path, overwrite)
+    path = path_of(filepath)
+    if max_shard_size is not None:
+        path = _index_path(path, max_shard_size)
+    if path is not None:
+        _check_name(path, max_shard_size)
+        refuse_existing(path, overwrite)
     if not model.built:
         raise ValueError(
             "The model has no weights to save yet, because its input shape is not known. Call it on data or call "
             f"`build(input_shape)` first. Received: {type(model).__name__} {model.name!r}"
         )
-    with atomic_write(path) as temporary:
-        write_state(model, temporary)
+    if path is not None and max_shard_size is not None:
+        shards = ShardsWriter(path, max_shard_size)
+        _write(model, shards)
+        shards.finish()
+    else:
+        with written(filepath) as file:
+            write_state(model, file)
 
 
-def load_weights(model: Any, filepath: FilePath, skip_mismatch: bool = False) -> None:
+def _index_path(path: Path | None, max_shard_size: float) -> Path:
+    if not max_shard_size > 0:
+        raise ValueError(f"`max_shard_size` is a positive number of GiB. Received: {max_shard_size!r}")
+    if path is None:
+        raise ValueError("With `max_shard_size`, `filepath` is a path: there is more than one file.")
+    if not path.name.endswith(WHOLE):
+        return path
+    renamed = path.with_name(path.name.removesuffix(WHOLE) + SHARD_INDEX)
+    warnings.warn(
+        f"With `max_shard_size`, the name ends in {SHARD_INDEX!r}: {str(renamed)!r} is written.", stacklevel=3
+    )
+    return renamed
+
+
+def _check_name(path: Path, max_shard_size: float | None) -> None:
+    if max_shard_size is not None and not path.name.endswith(SHARD_INDEX):
+        raise ValueError(f"With `max_shard_size`, the name must end in {SHARD_INDEX!r}. Received: {str(path)!r}")
+    if max_shard_size is None and not path.name.endswith(WHOLE):
+        raise ValueError(
+            f"The name of a file of weights must end in `{WHOLE}` (or in `{SHARD_INDEX}`, with `max_shard_size`); for "
+            f"the whole model use `save_model` and `.keras`. Received: {str(path)!r}"
+        )
+
+
+def load_weights(model: Any, filepath: Place, skip_mismatch: bool = False) -> None:
     """Read the weights, and the optimizer's state where both have it, from a `.weights.h5` or `.keras` file.
 
     The model changes only when everything was read and fits.
 
     Args:
+        filepath: A path (also of a `.weights.json`, which names the files that it belongs to), or a stream that is
+            open for reading bytes.
         skip_mismatch: Warn for each layer whose weights do not fit, and leave it as it is.
 
     Raises:
@@ -61,9 +99,13 @@ def load_weights(model: Any, filepath: FilePath, skip_mismatch: bool = False) ->
             "The model has no weights to load into yet, because its input shape is not known. Call it on data or call "
             f"`build(input_shape)` first. Received: {type(model).__name__} {model.name!r}"
         )
-    path = Path(fspath(filepath))
-    with open_weights(path) as file:
-        read_state(model, file, str(path), skip_mismatch)
+    origin = Origin.of(filepath)
+    if origin.path is not None and origin.path.name.endswith(SHARD_INDEX):
+        with open_shards(origin.path) as shards:
+            _read(model, shards, origin.name, skip_mismatch)
+    else:
+        with open_weights(origin) as file:
+            read_state(model, file, origin.name, skip_mismatch)
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
@@ -74,68 +116,99 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
         )
 
 
-def write_state(model: Any, file: File) -> None:
-    """Write all state of `model` to an HDF5 file."""
+def write_state(model: Any, file: BinaryIO) -> None:
+    """Write all state of `model` to an empty file, as HDF5."""
     with open_writer(file) as writer:
-        for saveable in saveables(model):
-            if not _is_required(saveable) and not getattr(saveable.owner, "built", True):
-                continue  # an optimizer that has done nothing yet
-            name = getattr(saveable.owner, "name", None)
-            writer.write(saveable.path, name if isinstance(name, str) else None, saveable.state())
+        _write(model, writer)
 
 
-def read_state(model: Any, file: File, origin: str, skip_mismatch: bool = False) -> None:
+def _write(model: Any, writer: WeightsWriter | ShardsWriter) -> None:
+    for saveable in saveables(model):
+        if not _is_required(saveable) and not getattr(saveable.owner, "built", True):
+            continue  # an optimizer that has done nothing yet
+        name = getattr(saveable.owner, "name", None)
+        writer.write(saveable.path, str(name) if isinstance(name, str) else None, saveable.state())
+
+
+def read_state(model: Any, file: BinaryIO, origin: str, skip_mismatch: bool = False) -> None:
     """Overwrite the state of `model` with that in an HDF5 file, all of it or, on an error, nothing.
 
     Args:
         origin: The file's name for messages.
     """
+    with ExitStack() as stack:
+        try:
+            reader = stack.enter_context(open_reader(file))
+        except ValueError as error:
+            raise _not_loaded(origin, error) from error
+        _read(model, reader, origin, skip_mismatch)
+
+
+def _not_loaded(origin: str, error: ValueError) -> ValueError:
+    return ValueError(f"The weights in {origin!r} were not loaded. {error}")
+
+
+def _read(model: Any, reader: WeightsReader | ShardsReader, origin: str, skip_mismatch: bool) -> None:
+    optimizer = getattr(model, "optimizer", None)
+    before = [] if optimizer is None or getattr(optimizer, "built", True) else [Before(optimizer)]
     try:
-        with open_reader(file) as reader:
-            _build_optimizer(model, reader)
-            loads = _matched(model, reader, origin, skip_mismatch)
-            values = [(load.saveable, load.read()) for load in loads]
-    except ValueError as error:
-        raise ValueError(f"The weights in {origin!r} were not loaded. {error}") from error
-    _load_all(values)
+        if before and len(reader.arrays("optimizer", "vars")) > len(optimizer.variables):
+            optimizer.build(model.trainable_weights)  # makes its slots, as the file has values for them
+        loads = _matched(model, reader, origin, skip_mismatch)
+        for load in sorted(loads, key=lambda load: not load.saveable.takes_any_size):
+            if load.saveable.takes_any_size:  # its own code may raise; nothing else can by now
+                before.append(Before(load.saveable.owner))
+                _load_in_own_way(load, before[-1] if skip_mismatch else None, origin)
+            else:
+                load.saveable.load(load.values)
+    except BaseException as error:
+        for owner in reversed(before):
+            owner.put_back()
+        if isinstance(error, _UnfitError):
+            raise _not_loaded(origin, error) from error
+        raise
+
+
+def _load_in_own_way(load: _Load, skipping: Before | None, origin: str) -> None:
+    try:
+        load.saveable.load(load.values)
+    except Exception as error:
+        if skipping is None:
+            raise
+        skipping.put_back()
+        warnings.warn(f"Left as it is, because {origin!r} does not fit: {load.saveable.title}: {error}", stacklevel=7)
+
+
+class _UnfitError(ValueError):
+    """What the file holds is not what the model needs."""
 
 
 class _Load(NamedTuple):
     saveable: Saveable
-    arrays: Groups
-
-    def read(self) -> Groups:
-        return {
-            group: {key: read_array(array) for key, array in arrays.items()} for group, arrays in self.arrays.items()
-        }
+    values: Groups
 
 
-def _build_optimizer(model: Any, reader: WeightsReader) -> None:
-    """Make the optimizer's slots where the file has values for them."""
-    optimizer = getattr(model, "optimizer", None)
-    if optimizer is None or getattr(optimizer, "built", True):
-        return
-    if len(reader.arrays("optimizer", "vars")) > len(optimizer.variables):
-        optimizer.build(model.trainable_weights)
-
-
-def _matched(model: Any, reader: WeightsReader, origin: str, skip_mismatch: bool) -> list[_Load]:
-    """What of the file goes where; nothing is read or written yet."""
+def _matched(model: Any, reader: WeightsReader | ShardsReader, origin: str, skip_mismatch: bool) -> list[_Load]:
+    """What of the file goes where, read and made to fit; nothing is written yet."""
     loads, problems = [], []
     for saveable in saveables(model):
         expected = saveable.state()
-        arrays = {group: reader.arrays(saveable.path, group) for group in expected}
-        if not any(arrays.values()) and not (any(expected.values()) and _is_required(saveable)):
-            continue
-        problem = _mismatch(saveable, expected, arrays)
+        try:
+            arrays = {group: reader.arrays(saveable.path, group) for group in expected}
+            is_needed = any(expected.values()) and _is_required(saveable) and not saveable.takes_any_size
+            if not any(arrays.values()) and not is_needed:
+                continue
+            problem, values = _fitted(saveable, expected, arrays)
+        except ValueError as error:
+            raise _UnfitError(str(error)) from error
         if problem is None:
-            loads.append(_Load(saveable, arrays))
+            loads.append(_Load(saveable, values))
         elif skip_mismatch or not _is_required(saveable):
-            warnings.warn(f"Left as it is, because {origin!r} does not fit: {problem}", stacklevel=5)
+            warnings.warn(f"Left as it is, because {origin!r} does not fit: {problem}", stacklevel=6)
         else:
             problems.append(problem)
     if problems:
-        raise ValueError(
+        raise _UnfitError(
             f"{len(problems)} object{'s' * (len(problems) > 1)} of the model and the file do not fit, so nothing was "
             f"changed. {' '.join(problems)}"
         )
@@ -147,51 +220,31 @@ def _is_required(saveable: Saveable) -> bool:
     return isinstance(saveable.owner, torch.nn.Module)
 
 
-def _mismatch(saveable: Saveable, expected: Groups, arrays: Groups) -> str | None:
-    """Why the arrays of the file cannot be the state of `saveable`."""
-    if _loads_in_own_way(saveable):
-        return None
+def _fitted(saveable: Saveable, expected: Groups, arrays: Groups) -> tuple[str | None, Groups]:
+    """The file's arrays as the state of `saveable`, or why they cannot be that."""
+    if saveable.takes_any_size:
+        return None, {
+            group: {key: native(read_array(array)) for key, array in found.items()} for group, found in arrays.items()
+        }
     kind = "Layer" if _is_required(saveable) else "Optimizer"
-    for group, values in expected.items():
+    values: Groups = {group: {} for group in expected}
+    for group, state in expected.items():
         found = arrays[group]
-        if set(values) != set(found):
+        if set(state) != set(found):
             built = getattr(saveable.owner, "built", True)
             hint = "" if built else " It is not built: let `build` or `__init__` of its owner make its weights."
-            return f"{kind} {saveable.title} has {len(values)} weights, the file has {len(found)} for it.{hint}"
-        for key, value in values.items():
+            return f"{kind} {saveable.title} has {len(state)} weights, the file has {len(found)} for it.{hint}", {}
+        for key, value in state.items():
             if tuple(np.shape(value)) != found[key].shape:
                 return (
                     f"{kind} {saveable.title}: weight {key} has shape {tuple(np.shape(value))} in the model and "
                     f"{found[key].shape} in the file."
-                )
-    return None
-
-
-def _loads_in_own_way(saveable: Saveable) -> bool:
-    """Whether a user's class reads its state itself, so that its size may differ from the present one."""
-    method = getattr(type(saveable.owner), "load_own_variables", None)
-    return method is not None and not method.__module__.startswith("triarch.")
-
-
-def _load_all(values: list[tuple[Saveable, Groups]]) -> None:
-    """Write; should a user's `load_own_variables` raise, everything goes back to what it was."""
-    before = []
-    if any(_loads_in_own_way(saveable) for saveable, _ in values):
-        before = [(saveable, _copies(saveable.state())) for saveable, _ in values]
-    try:
-        for saveable, groups in values:
-            saveable.load(groups)
-    except BaseException:
-        for saveable, groups in before:
-            saveable.load(groups)
-        raise
-
-
-def _copies(groups: Groups) -> Groups:
-    return {
-        group: {
-            key: value.detach().clone() if isinstance(value, torch.Tensor) else np.array(value)
-            for key, value in values.items()
-        }
-        for group, values in groups.items()
-    }
+                ), {}
+    for group, state in expected.items():
+        for key, value in state.items():
+            array = read_array(arrays[group][key])
+            try:
+                values[group][key] = value_for(value, array, f"{kind} {saveable.title}: weight {key}")
+            except ValueError as error:
+                return f"{error} in the file.", {}
+    return None, values

@@ -8,13 +8,37 @@ from functools import cache
 from types import FunctionType
 from typing import Any, TypeVar
 
+import numpy as np
+import torch
+
 from triarch import config, registry
 from triarch.serialization.objects import deserialize_keras_object, serialize_keras_object
 
 Self = TypeVar("Self", bound="Configurable")
 
 
-class Configurable:
+class ConfigurableMeta(type):
+    """Gives the constructors of this package numbers, truth values and texts of Python where others of NumPy, or arrays
+    and tensors without axes, were given: they count, compare and go into files alike."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        if cls.__module__.startswith("triarch."):
+            args = tuple(map(plain_setting, args))
+            kwargs = {name: plain_setting(value) for name, value in kwargs.items()}
+        return super().__call__(*args, **kwargs)
+
+
+def plain_setting(value: Any) -> Any:
+    """A number, truth value or text of NumPy, an array or tensor without axes, or a list of some, as Python's."""
+    is_array = type(value) in (np.ndarray, torch.Tensor) and value.ndim == 0 and str(value.dtype) != "object"
+    if isinstance(value, np.generic) or (is_array and not getattr(value, "requires_grad", False)):
+        return value.item()
+    if type(value) in (list, tuple) and any(isinstance(entry, np.generic) for entry in value):
+        return type(value)(map(plain_setting, value))
+    return value
+
+
+class Configurable(metaclass=ConfigurableMeta):
     """An object whose config is its constructor's arguments, read back from the attributes of the same names.
 
     A subclass stores every argument under its own name and needs no `get_config` of its own. Arguments that go on to a

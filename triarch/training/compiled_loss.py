@@ -13,7 +13,16 @@ from triarch import losses
 from triarch.losses import Loss, LossFunctionWrapper
 from triarch.metrics import Mean, Metric
 from triarch.training.naming import by_shape, check_names, numbered, object_name
-from triarch.training.outputs import matched, named_outputs, per_output, report_prefixes, sole, target_of
+from triarch.training.outputs import (
+    in_order_of,
+    matched,
+    named_outputs,
+    output_keys,
+    per_output,
+    report_prefixes,
+    sole,
+    target_of,
+)
 
 
 class TorchLoss(Loss):
@@ -59,7 +68,7 @@ class CompiledLoss:
         for weight in pytree.tree_leaves(loss_weights):
             if not isinstance(weight, (int, float, type(None))):
                 raise ValueError(f"loss_weights must be numbers; metrics go to `metrics=`. Received: {loss_weights!r}")
-        self._output_names = output_names
+        self._output_names = output_keys(output_names)
         self._single: Any = None  # the one loss of a model with one output, which is the common case
         self._terms: list[tuple[str, Any, float, Mean | None]] | None = None
         check_names(loss, ("crossentropy", "ce"), losses.get)
@@ -101,8 +110,7 @@ class CompiledLoss:
         chosen = per_output(self._loss, outputs, "loss", shared=is_shared)
         weights = per_output(1.0 if self._weights is None else self._weights, outputs, "loss_weights", shared=True)
         prefixes = dict(zip(outputs, report_prefixes(y_pred, self._output_names), strict=True))
-        order = self._loss if isinstance(self._loss, dict) else outputs
-        used = [name for name in order if chosen[name] is not None]
+        used = [name for name in in_order_of(self._loss, outputs) if chosen[name] is not None]
         if not used:
             raise ValueError("No loss was given for any output of the model: set `loss` in `compile`.")
         targets = matched(y_true, outputs, used)

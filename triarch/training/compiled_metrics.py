@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 from triarch import metrics
 from triarch.metrics import MeanMetricWrapper, Metric
 from triarch.training.naming import NAMES_BY_SHAPE, by_shape, check_names, numbered, object_name
-from triarch.training.outputs import matched, named_outputs, per_output, report_prefixes, sole, target_of
+from triarch.training.outputs import matched, named_outputs, output_keys, per_output, report_prefixes, sole, target_of
 from triarch.variable import Variable
 
 
@@ -23,7 +23,7 @@ class CompiledMetrics(Metric):
         super().__init__(name="compile_metrics")
         self.plain = plain
         self.weighted = weighted
-        self._output_names = output_names
+        self._output_names = output_keys(output_names)
         self._plan: list[tuple[str, Metric, bool]] | None = None  # (output, metric, weighted)
         self.metrics: list[Metric] = []
         self._names: list[str] = []

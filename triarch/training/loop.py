@@ -56,7 +56,7 @@ def run_training(
         trainee.reset_metrics()
         callbacks.on_epoch_begin(epoch)
         last_logs, done = None, 0
-        with trainee.mode(True):
+        with trainee.mode(True), torch.enable_grad():  # a hook of `evaluate` may train
             for group in _grouped(next_epoch(), steps_per_execution):
                 callbacks.on_train_batch_begin(done)
                 last_logs = step(group)
@@ -153,7 +153,10 @@ def _grouped(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
 
 def _check_enough(done: int, steps: int | None, stopped: bool) -> None:
     if done == 0:
-        raise ValueError("The data gave no batch. A generator can be gone through only once; make a new one.")
+        raise ValueError(
+            "The data gave no batch with samples in it: they are empty, or a generator that was gone through before; "
+            "make a new one."
+        )
     if steps is not None and done < steps and not stopped:
         warnings.warn(
             f"The data ran out after {done} of {steps} steps. They must give steps_per_epoch × epochs batches; "

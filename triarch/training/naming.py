@@ -42,12 +42,16 @@ def check_names(setting: Any, also: Sequence[str], get: Callable[[str], Any]) ->
 
 
 def numbered(names: Sequence[str]) -> list[str]:
-    """The names, a repeated one with `_1`, `_2`, ... at its end."""
+    """The names, a repeated one with `_1`, `_2`, ... at its end, which no other has."""
     seen: Counter[str] = Counter()
-    unique = []
+    unique: list[str] = []
     for name in names:
-        unique.append(f"{name}_{seen[name]}" if seen[name] else name)
-        seen[name] += 1
+        fresh = name
+        while seen[name] and (fresh == name or fresh in unique or fresh in names):
+            fresh = f"{name}_{seen[name]}"
+            seen[name] += 1
+        seen[name] += not seen[name]
+        unique.append(fresh)
     return unique
 
 

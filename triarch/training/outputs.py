@@ -1,31 +1,58 @@
-"""Which target, weight and setting belongs to which output of a model."""
+"""Which target, weight and setting belongs to which output of a model.
+
+Outputs are told apart by their keys: what their layers are called, and where one layer makes several, all but the first
+with a number. A dict may name such outputs by their keys, or all of them at once by the layer's name, as in Keras.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from triarch.training.naming import numbered
 
-def named_outputs(value: Any, names: Sequence[str] | None = None) -> dict[str, Any]:
-    """The outputs of a model, or what belongs to them, by name: dict keys, else `names`, else `output_0`, ..."""
+
+class OutputKey(str):
+    """The key of an output, which knows the name that it is reported by."""
+
+    name: str
+
+    def __new__(cls, key: str, name: str) -> OutputKey:
+        made = super().__new__(cls, key)
+        made.name = name
+        return made
+
+
+def output_keys(names: Sequence[str] | None) -> list[OutputKey] | None:
+    """Keys for outputs of these names."""
+    return None if names is None else [OutputKey(*pair) for pair in zip(numbered(names), names, strict=True)]
+
+
+def entry_of(values: Mapping[str, Any], key: str) -> Any:
+    """What a dict has for an output: under its key, else under the name that it shares with others."""
+    return values[key] if key in values else values.get(getattr(key, "name", key))
+
+
+def named_outputs(value: Any, keys: Sequence[str] | None = None) -> dict[str, Any]:
+    """The outputs of a model, or what belongs to them, by key: dict keys, else `keys`, else `output_0`, ..."""
     if isinstance(value, dict):
         return value
     if isinstance(value, (list, tuple)):
-        if names is None or len(names) != len(value):
-            names = [f"output_{index}" for index in range(len(value))]
-        return dict(zip(names, value, strict=True))
-    return {names[0] if names and len(names) == 1 else "output": value}
+        if keys is None or len(keys) != len(value):
+            keys = [f"output_{index}" for index in range(len(value))]
+        return dict(zip(keys, value, strict=True))
+    return {keys[0] if keys and len(keys) == 1 else "output": value}
 
 
 def per_output(setting: Any, outputs: Sequence[str], what: str, shared: bool = False) -> dict[str, Any]:
     """A setting given as one value, a list in the order of the outputs, or a dict by their names -> a dict."""
     if isinstance(setting, dict):
-        unknown = sorted(set(setting) - set(outputs))
+        unknown = sorted(set(setting) - set(outputs) - {getattr(key, "name", key) for key in outputs})
         if unknown:
             raise ValueError(
                 f"`{what}` names outputs that the model does not have: {unknown}. Outputs: {list(outputs)}"
             )
-        return {name: setting.get(name) for name in outputs}
+        return {key: entry_of(setting, key) for key in outputs}
     if isinstance(setting, (list, tuple)):
         if len(setting) != len(outputs):
             raise ValueError(
@@ -40,18 +67,30 @@ def per_output(setting: Any, outputs: Sequence[str], what: str, shared: bool = F
     )
 
 
+def in_order_of(setting: Any, outputs: Sequence[str]) -> list[str]:
+    """The outputs, in the order in which a dict names them."""
+    if not isinstance(setting, dict):
+        return list(outputs)
+    named = [[key for key in outputs if key == name or _is_shared(setting, key, name)] for name in setting]
+    return [key for keys in named for key in keys]
+
+
+def _is_shared(setting: Mapping[str, Any], key: str, name: str) -> bool:
+    return key not in setting and getattr(key, "name", None) == name
+
+
 def report_prefixes(y_pred: Any, names: Sequence[str] | None) -> list[str | None]:
     """What stands before the names of each output's values: nothing for outputs that are a list without names."""
     outputs = named_outputs(y_pred, names)
     if isinstance(y_pred, dict) or (names is not None and len(names) == len(outputs)):
-        return list(outputs)
+        return [getattr(key, "name", key) for key in outputs]
     return [None] * len(outputs)
 
 
 def matched(values: Any, outputs: Sequence[str], used: Sequence[str]) -> dict[str, Any]:
     """Targets by output: given for all outputs, or in the same order for those in `used` alone."""
     if isinstance(values, dict):
-        return values
+        return values | {key: entry_of(values, key) for key in outputs}
     parts = list(values) if isinstance(values, (list, tuple)) else [values]
     for names in (outputs, used):
         if len(parts) == len(names):

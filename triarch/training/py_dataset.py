@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from triarch.tensors import whole_number
+
 _worker_dataset: PyDataset | None = None
 
 
@@ -37,7 +39,7 @@ class PyDataset:
     def num_batches(self) -> int | None:
         """How many batches an epoch has; None where it never ends."""
         if hasattr(self, "__len__"):
-            return len(self)
+            return whole_number(type(self).__len__(self), "The length of a PyDataset", least=0)
         raise NotImplementedError(f"{type(self).__name__} defines neither `__len__` nor `num_batches`.")
 
     def on_epoch_begin(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -11,7 +12,9 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from triarch.training.batches import Batch, check_finite, to_tensors, unpack_x_y_sample_weight
+from triarch.tensors import whole_number, whole_part
+from triarch.training.batches import Batch, check_finite, unpack_x_y_sample_weight
+from triarch.forms import is_array_like, to_tensors
 from triarch.training.py_dataset import PyDataset
 
 _THREE_LEAVES = pytree.tree_structure((0, 0, 0))  # of a batch in which neither x, y nor sample_weight is nested
@@ -48,23 +51,21 @@ class ArraySource(Source):
         shuffle: bool | str = False,
         class_weight: Mapping[int, float] | None = None,
     ) -> None:
-        if shuffle not in (True, False, "batch"):
-            raise ValueError(f"shuffle must be True, False or 'batch'. Received: {shuffle!r}")
-        y = to_tensors(y)
+        y = to_tensors(y, "y")
         if class_weight is not None:
             if sample_weight is not None:
                 raise ValueError("Give `class_weight` or `sample_weight`, not both.")
             sample_weight = class_weights_of(y, class_weight)
-        self._data = (to_tensors(x), y, to_tensors(sample_weight))
+        self._data = (to_tensors(x, "x"), y, to_tensors(sample_weight, "sample_weight"))
         self._leaves, self._structure = pytree.tree_flatten(self._data)
         devices = {leaf.device for leaf in self._leaves if leaf is not None}
         self.device = devices.pop() if len(devices) == 1 else None
         self.size = _common_length(self._data)
-        if batch_size is not None and (not hasattr(batch_size, "__index__") or batch_size < 1):
-            raise ValueError(f"batch_size must be a positive integer. Received: {batch_size!r}")
-        self.batch_size = 32 if batch_size is None else int(batch_size)
+        if self.size == 0:
+            raise ValueError("There are no samples to work on. Received: arrays of length 0")
+        self.batch_size = 32 if batch_size is None else whole_number(batch_size, "batch_size", least=1)
         self.num_batches = -(-self.size // self.batch_size)
-        self._shuffle = shuffle
+        self._shuffle = _standardized_shuffle(shuffle)
 
     def check_finite(self) -> None:
         """Raise ValueError where the data hold NaN."""
@@ -101,9 +102,14 @@ class ArraySource(Source):
 
     def split(self, fraction: float) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """The data cut in two, the last `fraction` of the samples being the second part."""
-        if not 0 < fraction < 1:
-            raise ValueError(f"validation_split must lie between 0 and 1. Received: {fraction!r}")
-        cut = int(self.size * (1 - fraction))
+        if isinstance(fraction, (np.ndarray, torch.Tensor)) and fraction.ndim == 0:
+            fraction = np.asarray(fraction)[()]
+        if not isinstance(fraction, (float, np.floating)) or not 0 < fraction < 1:
+            raise ValueError(
+                "validation_split must be a number between 0 and 1, the share of the samples that are set aside. "
+                f"Received: validation_split={fraction!r}"
+            )
+        cut = whole_part(self.size, 1 - float(fraction), float(np.finfo(type(fraction)).eps))
         if not 0 < cut < self.size:
             raise ValueError(
                 f"validation_split={fraction} leaves no sample for one of the two parts. Received: {self.size} samples"
@@ -119,13 +125,16 @@ class IterableSource(Source):
     def __init__(self, batches: Any, class_weight: Mapping[int, float] | None = None) -> None:
         self._iterable = batches
         self._class_weight = class_weight
-        if hasattr(batches, "__len__"):
-            self.num_batches = len(batches)
+        self.num_batches = _length(batches)
         self.batch_size = getattr(batches, "batch_size", None)
 
     def batches(self) -> Iterator[Batch]:
-        for data in self._iterable:
-            yield prepared(data, self._class_weight)
+        return _with_samples(prepared(data, self._class_weight) for data in self._iterable)
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether one epoch is all that the data give."""
+        return isinstance(self._iterable, Iterator)
 
 
 class PyDatasetSource(Source):
@@ -135,19 +144,26 @@ class PyDatasetSource(Source):
         self, dataset: PyDataset, shuffle: bool | str = False, class_weight: Mapping[int, float] | None = None
     ) -> None:
         self._dataset = dataset
-        self._shuffle = bool(shuffle)
+        self._shuffle = _standardized_shuffle(shuffle) is not False
         self._class_weight = class_weight
-        self.num_batches = dataset.num_batches
-        if self.num_batches == 0:
-            raise ValueError(f"The PyDataset has no batches. Received: {dataset!r} with `num_batches` 0")
+        self.num_batches = self._count()
+
+    def _count(self) -> int | None:
+        """How many batches the next epoch has: a data set may change between epochs."""
+        count = self._dataset.num_batches
+        if count is None or count == math.inf:
+            return None
+        count = whole_number(count, "num_batches", least=0, instead="None, for an endless set,")
+        if count == 0:
+            raise ValueError(f"The PyDataset has no batches. Received: {self._dataset!r} with `num_batches` 0")
+        return count
 
     def batches(self) -> Iterator[Batch]:
-        count = self.num_batches
+        count = self.num_batches = self._count()
         order: Iterable[int] = itertools.count() if count is None else range(count)
         if self._shuffle and count is not None:
             order = torch.randperm(count).tolist()
-        for data in self._dataset.fetch(order):
-            yield prepared(data, self._class_weight)
+        return _with_samples(prepared(data, self._class_weight) for data in self._dataset.fetch(order))
 
     def on_epoch_begin(self) -> None:
         self._dataset.on_epoch_begin()
@@ -179,28 +195,65 @@ def make_source(
             raise ValueError(f"When x is a {type(x).__name__}, `{name}` must come out of it. Received: `{name}` too")
     if isinstance(x, PyDataset):
         return PyDatasetSource(x, shuffle, class_weight)
-    if isinstance(x, Iterable):
-        return IterableSource(x, class_weight)
     if isinstance(x, torch.utils.data.Dataset):
         raise TypeError(
-            "A torch Dataset gives single samples: wrap it in a `torch.utils.data.DataLoader(dataset, batch_size=32)`. "
-            f"Received: {x!r}"
+            "A torch Dataset gives single samples: wrap it in a `torch.utils.data.DataLoader(dataset, batch_size=32)`, "
+            f"with `batch_size=None` where what it gives are batches. Received: x={x!r}"
         )
+    if isinstance(x, Iterable) and not isinstance(x, Mapping):
+        return IterableSource(x, class_weight)
     raise TypeError(
         "x must be an array, a tensor, a list, tuple or dict of them, a PyDataset, a torch DataLoader, a generator or "
-        f"another iterable of batches. Received: {x!r} of type {type(x).__name__}"
+        f"another iterable of batches. Received: x={x!r} of type {type(x).__name__}"
     )
 
 
 def prepared(data: Any, class_weight: Mapping[int, float] | None = None) -> Batch:
     """What a user's iterable gave, as tensors."""
     x, y, sample_weight = unpack_x_y_sample_weight(data)
-    y = to_tensors(y)
+    if x is None:
+        raise ValueError("A batch needs an x, what the model is called on. Received: a batch whose x is None")
+    y = to_tensors(y, "y")
     if class_weight is not None and sample_weight is None:
         sample_weight = class_weights_of(y, class_weight)
-    batch = (to_tensors(x), y, to_tensors(sample_weight))
+    batch = (to_tensors(x, "x"), y, to_tensors(sample_weight, "sample_weight"))
+    count_of(batch)
     check_finite(batch)
     return batch
+
+
+def count_of(batch: Batch) -> int:
+    """How many samples there are, if all parts agree.
+
+    Raises:
+        ValueError: they do not, or a part has no axis of samples.
+    """
+    x, y, sample_weight = batch
+    is_usual = isinstance(x, torch.Tensor) and isinstance(y, torch.Tensor) and sample_weight is None
+    if is_usual and x.ndim and y.ndim and len(x) == len(y):  # as batches of a stream are
+        return len(x)
+    return _common_length(batch)
+
+
+def _with_samples(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """The batches that have any samples; one without counts for nothing."""
+    return (batch for batch in batches if count_of(batch))
+
+
+def _length(batches: Any) -> int | None:
+    """How many batches there are, where that is known: a loader over a stream has a `__len__` that raises."""
+    try:
+        return len(batches)
+    except (TypeError, NotImplementedError):
+        return None
+
+
+def _standardized_shuffle(shuffle: Any) -> bool | str:
+    if isinstance(shuffle, str) and shuffle == "batch":
+        return "batch"
+    if isinstance(shuffle, str) or shuffle not in (True, False):
+        raise ValueError(f"shuffle must be True, False or 'batch'. Received: shuffle={shuffle!r}")
+    return bool(shuffle)
 
 
 def class_weights_of(y: Any, class_weight: Mapping[int, float]) -> torch.Tensor:
@@ -211,7 +264,7 @@ def class_weights_of(y: Any, class_weight: Mapping[int, float]) -> torch.Tensor:
     classes = classes.round().long()
     table = torch.ones(max(int(classes.max()), *class_weight) + 1 if len(y) else 1, dtype=torch.float32)
     for label, weight in class_weight.items():
-        table[label] = weight
+        table[label] = float(weight)
     return table.to(y.device)[classes]
 
 
@@ -219,11 +272,7 @@ def _is_array_data(x: Any) -> bool:
     leaves = pytree.tree_leaves(x)
     if not leaves and isinstance(x, (list, tuple, dict)):
         raise ValueError(f"There are no samples to work on. Received: x={x!r}")
-    return len(leaves) > 0 and all(
-        isinstance(leaf, (np.ndarray, torch.Tensor, np.generic, int, float)) or hasattr(leaf, "__array__")
-        for leaf in leaves
-        if leaf is not None
-    )
+    return len(leaves) > 0 and all(is_array_like(leaf) for leaf in leaves if leaf is not None)
 
 
 def _common_length(data: tuple[Any, Any, Any]) -> int:
@@ -237,11 +286,12 @@ def _common_length(data: tuple[Any, Any, Any]) -> int:
         raise ValueError(f"Data need a first axis, that of the samples. Received: {', '.join(single)} without axes")
     lengths = {name: len(leaf) for name, leaf in leaves.items()}
     if len(set(lengths.values())) > 1:
-        raise ValueError(f"All arrays must hold equally many samples. Received: {lengths}")
-    size = next(iter(lengths.values()))
-    if size == 0:
-        raise ValueError("There are no samples to work on. Received: arrays of length 0")
-    return size
+        several = [name for name in lengths if name.startswith("x[")]
+        advice = " A list of arrays is a list of inputs: `np.stack(x)` makes one of them." if len(several) > 2 else ""
+        raise ValueError(f"All arrays must hold equally many samples.{advice} Received: lengths {lengths}")
+    if not lengths:
+        raise ValueError("There are no samples to work on. Received: x=None")
+    return next(iter(lengths.values()))
 
 
 def limited(source: Source, steps: int | None) -> Callable[[], Iterator[Batch]]:

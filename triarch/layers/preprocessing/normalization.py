@@ -11,6 +11,7 @@ from torch import Tensor
 
 from triarch import config
 from triarch.layers.abstract import Elementwise
+from triarch.forms import array_of, is_array_like, is_plain_list
 from triarch.layers.arguments import describe, is_integer
 from triarch.registry import register
 from triarch.tensors import as_tensor
@@ -131,6 +132,8 @@ class Normalization(Elementwise):
                 count, mean, squares = _merged(count, mean, squares, part, self._others(part))
         if not count:
             raise ValueError(f"{describe(self)} found no numbers in the data that it was to adapt to.")
+        if not np.isfinite(mean).all() or not np.isfinite(squares).all():
+            raise ValueError(f"{describe(self)} found NaN or infinite numbers in the data that it was to adapt to.")
         with torch.no_grad():
             self.adapt_mean.copy_(torch.as_tensor(mean))
             self.adapt_variance.copy_(torch.as_tensor(squares / count))
@@ -175,24 +178,21 @@ def _positive(axes: Sequence[int], rank: int) -> tuple[int, ...]:
 
 def _batches(data: Any) -> Iterator[np.ndarray[Any, Any]]:
     """What data consists of, as arrays: an array or tensor is one of them."""
-    if isinstance(data, (np.ndarray, torch.Tensor)):
-        yield _as_array(data)
+    if is_array_like(data) or (isinstance(data, (list, tuple)) and is_plain_list(data)):
+        yield array_of(data, "data")
         return
     by_number = hasattr(data, "__getitem__") and getattr(data, "num_batches", None) is not None
     for batch in (data[number] for number in range(data.num_batches)) if by_number else data:
-        yield _as_array(batch[0] if isinstance(batch, tuple) else batch)
+        yield _as_array(batch[0] if isinstance(batch, (tuple, list)) and not is_plain_list(batch) else batch)
 
 
 def _as_array(values: Any) -> np.ndarray[Any, Any]:
-    if not hasattr(values, "shape"):
+    if not is_array_like(values) and not isinstance(values, list):
         raise ValueError(
             "Data to adapt to is an array or a tensor, or gives batches that are, alone or as the first of a tuple. "
             f"Received: {type(values).__name__}"
         )
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu()
-        return (values if not values.is_floating_point() else values.double()).numpy()
-    return np.asarray(values)
+    return array_of(values, "data")
 
 
 def _as_list(value: Any) -> Any:

@@ -32,6 +32,8 @@ class Bidirectional(Layer):
         backward_layer: The second layer, where it is not to be like the first.
     """
 
+    computes_in_floats = True
+
     supports_masking = True
     makes_mask = False
 

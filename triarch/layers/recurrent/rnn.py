@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from triarch.layers.base import Layer
 from triarch.layers.masks import of_first_axes, of_steps
 from triarch.layers.recurrent.cell import RecurrentCell, as_list, call_cell, zero_states
 from triarch.layers.recurrent.stacked import StackedRNNCells
+from triarch.layers.running import reading_casts
 from triarch.registry import register
 
 Step = Callable[[int, Any], tuple[torch.Tensor, Any]]  # number of the step, states -> output, new states
@@ -67,6 +67,8 @@ class RNN(Layer):
         unroll: Of no effect: steps are never a part of a compiled graph here.
         zero_output_for_mask: Whether steps that do not count give zeros instead of the output before them.
     """
+
+    computes_in_floats = True
 
     supports_masking = True
     makes_mask = False
@@ -161,10 +163,7 @@ class RNN(Layer):
         masks: Masks | None = None,
     ) -> tuple[Any, Any]:
         """The same by the cell's own steps; `masks` are those of a `RecurrentCell`, where they are drawn already."""
-        with ExitStack() as stack:
-            for cell in getattr(self.cell, "cells", [self.cell]):
-                if isinstance(cell, RecurrentCell) and cell._casts_weights:  # its steps are taken without its `forward`
-                    stack.enter_context(cell._cast_weights())
+        with reading_casts():  # the steps of cells are taken without their `forward`
             outputs, states = self._take_steps(sequences, states, mask, training, masks)
         if self.return_sequences:
             return torch.stack(outputs, 1) if outputs else self._nothing(sequences), states

@@ -54,6 +54,8 @@ class GridSample(Layer):
         align_corners: Whether -1 and 1 are the centres of the outermost pixels, rather than their outer edges.
     """
 
+    computes_in_floats = True
+
     def __init__(
         self,
         interpolation: str = "bilinear",

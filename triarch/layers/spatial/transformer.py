@@ -47,6 +47,8 @@ class SpatialTransformer(Layer):
             as a wrong move of the whole image costs more than a wrong weight of the layers behind.
     """
 
+    computes_in_floats = True
+
     def __init__(
         self,
         localization: Any = "cnn",
