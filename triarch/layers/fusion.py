@@ -9,8 +9,10 @@ import torch
 
 from triarch import activations
 from triarch.layers.activation import Activation, ReLU
+from triarch.layers.base import Layer
 from triarch.layers.batch_normalization import BatchNormalization
 from triarch.layers.convolutional import Conv1D, Conv2D, Conv3D, Margins
+from triarch.layers.masks import Unmasking
 from triarch.layers.resizing import ZeroPadding1D, ZeroPadding2D, ZeroPadding3D
 from triarch.tensors import kept_mask
 from triarch.watching import GLOBAL_HOOKS, is_overridden, listeners_of
@@ -122,7 +124,7 @@ def fused_stack(stack: Sequence[torch.nn.Module]) -> list[Any]:
                 previous.normalization, previous.convolution, rectifier=layer, padding=previous.padding
             )
         else:
-            made.append(layer)
+            made.append(layer if isinstance(layer, Layer) else Unmasking(layer))
     return made
 
 
