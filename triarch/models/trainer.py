@@ -17,7 +17,8 @@ from triarch.optimizers import Optimizer
 from triarch.training import loop, step
 from triarch.training.batches import Batch, moved, pack_x_y_sample_weight, to_tensors, unpack_x_y_sample_weight
 from triarch.training.repeated_prediction import RepeatedPrediction
-from triarch.training.sources import ArraySource, Source, limited, make_source, prepared
+from triarch.training.class_weights import ClassWeights
+from triarch.training.sources import ArraySource, IterableSource, Source, limited, make_source
 from triarch.training.whole_step import WholeStep
 
 Verbosity = int | str
@@ -36,12 +37,13 @@ class Trainer(Compilation):
         self.test_function: loop.Step | None = None
         self.predict_function: loop.Step | None = None
         self.whole_step: WholeStep | None = None  # of the loop that runs
+        self._source: Source | None = None  # of the loop that runs
         self._repeated_prediction: RepeatedPrediction | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # Functions made for this model would go on training it from within a copy.
         made_anew = {"train_function": None, "test_function": None, "predict_function": None}
-        made_anew |= {"_learning_plan": None, "whole_step": None, "_repeated_prediction": None}
+        made_anew |= {"_learning_plan": None, "whole_step": None, "_source": None, "_repeated_prediction": None}
         state = {**super().__getstate__(), **made_anew}
         state.pop("call", None)
         return state
@@ -132,9 +134,9 @@ class Trainer(Compilation):
                     f"Received: x of type {type(x).__name__}"
                 )
             (x, y, sample_weight), validation_data = whole.split(validation_split)
-        source = make_source(x, y, sample_weight, batch_size, shuffle, class_weight)
+        source = make_source(x, y, sample_weight, batch_size, shuffle, self._class_weights(class_weight))
         if isinstance(source, ArraySource):
-            source.check_finite()
+            source.look_through()
         validation = self._validation(validation_data, validation_batch_size or source.batch_size, validation_steps)
         steps = steps_per_epoch or source.num_batches
         listeners = self._callback_list(callbacks, verbose, epochs=epochs, steps=steps)
@@ -144,10 +146,11 @@ class Trainer(Compilation):
             return self._run_evaluation(validation, listeners, validation_steps)
 
         self._prepare_steps(source)
+        self._try_doubtful(source)
         step_function = self.make_train_function()
         self._learning_plan = step.LearningPlan.of(self) if self.built else None
         try:
-            with self._in_loop(steps, epochs - initial_epoch):
+            with self._in_loop(source, steps, epochs - initial_epoch):
                 loop.run_training(
                     self,
                     step_function,
@@ -179,7 +182,7 @@ class Trainer(Compilation):
         self._assert_compiled("evaluate")
         source = make_source(x, y, sample_weight, batch_size)
         if isinstance(source, ArraySource):
-            source.check_finite()
+            source.look_through()
         listeners = self._callback_list(callbacks, verbose, history=False, epochs=1, steps=steps or source.num_batches)
         logs = self._run_evaluation(source, listeners, steps)
         return logs if return_dict else self._as_list(logs)
@@ -196,7 +199,7 @@ class Trainer(Compilation):
         source = make_source(x, batch_size=batch_size)
         listeners = self._callback_list(callbacks, verbose, history=False, epochs=1, steps=steps or source.num_batches)
         self._prepare_steps(source)
-        with self._in_loop(steps or source.num_batches):
+        with self._in_loop(source, steps or source.num_batches):
             return loop.run_prediction(
                 self,
                 self.make_predict_function(),
@@ -216,9 +219,10 @@ class Trainer(Compilation):
     ) -> Any:
         """Learn from one batch; the values are those of this batch."""
         self._assert_compiled("train_on_batch")
-        batch = moved(prepared((x, y, sample_weight), class_weight), self.device)
+        source = IterableSource([(x, y, sample_weight)], self._class_weights(class_weight))
+        batch = moved(next(source.batches()), self.device)
         self.reset_metrics()
-        with self.mode(True):
+        with self.mode(True), self._reading(source):
             last_logs = self.make_train_function()([batch])
         logs = self.report(last_logs)
         return logs if return_dict else self._as_list(logs)
@@ -226,9 +230,10 @@ class Trainer(Compilation):
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """Evaluate one batch; the values are those of this batch."""
         self._assert_compiled("test_on_batch")
-        batch = moved(prepared((x, y, sample_weight)), self.device)
+        source = IterableSource([(x, y, sample_weight)])
+        batch = moved(next(source.batches()), self.device)
         self.reset_metrics()
-        with self.mode(False), torch.no_grad():
+        with self.mode(False), torch.no_grad(), self._reading(source):
             last_logs = self.make_test_function()([batch])
         logs = self.report(last_logs)
         return logs if return_dict else self._as_list(logs)
@@ -264,15 +269,35 @@ class Trainer(Compilation):
         return None
 
     @contextmanager
-    def _in_loop(self, steps: int | None, epochs: int = 1) -> Iterator[None]:
+    def _in_loop(self, source: Source, steps: int | None, epochs: int = 1) -> Iterator[None]:
         """Around a loop: memory is kept, and kernels are told how often they will be called, where that is known."""
         keep_memory()
         outer, self.whole_step = self.whole_step, WholeStep(self)
         try:
-            with nullcontext() if steps is None else expecting(steps * epochs):
+            with self._reading(source), nullcontext() if steps is None else expecting(steps * epochs):
                 yield
         finally:
             self.whole_step = outer
+
+    @contextmanager
+    def _reading(self, source: Source) -> Iterator[None]:
+        """While batches come from `source`."""
+        outer, self._source = self._source, source
+        try:
+            yield
+        finally:
+            self._source = outer
+
+    @property
+    def data_doubts(self) -> str | None:
+        """What is not finite in the data that are gone through, in words; None where nothing is."""
+        return None if self._source is None else self._source.doubts
+
+    def _class_weights(self, class_weight: Mapping[int, float] | None) -> ClassWeights | None:
+        if class_weight is None:
+            return None
+        outputs = getattr(self, "outputs", None) or ()
+        return ClassWeights(class_weight, self.loss, len(outputs[0].shape) if len(outputs) == 1 else None)
 
     def _assert_compiled(self, method: str) -> None:
         if not self.compiled:
@@ -287,13 +312,27 @@ class Trainer(Compilation):
             with torch.no_grad(), self.mode(False):
                 self(pytree.tree_map(lambda leaf: leaf[:1], x))
 
+    def _try_doubtful(self, source: Source) -> None:
+        """Raise ValueError where samples that are not finite make the loss so, before anything is learnt."""
+        is_stream = any(getattr(module, "stateful", False) for module in self.modules())
+        if source.doubts is None or not isinstance(source, ArraySource) or is_stream:
+            return
+        if type(self).train_step is Trainer.train_step:
+            x, y, sample_weight = moved(source.doubtful_batch(), self.device)
+            try:
+                with torch.no_grad(), self.mode(False):
+                    loss = self.loss_of(x, y, self(x, training=False), sample_weight, training=False)
+            except ValueError as error:
+                raise ValueError(f"{error} ({source.doubts})") from error
+            step.check_loss(loss, source.doubts)
+
     def _validation(self, data: Any, batch_size: int | None, steps: int | None) -> Source | None:
         if data is None:
             return None
         x, y, sample_weight = unpack_x_y_sample_weight(data)
         source = make_source(x, y, sample_weight, batch_size=batch_size)
         if isinstance(source, ArraySource):
-            source.check_finite()
+            source.look_through()
             needs_targets = self._compiled_loss is not None and type(self).compute_loss is Compilation.compute_loss
             if y is None and needs_targets:
                 raise ValueError(
@@ -304,7 +343,7 @@ class Trainer(Compilation):
 
     def _run_evaluation(self, source: Source, listeners: CallbackList, steps: int | None) -> dict[str, float]:
         self._prepare_steps(source)
-        with self._in_loop(steps or source.num_batches):
+        with self._in_loop(source, steps or source.num_batches):
             return loop.run_evaluation(
                 self,
                 self.make_test_function(),

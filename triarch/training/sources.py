@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from triarch.training.batches import Batch, check_finite, to_tensors, unpack_x_y_sample_weight
+from triarch.training.batches import Batch, not_finite, to_tensors, unpack_x_y_sample_weight
+from triarch.training.class_weights import ClassWeights
 from triarch.training.py_dataset import PyDataset
 
 _THREE_LEAVES = pytree.tree_structure((0, 0, 0))  # of a batch in which neither x, y nor sample_weight is nested
@@ -23,6 +24,7 @@ class Source(ABC):
 
     num_batches: int | None = None
     batch_size: int | None = None
+    doubts: str | None = None  # what is not finite in the data that were looked through, and where
     device: torch.device | None = None  # where all of the tensors lie; None where that is not known beforehand
 
     @abstractmethod
@@ -46,15 +48,13 @@ class ArraySource(Source):
         sample_weight: Any = None,
         batch_size: int | None = None,
         shuffle: bool | str = False,
-        class_weight: Mapping[int, float] | None = None,
+        class_weight: ClassWeights | None = None,
     ) -> None:
         if shuffle not in (True, False, "batch"):
             raise ValueError(f"shuffle must be True, False or 'batch'. Received: {shuffle!r}")
         y = to_tensors(y)
         if class_weight is not None:
-            if sample_weight is not None:
-                raise ValueError("Give `class_weight` or `sample_weight`, not both.")
-            sample_weight = class_weights_of(y, class_weight)
+            sample_weight = class_weight.of(y, sample_weight)
         self._data = (to_tensors(x), y, to_tensors(sample_weight))
         self._leaves, self._structure = pytree.tree_flatten(self._data)
         devices = {leaf.device for leaf in self._leaves if leaf is not None}
@@ -66,9 +66,18 @@ class ArraySource(Source):
         self.num_batches = -(-self.size // self.batch_size)
         self._shuffle = shuffle
 
-    def check_finite(self) -> None:
-        """Raise ValueError where the data hold NaN."""
-        check_finite(self._data)
+    def look_through(self) -> None:
+        """Note where the data hold NaN or infinity."""
+        self.doubts = not_finite(self._data)
+
+    def doubtful_batch(self) -> Batch:
+        """The first samples that are not finite in some part, not more than a batch of them."""
+        is_doubtful = torch.zeros(self.size, dtype=torch.bool)
+        for leaf in self._leaves:
+            if leaf is not None and leaf.is_floating_point() and leaf.device.type == "cpu":
+                is_doubtful |= ~torch.isfinite(leaf).reshape(self.size, -1).all(1)
+        rows = is_doubtful.nonzero().reshape(-1)[: self.batch_size]
+        return pytree.tree_map(lambda leaf: None if leaf is None else leaf[rows.to(leaf.device)], self._data)
 
     def batches(self) -> Iterator[Batch]:
         order = self._order()
@@ -116,7 +125,7 @@ class ArraySource(Source):
 class IterableSource(Source):
     """A generator, a torch `DataLoader` or any other iterable of batches."""
 
-    def __init__(self, batches: Any, class_weight: Mapping[int, float] | None = None) -> None:
+    def __init__(self, batches: Any, class_weight: ClassWeights | None = None) -> None:
         self._iterable = batches
         self._class_weight = class_weight
         if hasattr(batches, "__len__"):
@@ -125,14 +134,16 @@ class IterableSource(Source):
 
     def batches(self) -> Iterator[Batch]:
         for data in self._iterable:
-            yield prepared(data, self._class_weight)
+            batch = prepared(data, self._class_weight)
+            self.doubts = self.doubts or not_finite(batch)
+            yield batch
 
 
 class PyDatasetSource(Source):
     """A `PyDataset`, its items fetched ahead by its workers."""
 
     def __init__(
-        self, dataset: PyDataset, shuffle: bool | str = False, class_weight: Mapping[int, float] | None = None
+        self, dataset: PyDataset, shuffle: bool | str = False, class_weight: ClassWeights | None = None
     ) -> None:
         self._dataset = dataset
         self._shuffle = bool(shuffle)
@@ -147,7 +158,9 @@ class PyDatasetSource(Source):
         if self._shuffle and count is not None:
             order = torch.randperm(count).tolist()
         for data in self._dataset.fetch(order):
-            yield prepared(data, self._class_weight)
+            batch = prepared(data, self._class_weight)
+            self.doubts = self.doubts or not_finite(batch)
+            yield batch
 
     def on_epoch_begin(self) -> None:
         self._dataset.on_epoch_begin()
@@ -162,7 +175,7 @@ def make_source(
     sample_weight: Any = None,
     batch_size: int | None = None,
     shuffle: bool | str = False,
-    class_weight: Mapping[int, float] | None = None,
+    class_weight: ClassWeights | None = None,
 ) -> Source:
     """The source for whatever a user passed as `x`, `y` and `sample_weight`.
 
@@ -192,27 +205,13 @@ def make_source(
     )
 
 
-def prepared(data: Any, class_weight: Mapping[int, float] | None = None) -> Batch:
+def prepared(data: Any, class_weight: ClassWeights | None = None) -> Batch:
     """What a user's iterable gave, as tensors."""
     x, y, sample_weight = unpack_x_y_sample_weight(data)
     y = to_tensors(y)
-    if class_weight is not None and sample_weight is None:
-        sample_weight = class_weights_of(y, class_weight)
-    batch = (to_tensors(x), y, to_tensors(sample_weight))
-    check_finite(batch)
-    return batch
-
-
-def class_weights_of(y: Any, class_weight: Mapping[int, float]) -> torch.Tensor:
-    """A weight for each sample: that of its class; classes that are not named weigh 1."""
-    if not isinstance(y, torch.Tensor):
-        raise ValueError(f"`class_weight` needs a model with one output. Received: y of type {type(y).__name__}")
-    classes = y.argmax(-1) if y.ndim > 1 and y.shape[-1] > 1 else y.reshape(len(y))
-    classes = classes.round().long()
-    table = torch.ones(max(int(classes.max()), *class_weight) + 1 if len(y) else 1, dtype=torch.float32)
-    for label, weight in class_weight.items():
-        table[label] = weight
-    return table.to(y.device)[classes]
+    if class_weight is not None:
+        sample_weight = class_weight.of(y, sample_weight)
+    return to_tensors(x), y, to_tensors(sample_weight)
 
 
 def _is_array_data(x: Any) -> bool:
