@@ -296,17 +296,6 @@ def test_top_k_of_fewer_classes_is_always_right():
     assert metrics.sparse_top_k_categorical_accuracy([0, 2], [[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]]).tolist() == [1, 1]
 
 
-def test_masks_leave_samples_out(keras, rng):
-    y_true, y_pred = next(batches(classes_of_steps, rng))
-    mask = torch.tensor(rng.integers(0, 2, (8, 4)), dtype=torch.bool)
-    results = []
-    for module, attribute in ((metrics, "_keras_mask"), (keras.metrics, "_keras_mask")):
-        predicted = torch.tensor(y_pred)
-        setattr(predicted, attribute, mask)
-        results.append(module.SparseCategoricalAccuracy()(torch.tensor(y_true), predicted))
-    torch.testing.assert_close(*results)
-
-
 def test_state_is_untrainable_variables_with_names():
     metric = metrics.MeanSquaredError(name="error")
     assert [variable.path for variable in metric.variables] == ["error/total", "error/count"]

@@ -1,7 +1,8 @@
-"""How labels, predictions, weights and masks meet: which shapes go together, and what is told apart along which axes."""
+"""How labels, predictions, weights and masks meet: which shapes go together, and what weighs which of the values."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -110,10 +111,10 @@ def align_weight(weight: torch.Tensor, values: torch.Tensor, name: str = "sample
     return weight
 
 
-def product(first: torch.Tensor | None, second: torch.Tensor | None) -> torch.Tensor | None:
+def product(first: torch.Tensor, second: torch.Tensor | None) -> torch.Tensor:
     """Weights of samples, steps or elements times others; None is 1 everywhere."""
-    if first is None or second is None:
-        return second if first is None else first
+    if second is None:
+        return first
     first, second = squeeze_or_expand_to_same_rank(first, second)
     if first.ndim < second.ndim:
         first, second = second, first
@@ -155,7 +156,7 @@ def without_masked_labels(y_true: Any, mask: torch.Tensor) -> Any:
 
 
 def without_masked_predictions(y_pred: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Predictions, and the logits that they carry, with 1 where nothing counts, as the function may have no value there."""
+    """Predictions, and the logits that they carry, with 1 where nothing counts, as there may be no value."""
     masked_out = ~align_weight(mask, y_pred, "mask")
     filled, logits = y_pred.masked_fill(masked_out, 1), kept_logits(y_pred)
     return filled if logits is None else keep_logits(filled, logits.masked_fill(masked_out, 1), y_pred._activation)  # type: ignore[attr-defined]
@@ -172,6 +173,12 @@ def is_own(thing: Any) -> bool:
 def elementwise(function: Function) -> Function:
     """Mark a function as the mean over the last axis of what it gives for each element."""
     function.is_elementwise = True  # type: ignore[attr-defined]
+    return function
+
+
+def without_axis(function: Function) -> Function:
+    """Mark a function as one that gives a value for each element."""
+    function.has_no_axis = True  # type: ignore[attr-defined]
     return function
 
 
@@ -224,11 +231,20 @@ def masked_values(
         counts = align_weight(mask, y_pred, "mask")
         values = function(y_true.masked_fill(~counts, 0), y_pred.masked_fill(~counts, 0))
         return values, counts.expand(y_pred.shape).any(axis) if values.ndim else None
-    elif isinstance(axis, int) and axis % y_pred.ndim < mask.ndim:
+    elif isinstance(axis, int) and axis % y_pred.ndim < mask.ndim and not hasattr(marks, "has_no_axis"):
         raise ValueError(
             f"Predictions carry a mask of shape {tuple(mask.shape)}, so they cannot be gone through along axis={axis}. "
             f"Received: predictions of shape {tuple(y_pred.shape)}"
         )
     else:
         values = function(without_masked_labels(y_true, mask), without_masked_predictions(y_pred, mask))
-    return values, mask if isinstance(values, torch.Tensor) and values.ndim else None
+    values = as_tensor(values)
+    if not values.ndim:
+        warnings.warn(
+            f"{getattr(marks, '__name__', marks)!r} gives one number for the whole batch, so what the mask of the "
+            "predictions leaves out is its own affair. Let it give a value for each step.",
+            stacklevel=5,
+        )
+        return values, None
+    align_weight(mask, values, "the mask of the predictions")
+    return values, mask

@@ -193,6 +193,16 @@ class LossFunctionWrapper(Loss):
         self.fn = self.formula = fn
         self._fn_kwargs = kwargs
 
+    def _counted(
+        self, y_true: Any, y_pred: Any, weight: torch.Tensor | None, mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """As of every loss; where steps are told apart, labels of one's own function get the predictions' shape."""
+        ranks = [part.ndim for part in (weight, mask) if part is not None]
+        are_tensors = isinstance(y_true, torch.Tensor) and isinstance(y_pred, torch.Tensor)
+        if are_tensors and y_pred.shape == (*y_true.shape, 1) and max(ranks, default=0) > 1:
+            y_true = y_true.unsqueeze(-1)
+        return super()._counted(y_true, y_pred, weight, mask)
+
     @property
     def axes(self) -> Any:
         """The axis that `fn` was given."""
@@ -218,8 +228,6 @@ class LossFunctionWrapper(Loss):
 
 class FunctionLoss(Loss):
     """A loss that is one of this package's functions without further arguments, the class's `formula`."""
-
-    formula: ClassVar[Callable[..., torch.Tensor]]
 
     def __init__(
         self, reduction: str | None = "sum_over_batch_size", name: str | None = None, dtype: Any = None

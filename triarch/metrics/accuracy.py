@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from triarch import config
-from triarch.losses.alignment import match, without_class_axis
+from triarch.losses.alignment import match, without_axis, without_class_axis
 from triarch.metrics.base import FAMILY, FUNCTIONS, FunctionMetric, MeanMetricWrapper
 from triarch.registry import register
 from triarch.tensors import as_float_tensor, as_tensor, torch_dtype
@@ -18,11 +18,13 @@ def _as_floats(hits: torch.Tensor) -> torch.Tensor:
     return hits.to(torch_dtype(config.floatx()))
 
 
+@without_axis
 def _equal(y_true: Any, y_pred: Any) -> torch.Tensor:
     y_true, y_pred = match(y_true, as_tensor(y_pred))
     return y_true == y_pred
 
 
+@without_axis
 def _binary_hits(y_true: Any, y_pred: Any, threshold: float = 0.5) -> torch.Tensor:
     y_true, y_pred = match(y_true, y_pred)
     return (y_pred > threshold) == y_true
@@ -74,12 +76,14 @@ def _sparse_top_k_hits(y_true: Any, y_pred: Any, k: int = 5, from_sorted_ids: bo
 
 
 @register(FUNCTIONS)
+@without_axis
 def accuracy(y_true: Any, y_pred: Any) -> torch.Tensor:
     """1 where label and prediction are the same number, else 0."""
     return _as_floats(_equal(y_true, y_pred))
 
 
 @register(FUNCTIONS)
+@without_axis
 def binary_accuracy(y_true: Any, y_pred: Any, threshold: float = 0.5) -> torch.Tensor:
     """1 where a label, 1 or 0, agrees with `y_pred > threshold`, else 0."""
     return _as_floats(_binary_hits(y_true, y_pred, threshold))

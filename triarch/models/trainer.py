@@ -16,8 +16,8 @@ from triarch.models.compilation import Compilation
 from triarch.optimizers import Optimizer
 from triarch.training import loop, step
 from triarch.training.batches import Batch, moved, pack_x_y_sample_weight, to_tensors, unpack_x_y_sample_weight
-from triarch.training.repeated_prediction import RepeatedPrediction
 from triarch.training.class_weights import ClassWeights
+from triarch.training.repeated_prediction import RepeatedPrediction
 from triarch.training.sources import ArraySource, IterableSource, Source, limited, make_source
 from triarch.training.whole_step import WholeStep
 
@@ -296,7 +296,7 @@ class Trainer(Compilation):
     def _class_weights(self, class_weight: Mapping[int, float] | None) -> ClassWeights | None:
         if class_weight is None:
             return None
-        outputs = getattr(self, "outputs", None) or ()
+        outputs: Any = getattr(self, "outputs", None) or ()
         return ClassWeights(class_weight, self.loss, len(outputs[0].shape) if len(outputs) == 1 else None)
 
     def _assert_compiled(self, method: str) -> None:

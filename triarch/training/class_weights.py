@@ -102,7 +102,9 @@ def _labels_of(loss: Any) -> Labels:
     loss = sole(loss)
     if isinstance(loss, str):
         loss = None if loss.lower() in NAMES_BY_SHAPE else losses.get(loss)
-    kind = loss.fn if type(loss) is LossFunctionWrapper else loss if callable(loss) and hasattr(loss, "__name__") else None
+    kind = (
+        loss.fn if type(loss) is LossFunctionWrapper else loss if callable(loss) and hasattr(loss, "__name__") else None
+    )
     return _LABELS_OF_LOSS.get(type(loss) if kind is None else kind, Labels.ANY)
 
 

@@ -13,8 +13,8 @@ from triarch import losses
 from triarch.losses import Loss, LossFunctionWrapper
 from triarch.losses.alignment import as_columns, is_own, mask_for, match
 from triarch.metrics import Mean, Metric
-from triarch.training.naming import by_shape, check_names, numbered, object_name
 from triarch.tensors import kept_mask
+from triarch.training.naming import by_shape, check_names, numbered, object_name
 from triarch.training.outputs import matched, named_outputs, per_output, report_prefixes, sole, target_of
 
 _ELEMENTWISE = (  # torch's losses that would spread labels of another shape over the predictions
