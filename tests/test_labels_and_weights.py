@@ -200,7 +200,8 @@ def test_outputs_of_one_number_a_sample_are_samples(labels, batch_size, rng):
 
 def model_for(loss, units, steps=None, activation=None):
     """A model whose outputs are all 0 before the activation."""
-    inputs = layers.Input((1,) if steps is None else (steps, 1))
+    axes = () if steps is None else steps if isinstance(steps, tuple) else (steps,)
+    inputs = layers.Input((*axes, 1))
     model = Model(inputs, layers.Dense(units, activation, kernel_initializer="zeros")(inputs))
     model.compile(optimizers.SGD(0.0), loss, weighted_metrics=["mae"] if loss == "hinge" else None)
     return model
@@ -226,6 +227,16 @@ CLASS_WEIGHTS = {  # what makes the model, labels, class weights, loss
         ("sparse_categorical_crossentropy", 3, 2, "softmax"), [[[0], [1]], [[1], [1]]], {1: 4.0}, LOG3 * 13 / 4
     ),
     "steps that look one-hot": (("binary_crossentropy", 1, 2, "sigmoid"), [[0, 1], [1, 0]], {1: 4.0}, LOG2 * 10 / 4),
+    "pixels": (("binary_crossentropy", 1, (2, 2), "sigmoid"), [[[[0], [1]], [[1], [1]]]], {1: 4.0}, LOG2 * 13 / 4),
+    "pixels without a last axis": (
+        ("binary_crossentropy", 1, (2, 2), "sigmoid"), [[[0, 1], [1, 1]]], {1: 4.0}, LOG2 * 13 / 4
+    ),
+    "pixels of classes": (
+        ("sparse_categorical_crossentropy", 3, (2, 2), "softmax"), [[[0, 1], [1, 2]]], {1: 4.0}, LOG3 * 10 / 4
+    ),
+    "one-hot pixels": (
+        ("categorical_crossentropy", 3, (2, 2), "softmax"), [[EYE[[0, 1]], EYE[[1, 1]]]], {1: 4.0}, LOG3 * 13 / 4
+    ),
     "one-hot steps": (("categorical_crossentropy", 3, 2, "softmax"), [EYE[[0, 1]]], {1: 4.0}, LOG3 * 5 / 2),
 }  # fmt: skip
 

@@ -37,13 +37,13 @@ class Trainer(Compilation):
         self.test_function: loop.Step | None = None
         self.predict_function: loop.Step | None = None
         self.whole_step: WholeStep | None = None  # of the loop that runs
-        self._source: Source | None = None  # of the loop that runs
+        self._data_source: Source | None = None  # of the loop that runs
         self._repeated_prediction: RepeatedPrediction | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # Functions made for this model would go on training it from within a copy.
         made_anew = {"train_function": None, "test_function": None, "predict_function": None}
-        made_anew |= {"_learning_plan": None, "whole_step": None, "_source": None, "_repeated_prediction": None}
+        made_anew |= {"_learning_plan": None, "whole_step": None, "_data_source": None, "_repeated_prediction": None}
         state = {**super().__getstate__(), **made_anew}
         state.pop("call", None)
         return state
@@ -282,16 +282,16 @@ class Trainer(Compilation):
     @contextmanager
     def _reading(self, source: Source) -> Iterator[None]:
         """While batches come from `source`."""
-        outer, self._source = self._source, source
+        outer, self._data_source = self._data_source, source
         try:
             yield
         finally:
-            self._source = outer
+            self._data_source = outer
 
     @property
     def data_doubts(self) -> str | None:
         """What is not finite in the data that are gone through, in words; None where nothing is."""
-        return None if self._source is None else self._source.doubts
+        return None if self._data_source is None else self._data_source.doubts
 
     def _class_weights(self, class_weight: Mapping[int, float] | None) -> ClassWeights | None:
         if class_weight is None:

@@ -31,6 +31,11 @@ class Source(ABC):
     def batches(self) -> Iterator[Batch]:
         """The batches of one epoch."""
 
+    def noted(self, batch: Batch) -> Batch:
+        """The batch; whether it holds NaN or infinity is kept in `doubts`."""
+        self.doubts = self.doubts or not_finite(batch)
+        return batch
+
     def on_epoch_begin(self) -> None:
         """Called before each epoch."""
 
@@ -68,7 +73,7 @@ class ArraySource(Source):
 
     def look_through(self) -> None:
         """Note where the data hold NaN or infinity."""
-        self.doubts = not_finite(self._data)
+        self.noted(self._data)
 
     def doubtful_batch(self) -> Batch:
         """The first samples that are not finite in some part, not more than a batch of them."""
@@ -134,9 +139,7 @@ class IterableSource(Source):
 
     def batches(self) -> Iterator[Batch]:
         for data in self._iterable:
-            batch = prepared(data, self._class_weight)
-            self.doubts = self.doubts or not_finite(batch)
-            yield batch
+            yield self.noted(prepared(data, self._class_weight))
 
 
 class PyDatasetSource(Source):
@@ -158,9 +161,7 @@ class PyDatasetSource(Source):
         if self._shuffle and count is not None:
             order = torch.randperm(count).tolist()
         for data in self._dataset.fetch(order):
-            batch = prepared(data, self._class_weight)
-            self.doubts = self.doubts or not_finite(batch)
-            yield batch
+            yield self.noted(prepared(data, self._class_weight))
 
     def on_epoch_begin(self) -> None:
         self._dataset.on_epoch_begin()
