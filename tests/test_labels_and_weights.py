@@ -377,6 +377,18 @@ def test_labels_that_no_loss_leaves_out_are_told_before_a_weight_changes(form):
     np.testing.assert_array_equal(model.get_weights()[0], np.eye(2))
 
 
+def test_data_that_are_not_finite_are_told_before_a_good_batch_is_learnt(rng):
+    x = rng.normal(size=(8, 2)).astype("float32")
+    bad = x.copy()
+    bad[7, 1] = np.nan
+    for options in ({"y": bad}, {"y": x, "validation_data": (x, bad)}, {"y": x, "validation_data": (bad, x)}):
+        model = passing(2, loss="mse")
+        model.optimizer.learning_rate = 0.1
+        with pytest.raises(ValueError, match=r"The loss is nan: [xy] holds 1 NaN.*\(7, 1\)"):
+            model.fit(x, batch_size=2, shuffle=False, verbose=0, **options)
+        np.testing.assert_array_equal(model.get_weights()[0], np.eye(2))
+
+
 def test_a_gradient_that_is_not_finite_is_told_before_a_weight_changes():
     def forgetful(y_true, y_pred):
         known = ~ops.isnan(y_true)

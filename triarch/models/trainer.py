@@ -146,7 +146,10 @@ class Trainer(Compilation):
             return self._run_evaluation(validation, listeners, validation_steps)
 
         self._prepare_steps(source)
-        self._try_doubtful(source)
+        if type(self).train_step is Trainer.train_step:
+            self._try_doubtful(source)
+        if type(self).test_step is Trainer.test_step and validation is not None:
+            self._try_doubtful(validation)
         step_function = self.make_train_function()
         self._learning_plan = step.LearningPlan.of(self) if self.built else None
         try:
@@ -317,14 +320,13 @@ class Trainer(Compilation):
         is_stream = any(getattr(module, "stateful", False) for module in self.modules())
         if source.doubts is None or not isinstance(source, ArraySource) or is_stream:
             return
-        if type(self).train_step is Trainer.train_step:
-            x, y, sample_weight = moved(source.doubtful_batch(), self.device)
-            try:
-                with torch.no_grad(), self.mode(False):
-                    loss = self.loss_of(x, y, self(x, training=False), sample_weight, training=False)
-            except ValueError as error:
-                raise ValueError(f"{error} ({source.doubts})") from error
-            step.check_loss(loss, source.doubts)
+        x, y, sample_weight = moved(source.doubtful_batch(), self.device)
+        try:
+            with torch.no_grad(), self.mode(False):
+                loss = self.loss_of(x, y, self(x, training=False), sample_weight, training=False)
+        except ValueError as error:
+            raise ValueError(f"{error} ({source.doubts})") from error
+        step.check_loss(loss, source.doubts)
 
     def _validation(self, data: Any, batch_size: int | None, steps: int | None) -> Source | None:
         if data is None:
