@@ -382,3 +382,22 @@ def test_what_stands_at_padded_words_changes_nothing(recurrent, padding, rng):
     assert history == other_history
     for one, other in zip(weights, other_weights, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("weights", [None, (2,), (2, 3), (2, 3, 4)])
+def test_masks_of_words_in_sentences(weights, keras, rng):
+    words = rng.integers(0, 4, (2, 3, 4))
+    counts, tags = words != 0, rng.integers(0, 3, words.shape)
+    inputs = layers.Input((3, 4), dtype="int32")
+    model = Model(inputs, layers.Dense(3, "softmax")(layers.Embedding(4, 5, mask_zero=True)(inputs)))
+    weight = None if weights is None else rng.uniform(0.5, 2, weights)
+    every = None if weights is None else (np.ones(words.shape) * weight.reshape(*weights, *[1] * (3 - len(weights))))
+    model.compile(loss="sparse_categorical_crossentropy", weighted_metrics=["accuracy"])
+    predicted = model.predict(words, verbose=0)
+    expected = keras.losses.SparseCategoricalCrossentropy()(
+        tags[counts], predicted[counts], None if every is None else every[counts]
+    )
+    hits = (predicted.argmax(-1) == tags)[counts]
+    found = model.evaluate(words, np.where(counts, tags, -1), sample_weight=weight, verbose=0)
+    right = np.average(hits, weights=None if every is None else every[counts])
+    np.testing.assert_allclose(found, [float(expected), right], rtol=1e-4)

@@ -33,7 +33,8 @@ class Metric(Configurable):
     """Base of metrics: a subclass adds variables and defines `update_state(...)` and `result()`.
 
     Updates never record gradients, and the variables follow the data to their device. Nothing is read on the host until
-    somebody reads what `result` gave.
+    somebody reads what `result` gave. What a mask of the predictions leaves out is not counted by this package's
+    metrics; an `update_state` of one's own finds it by `triarch.tensors.kept_mask(y_pred)`.
     """
 
     _direction: ClassVar[str | None] = None  # "up" where more is better, "down" where less is

@@ -90,7 +90,7 @@ def make_loss(identifier: Any, y_true: Tensor, y_pred: Tensor) -> Loss:
     if not isinstance(loss, Loss):
         name = identifier if isinstance(identifier, str) else object_name(loss)
         loss = LossFunctionWrapper(loss, name=name)
-    has_row = y_pred.ndim == 1 and is_own(type(loss)) and is_own(loss.formula or type(loss))
+    has_row = getattr(y_pred, "ndim", None) == 1 and is_own(type(loss)) and is_own(loss.formula or type(loss))
     return ColumnLoss(loss) if has_row else loss
 
 

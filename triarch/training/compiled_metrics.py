@@ -103,7 +103,7 @@ class CompiledMetrics(Metric):
 
 def _count(metric: Metric, y_true: Any, y_pred: Tensor, sample_weight: Any) -> None:
     """Count a batch in; one number a sample, `(batch,)`, is a sample and not a class."""
-    if y_pred.ndim == 1 and is_own(type(metric)) and is_own(getattr(metric, "fn", metric)):
+    if getattr(y_pred, "ndim", None) == 1 and is_own(type(metric)) and is_own(getattr(metric, "fn", metric)):
         y_true, y_pred = as_columns(y_true, y_pred)
     metric.update_state(y_true, y_pred, sample_weight)
 
