@@ -218,20 +218,6 @@ def test_crossentropy_is_also_spelt_with_a_capital_e(kind):
     assert type(losses.get(f"{kind}CrossEntropy")) is getattr(losses, f"{kind}Crossentropy")
 
 
-@pytest.mark.parametrize("reduction", REDUCTIONS)
-@pytest.mark.parametrize("weighted", [False, True])
-def test_masks_leave_out_what_they_do_in_keras(reduction, weighted, keras, rng):
-    y_true, y_pred = rng.normal(size=(2, 4, 6, 3)).astype("float32")
-    mask = torch.tensor(rng.integers(0, 2, (4, 6)), dtype=torch.bool)
-    weight = torch.tensor(rng.uniform(size=(4, 6)).astype("float32")) if weighted else None
-    results = []
-    for module, attribute in ((losses, "_keras_mask"), (keras.losses, "_keras_mask")):
-        predicted = torch.tensor(y_pred)
-        setattr(predicted, attribute, mask)
-        results.append(module.MeanSquaredError(reduction=reduction)(torch.tensor(y_true), predicted, weight))
-    torch.testing.assert_close(*results)
-
-
 def test_everything_masked_is_zero():
     loss = SparseCategoricalCrossentropy(ignore_class=1, from_logits=True)
     assert loss(torch.ones(4, dtype=torch.int64), torch.randn(4, 3)) == 0

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from triarch.losses.base import (
-    FAMILY,
-    Loss,
-    LossFunctionWrapper,
-    reduce_weighted_values,
-    squeeze_or_expand_to_same_rank,
-)
+from triarch.losses.alignment import squeeze_or_expand_to_same_rank
+from triarch.losses.base import FAMILY, Loss, LossFunctionWrapper, reduce_weighted_values
 from triarch.losses.binary import (
     BinaryCrossentropy,
     BinaryFocalCrossentropy,

@@ -9,9 +9,20 @@ import numpy as np
 import torch
 
 from triarch import config, mixed_precision, registry
+from triarch.losses.alignment import (
+    align_weight,
+    apply_mask,
+    by_element,
+    divide_no_nan,
+    is_by_element,
+    is_own,
+    mask_for,
+    masked_values,
+    squeeze_or_expand_to_same_rank,
+)
 from triarch.registry import register
 from triarch.serialization import Configurable, deserialize_keras_object, resolve
-from triarch.tensors import as_float_tensor, as_tensor, keep_logits, kept_logits, kept_mask, torch_dtype
+from triarch.tensors import as_tensor, keep_logits, keep_mask, kept_logits, kept_mask, torch_dtype
 
 FAMILY = "keras.losses"
 
@@ -24,32 +35,6 @@ def standardize_reduction(reduction: str | None) -> str | None:
     if reduction not in _REDUCTIONS:
         raise ValueError(f"reduction must be one of {_REDUCTIONS}. Received: {reduction!r}")
     return reduction
-
-
-def squeeze_or_expand_to_same_rank(
-    x1: torch.Tensor, x2: torch.Tensor, expand_rank_1: bool = True
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Make the ranks equal where they differ by a last axis of size 1: `(n,)` and `(n, 1)` become `(n, 1)` twice."""
-    if x1.ndim == x2.ndim + 1 and x1.shape[-1] == 1:
-        return (x1, x2.unsqueeze(-1)) if x2.ndim == 1 and expand_rank_1 else (x1.squeeze(-1), x2)
-    if x2.ndim == x1.ndim + 1 and x2.shape[-1] == 1:
-        return (x1.unsqueeze(-1), x2) if x1.ndim == 1 and expand_rank_1 else (x1, x2.squeeze(-1))
-    return x1, x2
-
-
-def match(y_true: Any, y_pred: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Labels and predictions as float tensors of one type and rank; a ValueError where the shapes do not fit."""
-    y_pred = as_float_tensor(y_pred)
-    y_true = as_tensor(y_true, y_pred.dtype, y_pred.device)
-    if y_true.shape != y_pred.shape:
-        y_true, y_pred = squeeze_or_expand_to_same_rank(y_true, y_pred)
-        sizes = zip(reversed(y_true.shape), reversed(y_pred.shape), strict=False)
-        if any(a != b and 1 not in (a, b) for a, b in sizes):
-            raise ValueError(
-                "y_true and y_pred must have the same shape. "
-                f"Received: y_true.shape={tuple(y_true.shape)}, y_pred.shape={tuple(y_pred.shape)}"
-            )
-    return y_true, y_pred
 
 
 def logits_of(y_pred: Any, activation: str, axis: int = -1) -> torch.Tensor | None:
@@ -68,41 +53,6 @@ def clipped(probabilities: torch.Tensor) -> torch.Tensor:
     return probabilities.clamp(config.epsilon(), 1.0 - config.epsilon())
 
 
-def divide_no_nan(numerator: torch.Tensor, denominator: torch.Tensor) -> torch.Tensor:
-    """`numerator / denominator`, and 0 where the denominator is 0."""
-    zero = denominator == 0
-    return (numerator / denominator.masked_fill(zero, 1)).masked_fill(zero, 0)
-
-
-def apply_mask(sample_weight: Any, mask: torch.Tensor | None, dtype: torch.dtype, reduction: str | None) -> Any:
-    """Weights that leave out what `mask` does; for means, what stays gets heavier, so that the mean is over it."""
-    if mask is None:
-        return sample_weight
-    weight = mask.to(dtype)
-    if reduction in ("mean", "sum_over_batch_size"):
-        weight = weight * divide_no_nan(torch.full_like(valid := weight.sum(), mask.numel()), valid)
-    if sample_weight is None:
-        return weight
-    weight, sample_weight = squeeze_or_expand_to_same_rank(weight, as_tensor(sample_weight, dtype))
-    return align_weight(sample_weight, weight) * weight
-
-
-def align_weight(weight: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """`weight` with axes of size 1 at its end, so that it weighs the first axes of `values`."""
-    if weight.shape == values.shape or weight.ndim == 0:
-        return weight
-    if weight.ndim < values.ndim:
-        weight = weight.reshape(*weight.shape, *[1] * (values.ndim - weight.ndim))
-    if weight.ndim != values.ndim or any(
-        a != b and 1 not in (a, b) for a, b in zip(weight.shape, values.shape, strict=True)
-    ):
-        raise ValueError(
-            "sample_weight must have the shape of the losses or of their first axes, "
-            f"{tuple(values.shape)}. Received: sample_weight.shape={tuple(weight.shape)}"
-        )
-    return weight
-
-
 def reduce_weighted_values(
     values: torch.Tensor,
     sample_weight: Any = None,
@@ -118,7 +68,7 @@ def reduce_weighted_values(
     if reduction in ("none", None) or values.ndim == 0 or values.shape == (0,):
         return values
     if reduction == "mean_with_sample_weight" and weight is not None:
-        return divide_no_nan(values.sum(), weight.sum())
+        return divide_no_nan(values.sum(), weight.expand(values.shape).sum())
     return values.sum() if reduction == "sum" or values.numel() == 0 else values.mean()
 
 
@@ -134,6 +84,7 @@ class Loss(Configurable):
     """
 
     integer_labels: ClassVar[bool] = False  # whether `call` wants `y_true` as it came
+    formula: Any = None  # the function behind `call`, whose marks say how it goes with weights and masks
     left_out_defaults: ClassVar[Mapping[str, Any]] = {}  # arguments that Keras does not save: saved where they differ
 
     def __init__(
@@ -149,28 +100,64 @@ class Loss(Configurable):
         """The loss of each sample."""
         raise NotImplementedError(f"{type(self).__name__} must define `call(self, y_true, y_pred)`.")
 
+    @property
+    def axes(self) -> Any:
+        """The axis or axes that `call` goes through; None for all of them."""
+        return getattr(self, "axis", -1)
+
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> torch.Tensor:
         """The reduced loss.
 
-        `sample_weight` is a number or has the shape of the losses or of their first axes. A mask that `y_pred` carries
+        `sample_weight` is a number or has the shape of the losses or of their first axes; where losses are means over
+        the last axis of the predictions, it may have the predictions' shape as well. A mask that `y_pred` carries
         leaves elements out.
         """
         mask = kept_mask(y_pred)
         y_true = y_true if self.integer_labels else self._cast(y_true)
-        losses = as_tensor(self.call(y_true, self._cast(y_pred)), self._torch_dtype)
-        own_mask = kept_mask(losses)
-        if own_mask is not None:
-            mask = own_mask if mask is None else mask & own_mask
+        y_pred = self._cast(y_pred)
+        if mask is None and sample_weight is None:
+            losses = as_tensor(self.call(y_true, y_pred), self._torch_dtype)
+            return reduce_weighted_values(losses, None, kept_mask(losses), self.reduction)
+        weight = None
         if sample_weight is not None:
-            sample_weight = torch.as_tensor(sample_weight, dtype=self._torch_dtype, device=losses.device)
-        return reduce_weighted_values(losses, sample_weight, mask, self.reduction)
+            device = y_pred.device if isinstance(y_pred, torch.Tensor) else None
+            weight = torch.as_tensor(sample_weight, dtype=self._torch_dtype, device=device)
+        mask = None if mask is None else mask_for(y_pred, mask)
+        if is_by_element(self.formula, self.axes, y_pred, weight, mask):
+            return self._reduced_elements(y_true, y_pred, weight, mask)
+        return reduce_weighted_values(*self._counted(y_true, y_pred, weight, mask), self.reduction)
+
+    def _counted(
+        self, y_true: Any, y_pred: Any, weight: torch.Tensor | None, mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """The losses, their weights, and which of them count."""
+        if mask is None:
+            losses = self.call(y_true, y_pred)
+        else:
+            losses, mask = masked_values(self.call, self.formula or type(self), y_true, y_pred, mask, self.axes)
+        losses = as_tensor(losses, self._torch_dtype)
+        own_mask = kept_mask(losses)
+        if mask is not None and own_mask is not None:
+            mask = mask & own_mask
+        return losses, weight, own_mask if mask is None else mask
+
+    def _reduced_elements(
+        self, y_true: Any, y_pred: Any, weight: torch.Tensor | None, mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        """The reduced loss where weights or a mask tell apart what a loss is the mean of."""
+        parts = self._counted(*by_element(y_true, y_pred), weight, mask)
+        if self.reduction in _MEANS or y_pred.ndim == 1:
+            return reduce_weighted_values(*parts, self.reduction)
+        return reduce_weighted_values(reduce_weighted_values(*parts, "none").mean(-1), reduction=self.reduction)
 
     def _cast(self, value: Any) -> Any:
         if isinstance(value, torch.Tensor):
             if value.dtype is self._torch_dtype:
                 return value
             out = value.to(self._torch_dtype)
-            logits = kept_logits(value)
+            logits, mask = kept_logits(value), kept_mask(value)
+            if mask is not None:
+                keep_mask(out, mask)
             if logits is None:
                 return out
             return keep_logits(out, logits.to(self._torch_dtype), getattr(value, "_activation", None))
@@ -203,12 +190,28 @@ class LossFunctionWrapper(Loss):
         **kwargs: Any,
     ) -> None:
         super().__init__(name, reduction, dtype)
-        self.fn = fn
+        self.fn = self.formula = fn
         self._fn_kwargs = kwargs
 
+    def _counted(
+        self, y_true: Any, y_pred: Any, weight: torch.Tensor | None, mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """As of every loss; where steps are told apart, labels of one's own function get the predictions' shape."""
+        ranks = [part.ndim for part in (weight, mask) if part is not None]
+        are_tensors = isinstance(y_true, torch.Tensor) and isinstance(y_pred, torch.Tensor)
+        if are_tensors and y_pred.shape == (*y_true.shape, 1) and max(ranks, default=0) > 1:
+            y_true = y_true.unsqueeze(-1)
+        return super()._counted(y_true, y_pred, weight, mask)
+
+    @property
+    def axes(self) -> Any:
+        """The axis that `fn` was given."""
+        return self._fn_kwargs.get("axis", -1)
+
     def call(self, y_true: Any, y_pred: Any) -> torch.Tensor:
-        """`fn` of labels and predictions of the same rank."""
-        if isinstance(y_true, torch.Tensor) and isinstance(y_pred, torch.Tensor) and y_true.ndim != y_pred.ndim:
+        """`fn` of labels and predictions; a function of one's own gets them in the same rank."""
+        are_tensors = isinstance(y_true, torch.Tensor) and isinstance(y_pred, torch.Tensor)
+        if are_tensors and y_true.ndim != y_pred.ndim and not is_own(self.fn):
             y_true, y_pred = squeeze_or_expand_to_same_rank(y_true, y_pred)
         return self.fn(y_true, y_pred, **self._fn_kwargs)
 
@@ -224,18 +227,16 @@ class LossFunctionWrapper(Loss):
 
 
 class FunctionLoss(Loss):
-    """A loss that is one of this package's functions without further arguments, the class's `function`."""
-
-    function: ClassVar[Callable[..., torch.Tensor]]
+    """A loss that is one of this package's functions without further arguments, the class's `formula`."""
 
     def __init__(
         self, reduction: str | None = "sum_over_batch_size", name: str | None = None, dtype: Any = None
     ) -> None:
-        super().__init__(name or type(self).function.__name__, reduction, dtype)
+        super().__init__(name or type(self).formula.__name__, reduction, dtype)
 
     def call(self, y_true: Any, y_pred: Any) -> torch.Tensor:
         """The loss of each sample."""
-        return type(self).function(y_true, y_pred)
+        return type(self).formula(y_true, y_pred)
 
 
 class LabelSmoothingLoss(Loss):

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from triarch.losses.base import FAMILY, LabelSmoothingLoss, clipped, logits_of, match
+from triarch.losses.alignment import elementwise, match
+from triarch.losses.base import FAMILY, LabelSmoothingLoss, clipped, logits_of
 from triarch.registry import register
 
 
@@ -17,11 +18,6 @@ def _binary_pair(
     """Labels, smoothed, with logits (True) or probabilities (False) of equal shape."""
     logits = y_pred if from_logits else logits_of(y_pred, "sigmoid")
     y_true, scores = match(y_true, y_pred if logits is None else logits)
-    if y_true.shape != scores.shape:
-        raise ValueError(
-            "Binary cross-entropy needs labels of the shape of the predictions. "
-            f"Received: y_true.shape={tuple(y_true.shape)}, y_pred.shape={tuple(scores.shape)}"
-        )
     if label_smoothing:
         y_true = y_true * (1.0 - label_smoothing) + 0.5 * label_smoothing
     return y_true, scores, logits is not None
@@ -34,6 +30,7 @@ def _binary_elements(y_true: torch.Tensor, scores: torch.Tensor, from_logits: bo
 
 
 @register(FAMILY, "bce", "BCE", "binary_cross_entropy")
+@elementwise
 def binary_crossentropy(
     y_true: Any, y_pred: Any, from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1
 ) -> torch.Tensor:
@@ -45,6 +42,7 @@ def binary_crossentropy(
 
 
 @register(FAMILY)
+@elementwise
 def binary_focal_crossentropy(
     y_true: Any,
     y_pred: Any,
@@ -73,6 +71,8 @@ def binary_focal_crossentropy(
 class BinaryCrossentropy(LabelSmoothingLoss):
     """Cross-entropy of yes-or-no labels, 1 or 0."""
 
+    formula = staticmethod(binary_crossentropy)
+
     def __init__(
         self,
         from_logits: bool = False,
@@ -92,6 +92,8 @@ class BinaryCrossentropy(LabelSmoothingLoss):
 @register(FAMILY, "BinaryFocalCrossEntropy")
 class BinaryFocalCrossentropy(LabelSmoothingLoss):
     """Cross-entropy of yes-or-no labels in which easy samples count less."""
+
+    formula = staticmethod(binary_focal_crossentropy)
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -35,6 +36,13 @@ def _one_hot_labels(
             "Categorical cross-entropy needs one-hot labels of the shape of the predictions. Received: "
             f"y_true.shape={tuple(y_true.shape)}, y_pred.shape={tuple(y_pred.shape)}. "
             "For class numbers use sparse_categorical_crossentropy."
+        )
+    if y_true.ndim and y_true.shape[axis] == 1:
+        warnings.warn(
+            "The categorical cross-entropy of a single class is always 0. For yes or no use binary_crossentropy. "
+            f"Received: y_pred.shape={tuple(y_pred.shape)}",
+            SyntaxWarning,
+            stacklevel=3,
         )
     if label_smoothing:
         y_true = y_true * (1.0 - label_smoothing) + label_smoothing / y_true.shape[axis]

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from triarch import config
-from triarch.losses.base import FAMILY, FunctionLoss, match
+from triarch.losses.alignment import elementwise, match
+from triarch.losses.base import FAMILY, FunctionLoss
 from triarch.registry import register
 
 
@@ -20,6 +21,7 @@ def kl_divergence(y_true: Any, y_pred: Any) -> torch.Tensor:
 
 
 @register(FAMILY)
+@elementwise
 def poisson(y_true: Any, y_pred: Any) -> torch.Tensor:
     """`mean(y_pred - y_true * log(y_pred))` over the last axis: counts against expected counts."""
     y_true, y_pred = match(y_true, y_pred)
@@ -30,11 +32,11 @@ def poisson(y_true: Any, y_pred: Any) -> torch.Tensor:
 class KLDivergence(FunctionLoss):
     """The Kullback-Leibler divergence of the predicted distribution from the label's."""
 
-    function = staticmethod(kl_divergence)
+    formula = staticmethod(kl_divergence)
 
 
 @register(FAMILY)
 class Poisson(FunctionLoss):
     """The negative log likelihood of counts under a Poisson distribution, but for a constant."""
 
-    function = staticmethod(poisson)
+    formula = staticmethod(poisson)

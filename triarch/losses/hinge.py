@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from triarch.losses.base import FAMILY, FunctionLoss, match
+from triarch.losses.alignment import elementwise, match
+from triarch.losses.base import FAMILY, FunctionLoss
 from triarch.registry import register
 
 
@@ -17,6 +18,7 @@ def _signs(y_true: torch.Tensor) -> torch.Tensor:
 
 
 @register(FAMILY)
+@elementwise
 def hinge(y_true: Any, y_pred: Any) -> torch.Tensor:
     """`mean(max(1 - y_true * y_pred, 0))` over the last axis, labels -1 and 1 (or 0 and 1)."""
     y_true, y_pred = match(y_true, y_pred)
@@ -24,6 +26,7 @@ def hinge(y_true: Any, y_pred: Any) -> torch.Tensor:
 
 
 @register(FAMILY)
+@elementwise
 def squared_hinge(y_true: Any, y_pred: Any) -> torch.Tensor:
     """`mean(max(1 - y_true * y_pred, 0)²)` over the last axis, labels -1 and 1 (or 0 and 1)."""
     y_true, y_pred = match(y_true, y_pred)
@@ -43,18 +46,18 @@ def categorical_hinge(y_true: Any, y_pred: Any) -> torch.Tensor:
 class Hinge(FunctionLoss):
     """The hinge loss for labels -1 and 1 (or 0 and 1)."""
 
-    function = staticmethod(hinge)
+    formula = staticmethod(hinge)
 
 
 @register(FAMILY)
 class SquaredHinge(FunctionLoss):
     """The squared hinge loss for labels -1 and 1 (or 0 and 1)."""
 
-    function = staticmethod(squared_hinge)
+    formula = staticmethod(squared_hinge)
 
 
 @register(FAMILY)
 class CategoricalHinge(FunctionLoss):
     """The hinge loss for one-hot labels."""
 
-    function = staticmethod(categorical_hinge)
+    formula = staticmethod(categorical_hinge)

@@ -9,11 +9,13 @@ import torch
 import torch.nn.functional as F
 
 from triarch import config
-from triarch.losses.base import FAMILY, FunctionLoss, Loss, match
+from triarch.losses.alignment import elementwise, match, over_regions
+from triarch.losses.base import FAMILY, FunctionLoss, Loss
 from triarch.registry import register
 
 
 @register(FAMILY, "mse", "MSE")
+@elementwise
 def mean_squared_error(y_true: Any, y_pred: Any) -> torch.Tensor:
     """`mean((y_true - y_pred)²)` over the last axis."""
     y_true, y_pred = match(y_true, y_pred)
@@ -21,6 +23,7 @@ def mean_squared_error(y_true: Any, y_pred: Any) -> torch.Tensor:
 
 
 @register(FAMILY, "mae", "MAE")
+@elementwise
 def mean_absolute_error(y_true: Any, y_pred: Any) -> torch.Tensor:
     """`mean(|y_true - y_pred|)` over the last axis."""
     y_true, y_pred = match(y_true, y_pred)
@@ -28,6 +31,7 @@ def mean_absolute_error(y_true: Any, y_pred: Any) -> torch.Tensor:
 
 
 @register(FAMILY, "mape", "MAPE")
+@elementwise
 def mean_absolute_percentage_error(y_true: Any, y_pred: Any) -> torch.Tensor:
     """`100 * mean(|y_true - y_pred| / |y_true|)` over the last axis."""
     y_true, y_pred = match(y_true, y_pred)
@@ -35,6 +39,7 @@ def mean_absolute_percentage_error(y_true: Any, y_pred: Any) -> torch.Tensor:
 
 
 @register(FAMILY, "msle", "MSLE")
+@elementwise
 def mean_squared_logarithmic_error(y_true: Any, y_pred: Any) -> torch.Tensor:
     """`mean((log(y_true + 1) - log(y_pred + 1))²)` over the last axis; negative numbers count as 0."""
     y_true, y_pred = match(y_true, y_pred)
@@ -43,14 +48,15 @@ def mean_squared_logarithmic_error(y_true: Any, y_pred: Any) -> torch.Tensor:
 
 
 @register(FAMILY)
+@elementwise
 def huber(y_true: Any, y_pred: Any, delta: float = 1.0) -> torch.Tensor:
     """The mean of `error² / 2` where `|error| <= delta`, and of its tangent `delta * |error| - delta² / 2` beyond."""
     y_true, y_pred = match(y_true, y_pred)
-    y_true, y_pred = torch.broadcast_tensors(y_true, y_pred)
     return F.huber_loss(y_pred, y_true, reduction="none", delta=delta).mean(-1)
 
 
 @register(FAMILY, "logcosh")
+@elementwise
 def log_cosh(y_true: Any, y_pred: Any) -> torch.Tensor:
     """`mean(log(cosh(y_pred - y_true)))` over the last axis."""
     y_true, y_pred = match(y_true, y_pred)
@@ -59,6 +65,7 @@ def log_cosh(y_true: Any, y_pred: Any) -> torch.Tensor:
 
 
 @register(FAMILY)
+@over_regions
 def cosine_similarity(y_true: Any, y_pred: Any, axis: int = -1) -> torch.Tensor:
     """Minus the cosine of the angle between label and prediction: -1 for the same direction, 1 for opposite ones."""
     y_true, y_pred = match(y_true, y_pred)
@@ -70,41 +77,42 @@ def cosine_similarity(y_true: Any, y_pred: Any, axis: int = -1) -> torch.Tensor:
 class MeanSquaredError(FunctionLoss):
     """The mean of squared errors."""
 
-    function = staticmethod(mean_squared_error)
+    formula = staticmethod(mean_squared_error)
 
 
 @register(FAMILY)
 class MeanAbsoluteError(FunctionLoss):
     """The mean of absolute errors."""
 
-    function = staticmethod(mean_absolute_error)
+    formula = staticmethod(mean_absolute_error)
 
 
 @register(FAMILY)
 class MeanAbsolutePercentageError(FunctionLoss):
     """The mean of absolute errors in percent of the labels."""
 
-    function = staticmethod(mean_absolute_percentage_error)
+    formula = staticmethod(mean_absolute_percentage_error)
 
 
 @register(FAMILY)
 class MeanSquaredLogarithmicError(FunctionLoss):
     """The mean of squared differences of logarithms."""
 
-    function = staticmethod(mean_squared_logarithmic_error)
+    formula = staticmethod(mean_squared_logarithmic_error)
 
 
 @register(FAMILY)
 class LogCosh(FunctionLoss):
     """The mean of `log(cosh(error))`: squared for small errors, absolute for large ones."""
 
-    function = staticmethod(log_cosh)
+    formula = staticmethod(log_cosh)
 
 
 @register(FAMILY)
 class Huber(Loss):
     """Squared error up to `delta`, absolute error beyond."""
 
+    formula = staticmethod(huber)
     left_out_defaults: ClassVar = {"delta": 1.0}
 
     def __init__(
@@ -126,6 +134,7 @@ class Huber(Loss):
 class CosineSimilarity(Loss):
     """Minus the cosine between label and prediction along `axis`."""
 
+    formula = staticmethod(cosine_similarity)
     left_out_defaults: ClassVar = {"axis": -1}
 
     def __init__(

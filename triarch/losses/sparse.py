@@ -7,11 +7,13 @@ from typing import Any, ClassVar, TypeGuard
 import torch
 import torch.nn.functional as F
 
+from triarch.losses.alignment import without_class_axis
 from triarch.losses.base import FAMILY, Loss, logits_of
 from triarch.losses.categorical import log_probabilities
 from triarch.registry import register
 from triarch.tensors import as_float_tensor, as_tensor, keep_mask, kept_mask
 
+_NAME = "Sparse categorical cross-entropy"
 _NO_LABEL = torch.iinfo(torch.int64).min  # torch's own default, -100, would hide a wrong label
 
 
@@ -27,11 +29,9 @@ def sparse_categorical_crossentropy(
     logits = None if from_logits else logits_of(y_pred, "softmax", axis)
     scores = as_float_tensor(y_pred) if logits is None else logits
     labels = _as_class_numbers(y_true, scores.device)
-    if labels.ndim == scores.ndim and labels.shape[axis] == 1:
-        labels = labels.squeeze(axis)
+    labels = without_class_axis(labels, scores, _NAME, axis)
     if axis not in (-1, scores.ndim - 1):
         scores = scores.movedim(axis, -1)
-    _check_label_shape(labels, scores)
     flat, classes = labels.reshape(-1), scores.shape[-1]
     scores = scores.reshape(-1, classes)
     ignored = _NO_LABEL if ignore_class is None else ignore_class
@@ -50,8 +50,10 @@ def sparse_categorical_crossentropy(
 
 def _as_class_numbers(labels: Any, device: torch.device) -> torch.Tensor:
     labels = as_tensor(labels, device=device)
-    if labels.is_floating_point() and not labels.is_cuda and not torch.equal(labels, labels.trunc()):
-        raise ValueError(f"Class numbers are integers. Received: {labels[labels != labels.trunc()][0].item()}")
+    if labels.is_floating_point() and not labels.is_cuda:
+        are_whole = labels.frac() == 0  # which NaN and infinity are not
+        if not are_whole.all():
+            raise ValueError(f"Class numbers are integers. Received: {labels[~are_whole][0].item()}")
     return labels.long()
 
 
@@ -61,16 +63,6 @@ def _are_class_numbers(labels: Any) -> bool:
 
 def _are_rows(scores: Any) -> TypeGuard[torch.Tensor]:
     return isinstance(scores, torch.Tensor) and scores.ndim == 2
-
-
-def _check_label_shape(labels: torch.Tensor, scores: torch.Tensor) -> None:
-    if labels.shape != scores.shape[:-1]:
-        hint = " For one-hot labels use categorical_crossentropy." if labels.shape == scores.shape else ""
-        raise ValueError(
-            f"Sparse categorical cross-entropy needs one class number for each prediction, so labels of shape "
-            f"{tuple(scores.shape[:-1])} for predictions of shape {tuple(scores.shape)}. "
-            f"Received: y_true.shape={tuple(labels.shape)}.{hint}"
-        )
 
 
 def _label_error(labels: torch.Tensor, classes: int, ignore_class: int | None = None) -> ValueError:
@@ -98,10 +90,9 @@ def check_labels(labels: torch.Tensor, classes: int, ignore_class: int | None = 
 def categorical_generalized_cross_entropy(y_true: Any, y_pred: Any, q: float) -> torch.Tensor:
     """`(1 - p^q) / q`, p the probability given to the label, a class number (https://arxiv.org/abs/1805.07836)."""
     y_pred = as_float_tensor(y_pred)
-    labels = as_tensor(y_true, torch.int64, y_pred.device)
-    if labels.ndim == y_pred.ndim and labels.shape[-1] == 1:
-        labels = labels.squeeze(-1)
-    _check_label_shape(labels, y_pred)
+    labels = without_class_axis(_as_class_numbers(y_true, y_pred.device), y_pred, "Generalized cross-entropy")
+    if not labels.is_cuda:
+        check_labels(labels, y_pred.shape[-1])
     return (1.0 - y_pred.gather(-1, labels.unsqueeze(-1)).squeeze(-1) ** q) / q
 
 
@@ -138,7 +129,7 @@ class SparseCategoricalCrossentropy(Loss):
         logits = y_pred if self.from_logits else logits_of(y_pred, "softmax", self.axis)
         if not (is_plain and _are_class_numbers(y_true) and _are_rows(logits)):
             return super().__call__(y_true, y_pred, sample_weight)
-        _check_label_shape(y_true, logits)
+        without_class_axis(y_true, logits, _NAME)
         self._check_labels_once(y_true, logits.shape[1])
         if logits.dtype is not self._torch_dtype:
             logits = logits.to(self._torch_dtype)

@@ -9,14 +9,16 @@ import torch
 import torch.nn.functional as F
 
 from triarch import config
-from triarch.losses.base import FAMILY, FunctionLoss, Loss, match
+from triarch.losses.alignment import match, over_regions, reading_mask, without_class_axis
+from triarch.losses.base import FAMILY, FunctionLoss, Loss
 from triarch.registry import register
-from triarch.tensors import as_float_tensor, as_tensor, keep_mask
+from triarch.tensors import as_float_tensor, as_tensor, keep_mask, kept_mask
 
 Axis = int | Sequence[int] | None
 
 
 @register(FAMILY)
+@over_regions
 def dice(y_true: Any, y_pred: Any, axis: Axis = None) -> torch.Tensor:
     """`1 - 2 * sum(y_true * y_pred) / (sum(y_true) + sum(y_pred))`, sums over `axis`, by default over everything."""
     y_true, y_pred = match(y_true, y_pred)
@@ -25,6 +27,7 @@ def dice(y_true: Any, y_pred: Any, axis: Axis = None) -> torch.Tensor:
 
 
 @register(FAMILY)
+@over_regions
 def tversky(y_true: Any, y_pred: Any, alpha: float = 0.5, beta: float = 0.5, axis: Axis = None) -> torch.Tensor:
     """`1 - o / (o + alpha * m + beta * f)`: o overlap, m missed and f false parts (https://arxiv.org/abs/1706.05721)."""
     y_true, y_pred = match(y_true, y_pred)
@@ -56,7 +59,7 @@ def circle(
         margin: How far classes are kept apart.
     """
     y_pred = as_float_tensor(y_pred)
-    labels = as_tensor(y_true, torch.int64).reshape(-1, 1)
+    labels = without_class_axis(as_tensor(y_true, torch.int64), y_pred, "The circle loss").unsqueeze(-1)
     references = y_pred if ref_embeddings is None else as_float_tensor(ref_embeddings)
     reference_labels = labels if ref_labels is None else as_tensor(ref_labels, torch.int64).reshape(-1, 1)
 
@@ -76,22 +79,31 @@ def circle(
 
 
 @register(FAMILY)
+@reading_mask
 def ctc(y_true: Any, y_pred: Any) -> torch.Tensor:
     """Connectionist temporal classification: label sequences `(batch, labels)` against logits `(batch, time, classes)`.
 
-    Class 0 is the blank and pads the labels.
+    Class 0 is the blank and pads the labels. Steps that a mask of the logits leaves out are taken out of the series.
     """
     y_pred = as_float_tensor(y_pred)
     y_true = as_tensor(y_true, torch.int64)
-    if y_true.ndim != 2 or y_pred.ndim != 3:
+    if y_true.ndim != 2 or y_pred.ndim != 3 or len(y_true) != len(y_pred):
         raise ValueError(
             "CTC needs labels (batch, max_length) and logits (batch, time, classes). "
             f"Received: y_true.shape={tuple(y_true.shape)}, y_pred.shape={tuple(y_pred.shape)}"
         )
     batch, time, _ = y_pred.shape
-    times = torch.full((batch,), time, dtype=torch.int64, device=y_pred.device)
+    mask = kept_mask(y_pred)
+    if mask is None:
+        times = torch.full((batch,), time, dtype=torch.int64, device=y_pred.device)
+    else:
+        times = mask.sum(-1)
+        order = mask.to(torch.uint8).argsort(dim=-1, descending=True, stable=True)
+        y_pred = y_pred.gather(1, order.unsqueeze(-1).expand(y_pred.shape))
+        y_true = y_true * (times > 0).unsqueeze(-1)
     log_probabilities = F.log_softmax(y_pred, -1).transpose(0, 1)
-    return F.ctc_loss(log_probabilities, y_true, times, (y_true != 0).sum(-1), reduction="none")
+    losses = F.ctc_loss(log_probabilities, y_true, times, (y_true != 0).sum(-1), reduction="none")
+    return losses if mask is None else keep_mask(losses, times > 0)
 
 
 @register(FAMILY)
@@ -99,12 +111,14 @@ class CTC(FunctionLoss):
     """The CTC loss of label sequences that need no alignment."""
 
     integer_labels = True
-    function = staticmethod(ctc)
+    formula = staticmethod(ctc)
 
 
 @register(FAMILY)
 class Dice(Loss):
     """One minus the Dice coefficient of regions."""
+
+    formula = staticmethod(dice)
 
     def __init__(
         self,
@@ -124,6 +138,8 @@ class Dice(Loss):
 @register(FAMILY)
 class Tversky(Loss):
     """One minus the Tversky index of regions, in which missed and false parts weigh `alpha` and `beta`."""
+
+    formula = staticmethod(tversky)
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from triarch import config
-from triarch.losses.base import match
+from triarch.losses.alignment import match, without_axis, without_class_axis
 from triarch.metrics.base import FAMILY, FUNCTIONS, FunctionMetric, MeanMetricWrapper
 from triarch.registry import register
 from triarch.tensors import as_float_tensor, as_tensor, torch_dtype
@@ -18,62 +18,72 @@ def _as_floats(hits: torch.Tensor) -> torch.Tensor:
     return hits.to(torch_dtype(config.floatx()))
 
 
+@without_axis
 def _equal(y_true: Any, y_pred: Any) -> torch.Tensor:
     y_true, y_pred = match(y_true, as_tensor(y_pred))
     return y_true == y_pred
 
 
+@without_axis
 def _binary_hits(y_true: Any, y_pred: Any, threshold: float = 0.5) -> torch.Tensor:
     y_true, y_pred = match(y_true, y_pred)
     return (y_pred > threshold) == y_true
 
 
 def _categorical_hits(y_true: Any, y_pred: Any) -> torch.Tensor:
-    y_pred = as_tensor(y_pred)
-    return as_tensor(y_true, device=y_pred.device).argmax(-1) == y_pred.argmax(-1)
+    y_true, y_pred = _one_hot_pair(y_true, as_tensor(y_pred))
+    return y_true.argmax(-1) == y_pred.argmax(-1)
+
+
+def _one_hot_pair(y_true: Any, y_pred: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Labels and predictions of the same shape, the last axis that of the classes."""
+    y_true = as_tensor(y_true, device=y_pred.device)
+    if y_true.shape != y_pred.shape:
+        raise ValueError(
+            "Categorical accuracy needs one-hot labels of the shape of the predictions. Received: "
+            f"y_true.shape={tuple(y_true.shape)}, y_pred.shape={tuple(y_pred.shape)}. "
+            "For class numbers use sparse categorical accuracy."
+        )
+    return y_true, y_pred
 
 
 def _sparse_hits(y_true: Any, y_pred: Any) -> torch.Tensor:
     y_pred = as_tensor(y_pred)
-    y_true = as_tensor(y_true, device=y_pred.device)
-    if y_true.ndim == y_pred.ndim and y_true.shape[-1] == 1:
-        y_true = y_true.squeeze(-1)
-    if y_true.shape != y_pred.shape[:-1]:
-        raise ValueError(
-            f"Sparse accuracy needs a class number for each prediction, so labels of shape {tuple(y_pred.shape[:-1])} "
-            f"for predictions of shape {tuple(y_pred.shape)}. Received: y_true.shape={tuple(y_true.shape)}"
-        )
+    y_true = without_class_axis(as_tensor(y_true, device=y_pred.device), y_pred, "Sparse accuracy")
     hits = y_true == y_pred.argmax(-1)
     return hits.squeeze(-1) if hits.ndim > 1 and hits.shape[-1] == 1 else hits
 
 
 def _top_k_hits(labels: torch.Tensor, y_pred: torch.Tensor, k: int) -> torch.Tensor:
-    lowest = y_pred.topk(min(k, y_pred.shape[-1]), -1).values[..., -1]
-    return y_pred.gather(-1, labels.unsqueeze(-1)).squeeze(-1) >= lowest
+    classes = y_pred.shape[-1]
+    lowest = y_pred.topk(min(k, classes), -1).values[..., -1]
+    is_class = (labels >= 0) & (labels < classes)
+    found = y_pred.gather(-1, labels.clamp(0, classes - 1).unsqueeze(-1)).squeeze(-1)
+    return (found >= lowest) & is_class
 
 
 def _categorical_top_k_hits(y_true: Any, y_pred: Any, k: int = 5) -> torch.Tensor:
-    y_pred = as_float_tensor(y_pred)
-    return _top_k_hits(as_tensor(y_true, device=y_pred.device).argmax(-1), y_pred, k)
+    y_true, y_pred = _one_hot_pair(y_true, as_float_tensor(y_pred))
+    return _top_k_hits(y_true.argmax(-1), y_pred, k)
 
 
 def _sparse_top_k_hits(y_true: Any, y_pred: Any, k: int = 5, from_sorted_ids: bool = False) -> torch.Tensor:
     y_pred = as_tensor(y_pred)
-    y_true = as_tensor(y_true, device=y_pred.device)
-    if y_true.ndim == y_pred.ndim and y_true.shape[-1] == 1:
-        y_true = y_true.squeeze(-1)
+    y_true = without_class_axis(as_tensor(y_true, device=y_pred.device), y_pred, "Sparse top-k accuracy")
     if from_sorted_ids:
         return (y_true.unsqueeze(-1) == y_pred[..., :k]).any(-1)
     return _top_k_hits(y_true.long(), as_float_tensor(y_pred), k)
 
 
 @register(FUNCTIONS)
+@without_axis
 def accuracy(y_true: Any, y_pred: Any) -> torch.Tensor:
     """1 where label and prediction are the same number, else 0."""
     return _as_floats(_equal(y_true, y_pred))
 
 
 @register(FUNCTIONS)
+@without_axis
 def binary_accuracy(y_true: Any, y_pred: Any, threshold: float = 0.5) -> torch.Tensor:
     """1 where a label, 1 or 0, agrees with `y_pred > threshold`, else 0."""
     return _as_floats(_binary_hits(y_true, y_pred, threshold))

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 
 from triarch import config
-from triarch.losses.base import divide_no_nan
+from triarch.losses.alignment import divide_no_nan
 from triarch.metrics.base import FAMILY
 from triarch.metrics.confusion import ConfusionMetric, evenly_spaced
 from triarch.registry import register
-from triarch.tensors import as_tensor
+from triarch.tensors import as_tensor, keep_mask, kept_mask
 
 _CURVES = ("ROC", "PR", "PRGAIN")
 _METHODS = ("interpolation", "majoring", "minoring")
@@ -90,6 +90,7 @@ class AUC(ConfusionMetric):
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Take in a batch: labels 0 and 1, predictions in `[0, 1]`, of the same shape."""
+        mask = kept_mask(y_pred)
         y_pred = as_tensor(y_pred, self._torch_dtype, self._device)
         if self.multi_label and y_pred.ndim != 2:
             raise ValueError(
@@ -100,6 +101,8 @@ class AUC(ConfusionMetric):
             self._add_tallies(y_pred.shape[1])
         if self.from_logits:
             y_pred = torch.sigmoid(y_pred)
+        if mask is not None:
+            y_pred = keep_mask(y_pred.view_as(y_pred), mask)
         weights = None if self.multi_label else self._weights
         self._count(y_true, y_pred, sample_weight, label_weights=weights, by_label=self.multi_label)
 

@@ -9,7 +9,16 @@ from typing import Any, ClassVar
 import torch
 
 from triarch import config, initializers, mixed_precision, registry
-from triarch.losses.base import align_weight, apply_mask, divide_no_nan, squeeze_or_expand_to_same_rank
+from triarch.losses.alignment import (
+    align_weight,
+    by_element,
+    divide_no_nan,
+    is_by_element,
+    mask_for,
+    masked_values,
+    product,
+    squeeze_or_expand_to_same_rank,
+)
 from triarch.registry import register
 from triarch.serialization import Configurable, deserialize_keras_object, resolve
 from triarch.tensors import as_tensor, kept_mask, torch_dtype
@@ -24,7 +33,8 @@ class Metric(Configurable):
     """Base of metrics: a subclass adds variables and defines `update_state(...)` and `result()`.
 
     Updates never record gradients, and the variables follow the data to their device. Nothing is read on the host until
-    somebody reads what `result` gave.
+    somebody reads what `result` gave. What a mask of the predictions leaves out is not counted by this package's
+    metrics; an `update_state` of one's own finds it by `triarch.tensors.kept_mask(y_pred)`.
     """
 
     _direction: ClassVar[str | None] = None  # "up" where more is better, "down" where less is
@@ -121,11 +131,9 @@ def samplewise(
     values: torch.Tensor, sample_weight: Any, reduce: Callable[..., torch.Tensor], dtype: torch.dtype
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Values weighted, and weights, with all axes after the first reduced."""
-    mask = kept_mask(values)
     values = values.to(dtype)
     if sample_weight is not None:
         weight = torch.as_tensor(sample_weight, dtype=dtype, device=values.device)
-        weight = apply_mask(weight, mask, dtype, "sum")
         values, weight = squeeze_or_expand_to_same_rank(values, weight)
         rank = weight.ndim
         if values.ndim > rank:
@@ -184,6 +192,22 @@ class Mean(Metric):
         self.total.add_(values.sum())
         self.count.add_(weight.sum())  # type: ignore[union-attr]
 
+    def _count_in(self, values: torch.Tensor, sample_weight: Any, mask: torch.Tensor | None) -> None:
+        """Take in values of which only those count that `mask` names, however many there are of a sample."""
+        mask = kept_mask(values) if mask is None else mask
+        if mask is None or not values.ndim:
+            Mean.update_state(self, values, sample_weight)
+            return
+        if sample_weight is not None:
+            sample_weight = torch.as_tensor(sample_weight, dtype=self._torch_dtype, device=values.device)
+        weight = product(mask.to(self._torch_dtype), sample_weight)
+        values, weight = squeeze_or_expand_to_same_rank(values.to(self._torch_dtype), weight)
+        if values.ndim > weight.ndim:
+            values = values.mean(dim=tuple(range(weight.ndim, values.ndim)))
+        weight = align_weight(weight, values).expand(values.shape)
+        self.total.add_((values * weight).masked_fill(weight == 0, 0).sum())
+        self.count.add_(weight.sum())
+
     def result(self) -> torch.Tensor:
         """The mean, 0 before the first value."""
         return divide_no_nan(self.total.detach(), self.count.detach())
@@ -205,11 +229,21 @@ class MeanMetricWrapper(Mean):
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
         """Take in a batch. A mask that `y_pred` carries leaves elements out."""
-        mask = kept_mask(y_pred)
-        values = self.fn(y_true, y_pred, **self._fn_kwargs)
-        if mask is not None:
-            sample_weight = apply_mask(sample_weight, mask, self._torch_dtype, "sum")
-        Mean.update_state(self, values, sample_weight)
+        mask, axis = kept_mask(y_pred), self._fn_kwargs.get("axis", -1)
+        mask = None if mask is None else mask_for(y_pred, mask)
+        weight = None if sample_weight is None else as_tensor(sample_weight, device=self._device)
+        if is_by_element(self.fn, axis, y_pred, weight, mask) or self._has_row(y_pred):
+            y_true, y_pred = by_element(y_true, y_pred)
+        if mask is None:
+            values = self.fn(y_true, y_pred, **self._fn_kwargs)
+        else:
+            fn = functools.partial(self.fn, **self._fn_kwargs)
+            values, mask = masked_values(fn, self.fn, y_true, y_pred, mask, axis)
+        self._count_in(as_tensor(values), weight, mask)
+
+    def _has_row(self, y_pred: Any) -> bool:
+        """Whether predictions are one number a sample, `(batch,)`, so that their mean would hide how many they are."""
+        return isinstance(y_pred, torch.Tensor) and y_pred.ndim == 1 and getattr(self.fn, "is_elementwise", False)
 
     def _arguments(self) -> Iterator[tuple[str, Any]]:
         arguments = dict(super()._arguments())

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from triarch import config
-from triarch.losses.base import align_weight, divide_no_nan, squeeze_or_expand_to_same_rank
+from triarch.losses.alignment import align_weight, divide_no_nan, fitted, mask_for
 from triarch.metrics.base import FAMILY, Metric
 from triarch.registry import register
-from triarch.tensors import as_tensor
+from triarch.tensors import as_tensor, kept_mask
 from triarch.variable import Variable
 
 NEVER = -1e10  # below every prediction: what top-k leaves out, and the threshold that lets the rest through
@@ -66,31 +66,26 @@ class ConfusionMetric(Metric):
         label_weights: torch.Tensor | None = None,
         by_label: bool = False,
     ) -> None:
+        mask = kept_mask(y_pred)
         y_pred = as_tensor(y_pred, self._torch_dtype, self._device)
-        y_true = as_tensor(y_true, device=self._device).bool().to(y_pred.dtype)
-        y_pred, y_true = squeeze_or_expand_to_same_rank(y_pred, y_true)
-        if y_true.shape != y_pred.shape:
-            raise ValueError(
-                f"{type(self).__name__} needs labels of the shape of the predictions. "
-                f"Received: y_true.shape={tuple(y_true.shape)}, y_pred.shape={tuple(y_pred.shape)}"
-            )
+        y_true, y_pred = fitted(as_tensor(y_true, device=self._device).bool().to(y_pred.dtype), y_pred)
         if top_k is not None:
-            best = y_pred.topk(top_k, -1).indices
+            best = y_pred.topk(min(top_k, y_pred.shape[-1]), -1).indices
             y_pred = torch.full_like(y_pred, NEVER).scatter(-1, best, y_pred.gather(-1, best))
         if class_id is not None:
-            if y_pred.ndim == 1:
+            if y_pred.ndim == 1 or class_id >= y_pred.shape[-1]:
                 raise ValueError(
-                    "class_id needs predictions of shape (batch, classes). "
-                    f"Received: y_pred.shape={tuple(y_pred.shape)}"
+                    "class_id needs predictions of shape (batch, classes), and a class that they have. "
+                    f"Received: class_id={class_id}, y_pred.shape={tuple(y_pred.shape)}"
                 )
             y_true, y_pred = y_true[..., class_id, None], y_pred[..., class_id, None]
 
         weight = torch.ones_like(y_pred) if label_weights is None else label_weights.expand(y_pred.shape)
         if sample_weight is not None:
             sample_weight = torch.as_tensor(sample_weight, dtype=y_pred.dtype, device=y_pred.device)
-            if sample_weight.ndim == y_pred.ndim + 1 and sample_weight.shape[-1] == 1:
-                sample_weight = sample_weight.squeeze(-1)
             weight = weight * align_weight(sample_weight, y_pred)
+        if mask is not None:
+            weight = weight * align_weight(mask_for(y_pred, mask), y_pred, "mask")
         columns = y_pred.shape[-1] if by_label else 1
         positive, y_pred = (y_true * weight).reshape(-1, columns), y_pred.reshape(-1, columns)
         negative = weight.reshape(-1, columns) - positive

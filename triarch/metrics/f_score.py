@@ -7,9 +7,10 @@ from typing import Any
 import torch
 
 from triarch import config
+from triarch.losses.alignment import align_weight, mask_for
 from triarch.metrics.base import FAMILY, Metric
 from triarch.registry import register
-from triarch.tensors import as_tensor
+from triarch.tensors import as_tensor, kept_mask
 from triarch.variable import Variable
 
 _AVERAGES = (None, "micro", "macro", "weighted")
@@ -56,6 +57,7 @@ class FBetaScore(Metric):
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Take in a batch: labels 0 and 1, predictions in `[0, 1]`."""
+        mask = kept_mask(y_pred)
         y_pred = as_tensor(y_pred, self._torch_dtype, self._device)
         y_true = as_tensor(y_true, self._torch_dtype, y_pred.device)
         if y_pred.ndim != 2 or y_true.shape != y_pred.shape:
@@ -74,8 +76,10 @@ class FBetaScore(Metric):
         predicted = positive.to(y_true.dtype)
         counts = (predicted * y_true, predicted * (1 - y_true), (1 - predicted) * y_true, y_true)
         if sample_weight is not None:
-            weight = torch.as_tensor(sample_weight, dtype=y_true.dtype, device=y_true.device).reshape(-1, 1)
-            counts = tuple(count * weight for count in counts)
+            weight = torch.as_tensor(sample_weight, dtype=y_true.dtype, device=y_true.device)
+            counts = tuple(count * align_weight(weight, count) for count in counts)
+        if mask is not None:
+            counts = tuple(count * align_weight(mask_for(y_pred, mask), count, "mask") for count in counts)
         for tally, count in zip(_TALLIES, counts, strict=True):
             getattr(self, tally).add_(count.sum() if self.average == "micro" else count.sum(0))
 

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from triarch import config
-from triarch.losses.base import divide_no_nan
+from triarch.losses.alignment import align_weight, divide_no_nan, fitted, mask_for
 from triarch.metrics.base import FAMILY, Metric
 from triarch.registry import register
-from triarch.tensors import as_tensor
+from triarch.tensors import as_tensor, keep_mask, kept_mask
 
 
 @register(FAMILY, "iou")
@@ -55,23 +55,22 @@ class IoU(Metric):
         self.total_cm = self.add_variable((num_classes, num_classes), dtype=self.dtype, name="total_confusion_matrix")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Take in a batch; weights are for each element."""
+        """Take in a batch; weights are for each sample or each element."""
+        mask = kept_mask(y_pred)
         y_true, y_pred = as_tensor(y_true, device=self._device), as_tensor(y_pred, device=self._device)
-        y_true = (y_true if self.sparse_y_true else y_true.argmax(self.axis)).long().reshape(-1)
-        y_pred = (y_pred if self.sparse_y_pred else y_pred.argmax(self.axis)).long().reshape(-1)
-        if y_true.shape != y_pred.shape:
-            raise ValueError(
-                "Labels and predictions must have as many elements as each other. "
-                f"Received: {len(y_true)} labels and {len(y_pred)} predictions"
-            )
+        y_true = (y_true if self.sparse_y_true else y_true.argmax(self.axis)).long()
+        y_pred = (y_pred if self.sparse_y_pred else y_pred.argmax(self.axis)).long()
+        y_true, y_pred = fitted(y_true, y_pred)
         counted = (y_true >= 0) & (y_true < self.num_classes) & (y_pred >= 0) & (y_pred < self.num_classes)
         if self.ignore_class is not None:
             counted &= y_true != self.ignore_class
         weight = counted.to(self._torch_dtype)
         if sample_weight is not None:
             weight = weight * self._weights(sample_weight, y_true).to(self._torch_dtype)
+        if mask is not None:
+            weight = weight * align_weight(mask_for(y_pred, mask), weight, "mask")
         cells = (y_true * self.num_classes + y_pred).masked_fill(~counted, 0)
-        self.total_cm.view(-1).index_add_(0, cells, weight)
+        self.total_cm.view(-1).index_add_(0, cells.reshape(-1), weight.reshape(-1))
 
     def _weights(self, sample_weight: Any, y_true: torch.Tensor) -> torch.Tensor:
         weight = as_tensor(sample_weight, device=y_true.device)
@@ -81,7 +80,7 @@ class IoU(Metric):
                 "give the metric a float dtype.",
                 stacklevel=4,
             )
-        return weight.reshape(-1).expand(y_true.shape)
+        return align_weight(weight, y_true)
 
     def result(self) -> torch.Tensor:
         """The mean intersection over union."""
@@ -109,7 +108,9 @@ class BinaryIoU(IoU):
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Take in a batch: labels 0 and 1, predictions in `[0, 1]`."""
-        super().update_state(y_true, as_tensor(y_pred, device=self._device) >= self.threshold, sample_weight)
+        mask = kept_mask(y_pred)
+        y_pred = as_tensor(y_pred, device=self._device) >= self.threshold
+        super().update_state(y_true, y_pred if mask is None else keep_mask(y_pred, mask), sample_weight)
 
 
 @register(FAMILY, "mean_iou")

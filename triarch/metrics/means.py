@@ -8,9 +8,10 @@ from typing import Any
 import torch
 
 from triarch import config, losses
-from triarch.losses.base import match
+from triarch.losses.alignment import mask_for, match, over_regions
 from triarch.metrics.base import FAMILY, FUNCTIONS, FunctionMetric, Mean, MeanMetricWrapper
 from triarch.registry import register
+from triarch.tensors import kept_mask
 
 
 @register(FUNCTIONS)
@@ -32,6 +33,7 @@ def concordance_correlation(y_true: Any, y_pred: Any, axis: int = -1) -> torch.T
     return (2 * covariance / (variances + (true_mean - pred_mean).square() + config.epsilon())).mean(axis)
 
 
+@over_regions
 def _cosine(y_true: Any, y_pred: Any, axis: int = -1) -> torch.Tensor:
     return -losses.cosine_similarity(y_true, y_pred, axis)
 
@@ -129,8 +131,10 @@ class RootMeanSquaredError(Mean):
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
         """Take in a batch."""
-        y_true, y_pred = match(y_true, y_pred)
-        super().update_state((y_pred - y_true).square(), sample_weight)
+        mask = kept_mask(y_pred)
+        true, pred = match(y_true, y_pred)
+        mask = None if mask is None else mask_for(pred, mask)
+        self._count_in((pred - true).square(), sample_weight, mask)
 
     def result(self) -> torch.Tensor:
         """The root of the mean."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from triarch.losses.base import divide_no_nan
+from triarch.losses.alignment import divide_no_nan
 from triarch.metrics.base import FAMILY
 from triarch.metrics.confusion import ConfusionMetric
 from triarch.registry import register

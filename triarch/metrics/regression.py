@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from triarch.losses.base import align_weight, match
+from triarch.losses.alignment import align_weight, mask_for, match
 from triarch.metrics.base import FAMILY, Metric
 from triarch.registry import register
-from triarch.tensors import as_tensor
+from triarch.tensors import as_tensor, kept_mask
 from triarch.variable import Variable
 
 _AGGREGATIONS = (None, "uniform_average", "variance_weighted_average")
@@ -50,7 +50,8 @@ class R2Score(Metric):
         self.num_samples = self.add_variable((), name="num_samples")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Take in a batch."""
+        """Take in a batch. A mask that `y_pred` carries leaves samples or single numbers out."""
+        mask = kept_mask(y_pred)
         y_true, y_pred = match(y_true, as_tensor(y_pred, self._torch_dtype, self._device))
         if y_true.ndim != 2 or y_true.shape != y_pred.shape:
             raise ValueError(
@@ -67,12 +68,15 @@ class R2Score(Metric):
             1 if sample_weight is None else sample_weight, dtype=y_true.dtype, device=y_true.device
         )
         weight = align_weight(weight, y_true).expand(y_true.shape)
+        counts = None if mask is None else align_weight(mask_for(y_pred, mask), y_true, "mask").expand(y_true.shape)
+        if counts is not None:
+            weight, y_true, y_pred = (part.masked_fill(~counts, 0) for part in (weight, y_true, y_pred))
         weighted = y_true * weight
         self.sum.add_(weighted.sum(0))
         self.squared_sum.add_((y_true * weighted).sum(0))
         self.total_mse.add_(((y_true - y_pred).square() * weight).sum(0))
         self.count.add_(weight.sum(0))
-        self.num_samples.add_(y_true.numel())
+        self.num_samples.add_(y_true.numel() if counts is None else counts.sum())
 
     def result(self) -> torch.Tensor:
         """R² over everything seen; nan before the first batch."""

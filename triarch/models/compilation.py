@@ -23,6 +23,7 @@ from triarch.tensors import whole_number
 from triarch.training import step
 from triarch.training.compiled_loss import CompiledLoss
 from triarch.training.compiled_metrics import CompiledMetrics
+from triarch.training.sources import Source
 from triarch.training.torch_compile import compiled_call
 from triarch.training.whole_step import WholeStep
 
@@ -32,6 +33,7 @@ class InLoop(threading.local):
 
     learning_plan: step.LearningPlan | None = None
     whole_step: WholeStep | None = None
+    source: Source | None = None  # of its batches
 
 
 class Compilation(Layer):

@@ -20,9 +20,10 @@ from triarch.optimizers import Optimizer
 from triarch.tensors import whole_number
 from triarch.training import loop, step
 from triarch.training.batches import Batch, moved, pack_x_y_sample_weight, unpack_x_y_sample_weight
+from triarch.training.class_weights import ClassWeights
 from triarch.training.nesting import as_loop
 from triarch.training.repeated_prediction import RepeatedPrediction
-from triarch.training.sources import ArraySource, IterableSource, Source, count_of, limited, make_source, prepared
+from triarch.training.sources import ArraySource, IterableSource, Source, limited, make_source
 from triarch.training.turns import Turn, in_turn
 from triarch.training.whole_step import WholeStep
 
@@ -158,9 +159,11 @@ class Trainer(Compilation):
                     f"Received: x of type {type(x).__name__}"
                 )
             (x, y, sample_weight), validation_data = whole.split(validation_split)
-        source = make_source(self._readable(x), y, sample_weight, batch_size, shuffle, class_weight)
+        source = make_source(
+            self._readable(x), y, sample_weight, batch_size, shuffle, self._class_weights(class_weight)
+        )
         if isinstance(source, ArraySource):
-            source.check_finite()
+            source.look_through()
         if validation_batch_size is None:
             validation_batch_size = source.batch_size
         validation = self._validation(validation_data, validation_batch_size, validation_steps)
@@ -174,10 +177,14 @@ class Trainer(Compilation):
             return self._run_evaluation(validation, listeners, validation_steps)
 
         self._prepare_steps(source)
+        if type(self).train_step is Trainer.train_step:
+            self._try_doubtful(source)
+        if type(self).test_step is Trainer.test_step and validation is not None:
+            self._try_doubtful(validation)
         step_function = self.make_train_function()
         outer, self._loop.learning_plan = self._loop.learning_plan, step.LearningPlan.of(self) if self.built else None
         try:
-            with self._in_loop(steps, epochs - initial_epoch):
+            with self._in_loop(source, steps, epochs - initial_epoch):
                 loop.run_training(
                     self,
                     step_function,
@@ -212,7 +219,7 @@ class Trainer(Compilation):
         steps = _steps(steps, "steps")
         source = make_source(self._readable(x), y, sample_weight, batch_size)
         if isinstance(source, ArraySource):
-            source.check_finite()
+            source.look_through()
         listeners = self._callback_list(callbacks, verbose, history=False, epochs=1, steps=steps or source.num_batches)
         logs = self._run_evaluation(source, listeners, steps)
         return logs if return_dict else self._as_list(logs)
@@ -231,7 +238,7 @@ class Trainer(Compilation):
         source = make_source(self._readable(x), batch_size=batch_size)
         listeners = self._callback_list(callbacks, verbose, history=False, epochs=1, steps=steps or source.num_batches)
         self._prepare_steps(source)
-        with self._in_loop(steps or source.num_batches):
+        with self._in_loop(source, steps or source.num_batches):
             return loop.run_prediction(
                 self,
                 self.make_predict_function(),
@@ -253,9 +260,10 @@ class Trainer(Compilation):
     ) -> Any:
         """Learn from one batch; the values are those of this batch."""
         self._assert_compiled("train_on_batch")
-        batch = moved(_single_batch(self._readable(x), y, sample_weight, class_weight), self.device)
+        source = IterableSource([(self._readable(x), y, sample_weight)], self._class_weights(class_weight))
+        batch = moved(_sole_batch(source), self.device)
         self.reset_metrics()
-        with self.mode(True), torch.enable_grad():
+        with self.mode(True), torch.enable_grad(), self._reading(source):
             last_logs = self.make_train_function()([batch])
         logs = self.report(last_logs)
         return logs if return_dict else self._as_list(logs)
@@ -265,9 +273,10 @@ class Trainer(Compilation):
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """Evaluate one batch; the values are those of this batch."""
         self._assert_compiled("test_on_batch")
-        batch = moved(_single_batch(self._readable(x), y, sample_weight), self.device)
+        source = IterableSource([(self._readable(x), y, sample_weight)])
+        batch = moved(_sole_batch(source), self.device)
         self.reset_metrics()
-        with self.mode(False), torch.no_grad():
+        with self.mode(False), torch.no_grad(), self._reading(source):
             last_logs = self.make_test_function()([batch])
         logs = self.report(last_logs)
         return logs if return_dict else self._as_list(logs)
@@ -303,12 +312,12 @@ class Trainer(Compilation):
         return None
 
     @contextmanager
-    def _in_loop(self, steps: int | None, epochs: int = 1) -> Iterator[None]:
+    def _in_loop(self, source: Source, steps: int | None, epochs: int = 1) -> Iterator[None]:
         """Around a loop: memory is kept, and kernels are told how often they will be called, where that is known."""
         keep_memory()
         outer, self._loop.whole_step = self._loop.whole_step, WholeStep(self)
         try:
-            with nullcontext() if steps is None else expecting(steps * epochs):
+            with self._reading(source), nullcontext() if steps is None else expecting(steps * epochs):
                 yield
         finally:
             self._loop.whole_step = outer
@@ -317,6 +326,26 @@ class Trainer(Compilation):
     def whole_step(self) -> WholeStep | None:
         """Of the loop that runs in this thread."""
         return self._loop.whole_step
+
+    @contextmanager
+    def _reading(self, source: Source) -> Iterator[None]:
+        """While batches come from `source`."""
+        outer, self._loop.source = self._loop.source, source
+        try:
+            yield
+        finally:
+            self._loop.source = outer
+
+    @property
+    def data_doubts(self) -> str | None:
+        """What is not finite in the data that are gone through, in words; None where nothing is."""
+        return None if self._loop.source is None else self._loop.source.doubts
+
+    def _class_weights(self, class_weight: Mapping[int, float] | None) -> ClassWeights | None:
+        if class_weight is None:
+            return None
+        outputs: Any = getattr(self, "outputs", None) or ()
+        return ClassWeights(class_weight, self.loss, len(outputs[0].shape) if len(outputs) == 1 else None)
 
     def _assert_compiled(self, method: str) -> None:
         if not self.compiled:
@@ -331,6 +360,19 @@ class Trainer(Compilation):
             with torch.no_grad(), self.mode(False):
                 self(pytree.tree_map(lambda leaf: leaf[:1], x))
 
+    def _try_doubtful(self, source: Source) -> None:
+        """Raise ValueError where samples that are not finite make the loss so, before anything is learnt."""
+        is_stream = any(getattr(module, "stateful", False) for module in self.modules())
+        if source.doubts is None or not isinstance(source, ArraySource) or is_stream:
+            return
+        x, y, sample_weight = moved(source.doubtful_batch(), self.device)
+        try:
+            with torch.no_grad(), self.mode(False):
+                loss = self.loss_of(x, y, self(x, training=False), sample_weight, training=False)
+        except ValueError as error:
+            raise ValueError(f"{error} ({source.doubts})") from error
+        step.check_loss(loss, source.doubts)
+
     def _validation(self, data: Any, batch_size: int | None, steps: int | None) -> Source | None:
         if data is None:
             return None
@@ -338,7 +380,7 @@ class Trainer(Compilation):
         try:
             source = make_source(self._readable(x), y, sample_weight, batch_size=batch_size)
             if isinstance(source, ArraySource):
-                source.check_finite()
+                source.look_through()
         except ValueError as error:
             raise ValueError(f"validation_data: {error}") from error
         if isinstance(source, ArraySource):
@@ -352,7 +394,7 @@ class Trainer(Compilation):
 
     def _run_evaluation(self, source: Source, listeners: CallbackList, steps: int | None) -> dict[str, float]:
         self._prepare_steps(source)
-        with self._in_loop(steps or source.num_batches):
+        with self._in_loop(source, steps or source.num_batches):
             return loop.run_evaluation(
                 self,
                 self.make_test_function(),
@@ -400,9 +442,9 @@ def _last_of(one_step: Any) -> loop.Step:
     return run
 
 
-def _single_batch(x: Any, y: Any, sample_weight: Any, class_weight: Mapping[int, float] | None = None) -> Batch:
-    batch = prepared((x, y, sample_weight), class_weight)
-    if count_of(batch) == 0:
+def _sole_batch(source: IterableSource) -> Batch:
+    batch = next(source.batches(), None)
+    if batch is None:
         raise ValueError("There are no samples to work on. Received: a batch of length 0")
     return batch
 

@@ -38,8 +38,8 @@ def moved(batch: Batch, device: torch.device) -> Batch:
     return pytree.tree_map(lambda leaf: leaf if leaf is None else leaf.to(device, non_blocking=True), batch)
 
 
-def check_finite(batch: Batch) -> None:
-    """Raise ValueError where x holds NaN, or y or sample_weight NaN or infinity, saying where.
+def not_finite(batch: Batch) -> str | None:
+    """Where x holds NaN, or y or sample_weight NaN or infinity, in words; None where they do not.
 
     Tensors on other devices are not read.
     """
@@ -51,10 +51,10 @@ def check_finite(batch: Batch) -> None:
             if torch.isfinite(leaf.sum()):
                 continue
             where = (torch.isnan(leaf) if name == "x" else ~torch.isfinite(leaf)).nonzero()
-            if not len(where):
-                continue
-            kind = "NaN" if name == "x" else "NaN or infinite"
-            raise ValueError(
-                f"{name}{pytree.keystr(path)} holds {len(where)} {kind} values, the first at index "
-                f"{tuple(where[0].tolist())}; no weight could be learnt from them. Remove or replace these samples."
-            )
+            if len(where):
+                kind = "NaN" if name == "x" else "NaN or infinite"
+                return (
+                    f"{name}{pytree.keystr(path)} holds {len(where)} {kind} values, the first at index "
+                    f"{tuple(where[0].tolist())}"
+                )
+    return None

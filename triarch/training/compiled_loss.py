@@ -11,7 +11,9 @@ from torch.utils import _pytree as pytree
 
 from triarch import losses
 from triarch.losses import Loss, LossFunctionWrapper
+from triarch.losses.alignment import as_columns, is_own, mask_for, match
 from triarch.metrics import Mean, Metric
+from triarch.tensors import kept_mask
 from triarch.training.naming import by_shape, check_names, numbered, object_name
 from triarch.training.outputs import (
     in_order_of,
@@ -24,6 +26,18 @@ from triarch.training.outputs import (
     target_of,
 )
 
+_ELEMENTWISE = (  # torch's losses that would spread labels of another shape over the predictions
+    torch.nn.BCELoss,
+    torch.nn.BCEWithLogitsLoss,
+    torch.nn.HuberLoss,
+    torch.nn.KLDivLoss,
+    torch.nn.L1Loss,
+    torch.nn.MSELoss,
+    torch.nn.PoissonNLLLoss,
+    torch.nn.SmoothL1Loss,
+    torch.nn.SoftMarginLoss,
+)
+
 
 class TorchLoss(Loss):
     """One of `torch.nn`'s losses, which take predictions first and reduce by themselves."""
@@ -32,31 +46,61 @@ class TorchLoss(Loss):
 
     def __init__(self, module: torch.nn.Module) -> None:
         super().__init__(reduction="mean")
-        self.module = module
+        self.module = self.formula = module
 
     def call(self, y_true: Any, y_pred: Any) -> Tensor:
         """The module's loss."""
+        if isinstance(self.module, _ELEMENTWISE):
+            y_true, y_pred = match(y_true, y_pred)
+            return self.module(y_pred, y_true)
         if y_true.is_floating_point() or y_true.shape == y_pred.shape:
             return self.module(y_pred, y_true.to(y_pred.dtype))
         return self.module(y_pred, y_true.long().squeeze(-1) if y_true.ndim == y_pred.ndim else y_true.long())
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
-        """The module's loss; weights need a module that does not reduce."""
-        if sample_weight is not None and getattr(self.module, "reduction", "none") != "none":
+        """The module's loss, of what a mask leaves of the batch; weights need a module that does not reduce."""
+        reduces = getattr(self.module, "reduction", "none") != "none"
+        if sample_weight is not None and reduces:
             raise ValueError(
                 f"Sample and class weights need a torch loss made with reduction='none'. Received: {self.module!r}"
             )
+        mask = kept_mask(y_pred)
+        if mask is not None and reduces:
+            counts = mask_for(y_pred, mask)
+            counts = counts.expand(y_pred.shape[: counts.ndim])
+            if y_true.shape[: counts.ndim] != counts.shape:
+                raise ValueError(
+                    "Labels must have the first axes of predictions that carry a mask. "
+                    f"Received: y_true.shape={tuple(y_true.shape)}, y_pred.shape={tuple(y_pred.shape)}"
+                )
+            if not counts.any():
+                return y_pred.sum() * 0.0
+            y_true, y_pred = y_true[counts], y_pred[counts]
         return super().__call__(y_true, y_pred, sample_weight)
+
+
+class ColumnLoss(Loss):
+    """A loss for predictions of one number a sample, `(batch,)`, each of which is a sample and not a class."""
+
+    def __init__(self, loss: Loss) -> None:
+        super().__init__(loss.name, loss.reduction, loss.dtype)
+        self.loss = loss
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
+        """The loss of labels and predictions as `(batch, 1)`."""
+        return self.loss(*as_columns(y_true, y_pred), sample_weight)
 
 
 def make_loss(identifier: Any, y_true: Tensor, y_pred: Tensor) -> Loss:
     """A loss from whatever names or is one; a plain function is averaged over the batch."""
     loss = losses.get(by_shape(identifier, y_true, y_pred))
-    if isinstance(loss, Loss):
-        return loss
     if isinstance(loss, torch.nn.modules.loss._Loss):
         return TorchLoss(loss)
-    return LossFunctionWrapper(loss, name=identifier if isinstance(identifier, str) else object_name(loss))
+    if not isinstance(loss, Loss):
+        name = identifier if isinstance(identifier, str) else object_name(loss)
+        loss = LossFunctionWrapper(loss, name=name)
+    has_row = getattr(y_pred, "ndim", None) == 1 and is_own(type(loss)) and is_own(loss.formula or type(loss))
+    return ColumnLoss(loss) if has_row else loss
 
 
 class CompiledLoss:

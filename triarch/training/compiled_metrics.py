@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from triarch import metrics
+from triarch.losses.alignment import as_columns, is_own
 from triarch.metrics import MeanMetricWrapper, Metric
 from triarch.training.naming import NAMES_BY_SHAPE, by_shape, check_names, numbered, object_name
 from triarch.training.outputs import matched, named_outputs, output_keys, per_output, report_prefixes, sole, target_of
@@ -55,13 +56,13 @@ class CompiledMetrics(Metric):
         if isinstance(y_pred, torch.Tensor):
             y_true, sample_weight = sole(y_true), sole(sample_weight)
             for _, metric, is_weighted in self._plan:
-                metric.update_state(y_true, y_pred, sample_weight if is_weighted else None)
+                _count(metric, y_true, y_pred, sample_weight if is_weighted else None)
             return
         predictions = named_outputs(y_pred, self._output_names)
         targets = matched(y_true, list(predictions), self._outputs_used())
         weights = per_output(sample_weight, list(predictions), "sample_weight", shared=True)
         for name, metric, is_weighted in self._plan:
-            metric.update_state(targets[name], predictions[name], weights[name] if is_weighted else None)
+            _count(metric, targets[name], predictions[name], weights[name] if is_weighted else None)
 
     def result(self) -> dict[str, Any]:
         """The values so far, by the names under which they are reported."""
@@ -98,6 +99,13 @@ class CompiledMetrics(Metric):
             names.append(f"{prefix}weighted_{metric.name}" if is_taken else prefix + metric.name)
             taken.add(names[-1])
         self._names = numbered(names)
+
+
+def _count(metric: Metric, y_true: Any, y_pred: Tensor, sample_weight: Any) -> None:
+    """Count a batch in; one number a sample, `(batch,)`, is a sample and not a class."""
+    if getattr(y_pred, "ndim", None) == 1 and is_own(type(metric)) and is_own(getattr(metric, "fn", metric)):
+        y_true, y_pred = as_columns(y_true, y_pred)
+    metric.update_state(y_true, y_pred, sample_weight)
 
 
 def _metrics_per_output(setting: Any, outputs: Sequence[str]) -> dict[str, list[Any]]:

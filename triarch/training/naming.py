@@ -28,7 +28,7 @@ def by_shape(identifier: Any, y_true: Tensor, y_pred: Tensor) -> Any:
 
 
 def _kind_of_target(y_true: Tensor, y_pred: Tensor) -> int:
-    if y_pred.shape[-1] == 1:
+    if y_pred.ndim <= 1 or y_pred.shape[-1] == 1:  # one number a sample, or a column of them
         return 0
     is_sparse = y_true.ndim < y_pred.ndim or (y_true.shape[-1] == 1 and y_pred.shape[-1] > 1)
     return 1 if is_sparse else 2

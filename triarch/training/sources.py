@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,8 @@ from torch.utils import _pytree as pytree
 
 from triarch.forms import is_array_like, to_tensors
 from triarch.tensors import whole_number, whole_part
-from triarch.training.batches import Batch, check_finite, unpack_x_y_sample_weight
+from triarch.training.batches import Batch, not_finite, unpack_x_y_sample_weight
+from triarch.training.class_weights import ClassWeights
 from triarch.training.py_dataset import PyDataset
 
 _THREE_LEAVES = pytree.tree_structure((0, 0, 0))  # of a batch in which neither x, y nor sample_weight is nested
@@ -26,11 +27,17 @@ class Source(ABC):
 
     num_batches: int | None = None
     batch_size: int | None = None
+    doubts: str | None = None  # what is not finite in the data that were looked through, and where
     device: torch.device | None = None  # where all of the tensors lie; None where that is not known beforehand
 
     @abstractmethod
     def batches(self) -> Iterator[Batch]:
         """The batches of one epoch."""
+
+    def noted(self, batch: Batch) -> Batch:
+        """The batch; whether it holds NaN or infinity is kept in `doubts`."""
+        self.doubts = self.doubts or not_finite(batch)
+        return batch
 
     def on_epoch_begin(self) -> None:
         """Called before each epoch."""
@@ -49,13 +56,11 @@ class ArraySource(Source):
         sample_weight: Any = None,
         batch_size: int | None = None,
         shuffle: bool | str = False,
-        class_weight: Mapping[int, float] | None = None,
+        class_weight: ClassWeights | None = None,
     ) -> None:
         y = to_tensors(y, "y")
         if class_weight is not None:
-            if sample_weight is not None:
-                raise ValueError("Give `class_weight` or `sample_weight`, not both.")
-            sample_weight = class_weights_of(y, class_weight)
+            sample_weight = class_weight.of(y, sample_weight)
         self._data = (to_tensors(x, "x"), y, to_tensors(sample_weight, "sample_weight"))
         self._leaves, self._structure = pytree.tree_flatten(self._data)
         devices = {leaf.device for leaf in self._leaves if leaf is not None}
@@ -67,9 +72,18 @@ class ArraySource(Source):
         self.num_batches = -(-self.size // self.batch_size)
         self._shuffle = _standardized_shuffle(shuffle)
 
-    def check_finite(self) -> None:
-        """Raise ValueError where the data hold NaN."""
-        check_finite(self._data)
+    def look_through(self) -> None:
+        """Note where the data hold NaN or infinity."""
+        self.noted(self._data)
+
+    def doubtful_batch(self) -> Batch:
+        """The first samples that are not finite in some part, not more than a batch of them."""
+        is_doubtful = torch.zeros(self.size, dtype=torch.bool)
+        for leaf in self._leaves:
+            if leaf is not None and leaf.is_floating_point() and leaf.device.type == "cpu":
+                is_doubtful |= ~torch.isfinite(leaf).reshape(self.size, -1).all(1)
+        rows = is_doubtful.nonzero().reshape(-1)[: self.batch_size]
+        return pytree.tree_map(lambda leaf: None if leaf is None else leaf[rows.to(leaf.device)], self._data)
 
     def batches(self) -> Iterator[Batch]:
         order = self._order()
@@ -122,14 +136,14 @@ class ArraySource(Source):
 class IterableSource(Source):
     """A generator, a torch `DataLoader` or any other iterable of batches."""
 
-    def __init__(self, batches: Any, class_weight: Mapping[int, float] | None = None) -> None:
+    def __init__(self, batches: Any, class_weight: ClassWeights | None = None) -> None:
         self._iterable = batches
         self._class_weight = class_weight
         self.num_batches = _length(batches)
         self.batch_size = getattr(batches, "batch_size", None)
 
     def batches(self) -> Iterator[Batch]:
-        return _with_samples(prepared(data, self._class_weight) for data in self._iterable)
+        return _with_samples(self.noted(prepared(data, self._class_weight)) for data in self._iterable)
 
     @property
     def is_used_up(self) -> bool:
@@ -141,7 +155,7 @@ class PyDatasetSource(Source):
     """A `PyDataset`, its items fetched ahead by its workers."""
 
     def __init__(
-        self, dataset: PyDataset, shuffle: bool | str = False, class_weight: Mapping[int, float] | None = None
+        self, dataset: PyDataset, shuffle: bool | str = False, class_weight: ClassWeights | None = None
     ) -> None:
         self._dataset = dataset
         self._shuffle = _standardized_shuffle(shuffle) is not False
@@ -163,7 +177,7 @@ class PyDatasetSource(Source):
         order: Iterable[int] = itertools.count() if count is None else range(count)
         if self._shuffle and count is not None:
             order = torch.randperm(count).tolist()
-        return _with_samples(prepared(data, self._class_weight) for data in self._dataset.fetch(order))
+        return _with_samples(self.noted(prepared(data, self._class_weight)) for data in self._dataset.fetch(order))
 
     def on_epoch_begin(self) -> None:
         self._dataset.on_epoch_begin()
@@ -178,7 +192,7 @@ def make_source(
     sample_weight: Any = None,
     batch_size: int | None = None,
     shuffle: bool | str = False,
-    class_weight: Mapping[int, float] | None = None,
+    class_weight: ClassWeights | None = None,
 ) -> Source:
     """The source for whatever a user passed as `x`, `y` and `sample_weight`.
 
@@ -208,17 +222,16 @@ def make_source(
     )
 
 
-def prepared(data: Any, class_weight: Mapping[int, float] | None = None) -> Batch:
+def prepared(data: Any, class_weight: ClassWeights | None = None) -> Batch:
     """What a user's iterable gave, as tensors."""
     x, y, sample_weight = unpack_x_y_sample_weight(data)
     if x is None:
         raise ValueError("A batch needs an x, what the model is called on. Received: a batch whose x is None")
     y = to_tensors(y, "y")
-    if class_weight is not None and sample_weight is None:
-        sample_weight = class_weights_of(y, class_weight)
+    if class_weight is not None:
+        sample_weight = class_weight.of(y, sample_weight)
     batch = (to_tensors(x, "x"), y, to_tensors(sample_weight, "sample_weight"))
     count_of(batch)
-    check_finite(batch)
     return batch
 
 
@@ -254,18 +267,6 @@ def _standardized_shuffle(shuffle: Any) -> bool | str:
     if isinstance(shuffle, str) or shuffle not in (True, False):
         raise ValueError(f"shuffle must be True, False or 'batch'. Received: shuffle={shuffle!r}")
     return bool(shuffle)
-
-
-def class_weights_of(y: Any, class_weight: Mapping[int, float]) -> torch.Tensor:
-    """A weight for each sample: that of its class; classes that are not named weigh 1."""
-    if not isinstance(y, torch.Tensor):
-        raise ValueError(f"`class_weight` needs a model with one output. Received: y of type {type(y).__name__}")
-    classes = y.argmax(-1) if y.ndim > 1 and y.shape[-1] > 1 else y.reshape(len(y))
-    classes = classes.round().long()
-    table = torch.ones(max(int(classes.max()), *class_weight) + 1 if len(y) else 1, dtype=torch.float32)
-    for label, weight in class_weight.items():
-        table[label] = float(weight)
-    return table.to(y.device)[classes]
 
 
 def _is_array_data(x: Any) -> bool:

@@ -49,6 +49,8 @@ def train_step(model: Any, data: Any) -> LazyLogs:
         return model.logs_so_far()
     y_pred = model(x, training=True)
     loss = model.loss_of(x, y, y_pred, sample_weight, training=True)
+    if model.data_doubts is not None:
+        check_loss(loss, model.data_doubts)
     model.track_loss(loss, x)
     weights = model.learning_plan.weights
     if not weights:
@@ -61,6 +63,8 @@ def train_step(model: Any, data: Any) -> LazyLogs:
     for weight in weights:
         weight.grad = None
     model.optimizer.scale_loss(loss).backward()
+    if model.data_doubts is not None:
+        check_gradients([weight.grad for weight in weights], model.data_doubts)
     with torch.no_grad():
         model.optimizer.apply([weight.grad for weight in weights], weights)
     return model.compute_metrics(x, y, y_pred, sample_weight)
@@ -73,8 +77,28 @@ def test_step(model: Any, data: Any) -> LazyLogs:
         return model.logs_so_far()
     y_pred = model(x, training=False)
     loss = model.loss_of(x, y, y_pred, sample_weight, training=False)
+    if model.data_doubts is not None:
+        check_loss(loss, model.data_doubts)
     model.track_loss(loss, x)
     return model.compute_metrics(x, y, y_pred, sample_weight)
+
+
+def check_loss(loss: torch.Tensor, doubts: str) -> None:
+    """Raise ValueError where the loss is not finite, as the data are not: before a weight has learnt from it."""
+    if not torch.isfinite(loss).all():
+        raise ValueError(
+            f"The loss is {loss.detach().sum().item()}: {doubts}; no weight could be learnt from them. Remove or "
+            "replace these samples, or use a layer or a loss that leaves them out."
+        )
+
+
+def check_gradients(gradients: Sequence[torch.Tensor | None], doubts: str) -> None:
+    """Raise ValueError where gradients are not finite, as the data are not."""
+    if not all(gradient is None or bool(torch.isfinite(gradient).all()) for gradient in gradients):
+        raise ValueError(
+            f"The gradients are not finite, though the loss is: {doubts}. A loss that leaves them out has to put "
+            "numbers in their place before it computes with them: `y_true = ops.where(known, y_true, 0.0)`."
+        )
 
 
 def predict_step(model: Any, data: Any) -> Any:
