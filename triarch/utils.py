@@ -30,7 +30,8 @@ from triarch.training.batches import pack_x_y_sample_weight, unpack_x_y_sample_w
 from triarch.training.images.files import array_to_img, img_to_array, load_img, save_img
 from triarch.training.images.folders import image_dataset_from_directory
 from triarch.training.py_dataset import PyDataset
-from triarch.training.series import pad_sequences, text_dataset_from_directory, timeseries_dataset_from_array
+from triarch.training.series import pad_sequences, timeseries_dataset_from_array
+from triarch.training.texts import text_dataset_from_directory
 
 __all__ = [
     "CustomObjectScope",

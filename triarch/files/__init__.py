@@ -1,8 +1,24 @@
-"""Files on disk and from the network: atomic writing, checked and resumable downloads, safe unpacking."""
+"""Files on disk and from the network: atomic writing, checked and resumable downloads, safe unpacking, texts, listings."""
 
 from triarch.files.archives import extract_archive
 from triarch.files.atomic import atomic_write
 from triarch.files.checksums import ChecksumError, file_digest, matches, set_aside
 from triarch.files.downloads import download
+from triarch.files.listing import Listing, is_left_behind, list_files, subfolders, with_suffix
+from triarch.files.texts import read_text
 
-__all__ = ["ChecksumError", "atomic_write", "download", "extract_archive", "file_digest", "matches", "set_aside"]
+__all__ = [
+    "ChecksumError",
+    "Listing",
+    "atomic_write",
+    "download",
+    "extract_archive",
+    "file_digest",
+    "is_left_behind",
+    "list_files",
+    "matches",
+    "read_text",
+    "set_aside",
+    "subfolders",
+    "with_suffix",
+]

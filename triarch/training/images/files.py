@@ -14,6 +14,7 @@ import torch
 
 from triarch import config
 from triarch.tensors import as_array, dtype_name
+from triarch.training.directories import require
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -256,12 +257,6 @@ def save_img(
             )
         picture = images.fromarray(values.astype(np.uint16))
     picture.save(path, known, **kwargs)
-
-
-def require(name: str, value: Any, choices: tuple[Any, ...]) -> None:
-    """Raise ValueError where an argument is none of these."""
-    if value not in choices:
-        raise ValueError(f"`{name}` is one of {', '.join(map(repr, choices))}. Received: {name}={value!r}")
 
 
 def size_of(value: Any, name: str) -> tuple[int, int]:
