@@ -16,7 +16,10 @@ from triarch.cli.results import Scores, claim_folder, open_trained
 def evaluate(
     model: Annotated[str, typer.Argument(help="A result folder of `triarch train`, or the .keras file in one.")],
     data: Annotated[str, typer.Option(help="As for `triarch train`; classes are matched by name.")],
-    part: Annotated[str, typer.Option(help="Which images: test (the held-out ones), train or all.")] = "test",
+    part: Annotated[
+        str,
+        typer.Option(help="Which images: test (the held-out ones), train, validation (of a folder of its own) or all."),
+    ] = "test",
     out: Annotated[Path | None, typer.Option(help="New folder for confusion.png and mistakes.png.")] = None,
 ) -> None:
     """Say how well a trained model does on labelled images."""

@@ -64,6 +64,18 @@ def say_table(title: str, rows: Iterable[tuple[str, str]]) -> None:
         out.print(Text.assemble("  ", (name.ljust(width), "cyan"), "  ", value))
 
 
+def one_line(text: str) -> str:
+    """A name from outside as it can be shown: ends of lines, and bytes that are no letters, are escaped."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def listed(names: Iterable[str], most: int = 10) -> str:
+    """Names with commas between them: the first ones, and how many there are, where they are many."""
+    known = [one_line(name) for name in names]
+    more = len(known) - most
+    return ", ".join(known) if more <= 0 else f"{', '.join(known[:most])} and {more:,} more"
+
+
 def short_path(path: Path) -> str:
     """The path as seen from the current folder, where it lies below it."""
     absolute = path.resolve()

@@ -1,4 +1,4 @@
-"""Files on disk and from the network: atomic writing, checked and resumable downloads, safe unpacking, texts, listings."""
+"""Files on disk and from the network: atomic writing, checked downloads, safe unpacking, texts and listings."""
 
 from triarch.files.archives import extract_archive
 from triarch.files.atomic import atomic_write

@@ -9,18 +9,20 @@ from typing import NamedTuple
 
 # Of Windows, macOS, disks, and network storage, in small letters; and what is hidden by a point before its name.
 _LEFT_BEHIND = frozenset(
-    ("thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information")
-    + ("__macosx", "icon\r", "lost+found", "@eadir")
+    {
+        *("thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information"),
+        *("__macosx", "icon\r", "lost+found", "@eadir"),
+    }
 )
 
 
 def is_left_behind(name: str) -> bool:
-    """Whether a file or folder of this name is hidden or a system's own: `.ipynb_checkpoints`, `._a.png`, `Thumbs.db`."""
+    """Whether a file or folder of this name is hidden or a system's own, as `._a.png` and `Thumbs.db` are."""
     return name.startswith(".") or name.lower() in _LEFT_BEHIND
 
 
 class Listing(NamedTuple):
-    """Paths of files, those of a folder one after the other: of the kind that was asked for, others, and left behind."""
+    """Paths of files, a folder after the other: of the kind that was asked for, of others, and left behind."""
 
     files: list[str]
     others: list[str]

@@ -66,7 +66,7 @@ def indexed(
         found = [list_files(root, is_wanted, follow_links)]
         numbers = None if labels is None else _numbers(labels, len(found[0].files), root)
         names = None if labels is None else [str(label) for label in sorted(set(labels))]
-    files, others, left_behind = (sum(lists, []) for lists in zip(*found, strict=True))
+    files, others, left_behind = ([path for own in lists for path in own] for lists in zip(*found, strict=True))
     if verbose:
         say(f"Found {len(files)} files" + (f" belonging to {len(names)} classes." if names is not None else "."))
         for paths, why in (
@@ -121,7 +121,7 @@ def encoded(numbers: Array, label_mode: str, names: list[str]) -> Array:
 def parts_of(
     files: list[int], validation_split: float | None, subset: str | None, seed: int | None, verbose: bool
 ) -> list[list[int]]:
-    """The files of each part that is asked for, mixed by the seed where there is one, as Keras divides and mixes them."""
+    """The files of each part that is asked for, mixed by the seed where there is one: Keras's own ones."""
     files = list(files)
     if seed is not None:
         np.random.RandomState(seed).shuffle(files)

@@ -61,8 +61,8 @@ def text_dataset_from_directory(
         validation_split: The part of the texts that is kept for validation: as with Keras, the last of them after they
             were mixed with `seed`.
         subset: `"training"`, `"validation"` or `"both"` (a list of the two), with `validation_split`.
-        verbose: Whether to say how many files there are, and how many are left out: of other kinds, hidden ones, and what
-            systems leave behind.
+        verbose: Whether to say how many files there are, and how many are left out: of other kinds, hidden ones, and
+            what systems leave behind.
 
     Raises:
         ValueError: There are no texts, arguments do not go together, or (while batches are made) a file is no text in

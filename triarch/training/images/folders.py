@@ -69,8 +69,8 @@ def image_dataset_from_directory(
         follow_links: Whether links to folders within class folders are followed.
         crop_to_aspect_ratio: Cut what does not fit the shape of `image_size` off, rather than distort.
         pad_to_aspect_ratio: Lay zeros around what does not fill the shape, rather than distort.
-        verbose: Whether to say how many files there are, and how many are left out: of other kinds, hidden ones, and what
-            systems leave behind.
+        verbose: Whether to say how many files there are, and how many are left out: of other kinds, hidden ones, and
+            what systems leave behind.
         unreadable: `"refuse"` raises at the first file that is no image; `"skip"` reads every file once at the start,
             leaves those out that cannot be read, and names them in a warning.
         workers: How many threads read images; None for the processors of this process, up to 8, or 1 for tiny files.
