@@ -13,9 +13,9 @@ from typing import Any, Self, TypeVar
 import numpy as np
 import torch
 
-from triarch.cli.images import fit_bytes, in_range
+from triarch.cli.images import in_range, reader_of
 from triarch.cli.output import CommandError
-from triarch.training.images.batches import ImageFolder, ImageReader, default_workers
+from triarch.training.images.batches import ImageFolder, default_workers
 from triarch.training.images.kept import KeptImages
 
 Range = tuple[float, float]
@@ -161,14 +161,12 @@ class FileBatches:
 
     def __init__(self, part: OnDisk, batch_size: int, seed: int | None) -> None:
         self.batch_size, self.value_range = batch_size, part.value_range
-        height, width, channels = part.shape
-        reader = ImageReader("grayscale" if channels == 1 else "rgb", (height, width), "bilinear", fit_bytes)
         files = [str(file) for file in part.files]
         self._folder = ImageFolder(
             file_paths=files,
             labels=part.labels,
             class_names=None,
-            reader=reader,
+            reader=reader_of(part.shape),
             batch_size=batch_size,
             shuffle=seed is not None,
             seed=seed or 0,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from triarch.exactness import as_type, unhidden
 from triarch.training.numbered_batches import NumberedBatches
 from triarch.training.py_dataset import PyDataset
 
@@ -32,31 +33,40 @@ def pad_sequences(
         value: What rows are filled with.
 
     Raises:
-        ValueError: The series have no lengths, or steps of different shapes.
+        ValueError: The series have no lengths, or steps of different shapes; or `dtype` has no room for a number, such
+            as 0.5 or 2**31 for int32, where Keras takes another one.
     """
     for name, side in (("padding", padding), ("truncating", truncating)):
         if side not in ("pre", "post"):
             raise ValueError(f"`{name}` is 'pre' or 'post'. Received: {name}={side!r}")
+    if maxlen is not None and (not isinstance(maxlen, (int, np.integer)) or maxlen < 0):
+        raise ValueError(f"`maxlen` is a number of steps, or None. Received: maxlen={maxlen!r}")
     try:
         lengths = [len(series) for series in sequences]
     except TypeError as error:
         raise ValueError(f"`sequences` is a list of lists or arrays. Received: {sequences!r}") from error
     maxlen = max(lengths, default=0) if maxlen is None else maxlen
-    steps = next((np.asarray(series).shape[1:] for series in sequences if len(series)), ())
     kind = np.dtype(dtype)
-    if isinstance(value, str) and kind.kind != "O" and kind.kind != "U":
+    if isinstance(value, str) and kind.kind not in "OUS":
         raise ValueError(f"`value` is a string, which `dtype` has no room for. Received: {value!r}, {dtype!r}")
-    rows = np.full((len(lengths), maxlen, *steps), value, kind)
-    for row, series in zip(rows, sequences, strict=True):
-        if not len(series) or not maxlen:
+    kept = []
+    for number, series in enumerate(unhidden(sequences, "sequences")):
+        cut = series[max(len(series) - maxlen, 0) :] if truncating == "pre" else series[:maxlen]
+        kept.append(as_type(cut, kind, f"sequences[{number}]"))
+    steps = next((series.shape[1:] for series in kept if len(series)), ())
+    filling = as_type(value, kind, "value")
+    if kind.kind in "US":  # as long as the longest text
+        kind = np.result_type(filling, *kept)
+    rows = np.full((len(lengths), maxlen, *steps), filling, kind)
+    for row, series in zip(rows, kept, strict=True):
+        if not len(series):
             continue
-        kept = np.asarray(series[-maxlen:] if truncating == "pre" else series[:maxlen], kind)
-        if kept.shape[1:] != steps:
-            raise ValueError(f"All series have steps of shape {steps}. Received: one with shape {kept.shape[1:]}")
+        if series.shape[1:] != steps:
+            raise ValueError(f"All series have steps of shape {steps}. Received: one with shape {series.shape[1:]}")
         if padding == "pre":
-            row[-len(kept) :] = kept
+            row[-len(series) :] = series
         else:
-            row[: len(kept)] = kept
+            row[: len(series)] = series
     return rows
 
 
@@ -96,20 +106,20 @@ def timeseries_dataset_from_array(
         end_index: The step before which the use ends.
 
     Raises:
-        ValueError: A number is not positive, or the series is shorter than a window.
+        ValueError: A number is not positive, the series is shorter than a window, or a mask hides some of it.
     """
     numbers = {"sequence_length": sequence_length, "sequence_stride": sequence_stride, "sampling_rate": sampling_rate}
     for name, number in (*numbers.items(), ("batch_size", 1 if batch_size is None else batch_size)):
         if number <= 0:
             raise ValueError(f"`{name}` is a positive number. Received: {name}={number}")
-    data = np.asarray(data)
+    data = np.asarray(unhidden(data, "data"))
     first = 0 if start_index is None else start_index
     end = len(data) if end_index is None else min(end_index, len(data))
     if not 0 <= first < end:
         raise ValueError(f"There are {len(data)} steps. Received: start_index={start_index}, end_index={end_index}")
     last = end - (sequence_length - 1) * sampling_rate  # before which windows begin
     if targets is not None:
-        targets = np.asarray(targets)
+        targets = np.asarray(unhidden(targets, "targets"))
         last = min(last, len(targets))
     if last <= first:
         raise ValueError(

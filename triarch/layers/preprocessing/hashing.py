@@ -13,7 +13,7 @@ from triarch.layers.arguments import is_integer
 from triarch.layers.base import Layer
 from triarch.layers.preprocessing.encoding import encode
 from triarch.layers.preprocessing.fingerprints import fingerprint, keyed_hash
-from triarch.layers.preprocessing.lookup import strings
+from triarch.layers.preprocessing.tokens import integers, strings
 from triarch.registry import register
 
 _MODES = ("int", "one_hot", "multi_hot", "count")
@@ -101,10 +101,4 @@ def _tokens(values: Any) -> np.ndarray[Any, Any]:
         ValueError: Values are neither strings nor numbers.
     """
     array = np.asarray(values.cpu() if isinstance(values, torch.Tensor) else values)
-    if array.dtype.kind in "iub":
-        return array.astype(np.int64)
-    if array.dtype.kind == "f":
-        if not np.isfinite(array).all():
-            raise ValueError("Numbers that are hashed are finite.")
-        return array.astype(np.int64)
-    return strings(values)
+    return integers(values) if array.dtype.kind in "iubf" else strings(values)

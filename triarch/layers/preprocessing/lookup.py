@@ -11,10 +11,12 @@ import numpy as np
 import torch
 
 from triarch import config
+from triarch.files import read_text
 from triarch.layers.arguments import describe
 from triarch.layers.base import Layer
 from triarch.layers.preprocessing.encoding import encode
 from triarch.layers.preprocessing.fingerprints import fingerprint
+from triarch.layers.preprocessing.tokens import integers, strings
 from triarch.registry import register
 
 _MODES = ("int", "one_hot", "multi_hot", "count", "tf_idf")
@@ -122,7 +124,7 @@ class Lookup(Layer):
             ValueError: A token comes twice, there are none or too many, or weights are missing.
         """
         if isinstance(vocabulary, (str, Path)):
-            vocabulary = Path(vocabulary).read_text(encoding="utf-8").splitlines()
+            vocabulary = read_text(vocabulary).removesuffix("\n").split("\n")
         if (idf_weights is not None) != (self.output_mode == "tf_idf"):
             raise ValueError(
                 f"`idf_weights` go with output mode 'tf_idf'. Received: output_mode={self.output_mode!r} and "
@@ -310,25 +312,6 @@ class StringLookup(Lookup):
         return np.array([fingerprint(token.encode(self.encoding)) % self.num_oov_indices for token in tokens.tolist()])
 
 
-def strings(values: Any) -> np.ndarray[Any, Any]:
-    """An array of strings.
-
-    Raises:
-        ValueError: Values are not strings, or not an array's.
-    """
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise ValueError(f"Samples of strings have the same number of strings each. Received: {values!r}") from error
-    if array.dtype.kind == "S":
-        array = np.char.decode(array, "utf-8")
-    if array.dtype.kind == "O" and all(isinstance(value, str) for value in array.flat):
-        array = array.astype(str)
-    if array.dtype.kind != "U" and array.size:
-        raise ValueError(f"Expected strings. Received: {values!r}")
-    return array.astype(str)
-
-
 @register("keras.layers")
 class IntegerLookup(Lookup):
     """Integers become their numbers in a vocabulary, which is given or made by `adapt`.
@@ -373,10 +356,10 @@ class IntegerLookup(Lookup):
     def _standardized(self, tokens: Any) -> np.ndarray[Any, Any]:
         array = np.asarray(tokens.cpu() if isinstance(tokens, torch.Tensor) else tokens)
         if isinstance(tokens, Sequence) and array.dtype.kind == "U":  # the lines of a file
-            array = array.astype(np.int64)
+            tokens = array = array.astype(np.int64)
         if array.dtype.kind not in "iub" and array.size:
             raise ValueError(f"{describe(self)} takes integers. Received: type {array.dtype}")
-        return array.astype(np.int64)
+        return integers(tokens if array.size else array.astype(np.int64))
 
     def _unknown_number(self, tokens: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return tokens % self.num_oov_indices

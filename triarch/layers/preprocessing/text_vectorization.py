@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from triarch.layers.arguments import describe
-from triarch.layers.preprocessing.lookup import StringLookup, strings
+from triarch.layers.preprocessing.lookup import StringLookup
+from triarch.layers.preprocessing.tokens import strings
 from triarch.registry import register
 
 _PUNCTUATION = re.compile(f"[{re.escape(string.punctuation)}]")

@@ -47,8 +47,9 @@ def image_dataset_from_directory(
     """Batches `(images, labels)` of the image files in a folder, with labels by their class folders.
 
     Images are float32 tensors `(batch, height, width, channels)`, values 0..255, or with channels first. They stand
-    upright, as their files' orientation says; transparent parts are white, unless they are kept; 16 bits are scaled to
-    8. Sizes change as `tf.image.resize` changes them, without averaging what becomes smaller.
+    upright, as their files' orientation says; transparent parts are white, unless they are kept. Grey pixels of 16 bits
+    keep their fractions, of such colours the highest 8 bits are read. Sizes change as `tf.image.resize` changes them,
+    without averaging what becomes smaller. What is hidden or a system's own is neither a class nor an image.
 
     Args:
         directory: A folder with a folder for each class; or of images, without labels or with a list of them.
