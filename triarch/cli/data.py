@@ -198,7 +198,7 @@ def _checked_images(x: np.ndarray, path: Path, is_double: bool) -> np.ndarray:
     if is_double:
         return numbers
     largest = max(abs(lowest), abs(highest))
-    if largest > np.finfo(np.float32).max or 0 < highest - lowest < _TOLD_APART * largest:
+    if largest > float(np.finfo(np.float32).max) or 0 < highest - lowest < _TOLD_APART * largest:
         raise CommandError(
             f"Expected images in {str(path)!r} whose values single precision tells apart. Received: values from "
             f"{lowest!r} to {highest!r}. Take their mean from them, or give them other units"

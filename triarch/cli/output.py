@@ -15,7 +15,6 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-
 _UNSHOWN = ("Cc", "Cs", "Zl", "Zp")  # control characters, halves of others, and ends of lines
 
 

@@ -12,7 +12,7 @@ from triarch.cli.output import CommandError, listed
 
 Array = np.ndarray[Any, Any]
 _COARSE = 1e-4  # deviations, between numbers that single precision does not tell apart
-_CONSTANT = 1e-12  # of the largest number: what rounding leaves of the deviation of a column that is one number
+_CONSTANT = 1e-14  # of the largest number: what rounding leaves of the deviation of a column that is one number
 _SMALLEST, _LARGEST = 1e-30, 1e30  # deviations whose inverses single precision holds
 
 
