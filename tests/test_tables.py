@@ -107,7 +107,7 @@ WRONG: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
     "underscore": (table(lambda n: "1_000"), ("'damp'", "1_000")),
     "words": (table(lambda n: "wet"), ("'damp'", "line 2", "'wet'")),
     "nothing but gaps": (table(lambda n: ""), ("'damp'", "line 2", "empty")),
-    "semicolons": (table(lambda n: DAMP[n], "date;heat;damp", ";"), ("semicolons", "';'".strip("'"))),
+    "semicolons": (table(lambda n: DAMP[n], "date;heat;damp", ";"), ("semicolons", "date;heat;damp")),
     "tabs": (table(lambda n: DAMP[n], "date\theat\tdamp", "\t"), ("tabs",)),
     "bars": (table(lambda n: DAMP[n], "date|heat|damp", "|"), ("bars",)),
     "spaces": (PLAIN.replace(",", " "), ("date heat damp", "line 2")),
@@ -136,9 +136,9 @@ def test_a_table_that_could_be_misread_is_refused(tmp_path: Path, what: str, tar
     content, words = WRONG[what]
     path = written(tmp_path, content)
     error = refused("train", "--model", "rnn", "--data", path, "--out", tmp_path / "out", *target)
-    assert str(path) in error or target
-    if not target or f"--target must be one of {' '.join(words)}" not in error:
-        assert all(word in error for word in words) or (target and "--target must be one of" in error), error
+    if target and what == "spaces":
+        words = ("--target must be one of date heat damp",)
+    assert all(word in error for word in words), error
     assert not (tmp_path / "out").exists()
 
 
