@@ -47,7 +47,7 @@ def as_type(values: Any, dtype: Any, name: str) -> Array:
                 return array.astype(kind)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"`{name}` has values that the type {kind} has no room for: {error}") from error
-    place = tuple(int(axis[0]) for axis in np.nonzero(wrong))
+    place = tuple(int(axis[0]) for axis in np.nonzero(wrong)) if wrong.ndim else ()
     raise ValueError(
         f"`{name}` has values that the type {kind} has no room for: give another `dtype`, or other values. Received: "
         f"{array[place]!s}" + (f" at place {', '.join(map(str, place))}" if place else "")
@@ -69,8 +69,9 @@ def _wrong(array: Array, kind: np.dtype[Any]) -> Array:
             is_wrong = np.vectorize(lambda x: not limits.min <= int(x) <= limits.max, otypes=[bool])
             return np.asarray(is_wrong(array))
         if array.dtype.kind == "f":
-            # The first float above the type's integers is a power of two, which it holds exactly.
-            return ~((array == np.trunc(array)) & (array >= float(limits.min)) & (array < 2.0 * (limits.max // 2 + 1)))
+            wide = array.astype(np.float64)
+            # The first number above the type's integers is a power of two, which floats hold exactly.
+            return ~((wide == np.trunc(wide)) & (wide >= float(limits.min)) & (wide < 2.0 * (limits.max // 2 + 1)))
         if array.dtype.kind == "O":
             is_wrong = np.vectorize(lambda x: not limits.min <= x <= limits.max or x != int(x), otypes=[bool])
             return np.asarray(is_wrong(array))

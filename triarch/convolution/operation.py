@@ -198,8 +198,9 @@ def _as_operands(a: Any, b: Any) -> tuple[Any, Any]:
 
 
 def _as_array(value: Any) -> Array:
+    unhidden(value, "operand")
     try:
-        array = np.asarray(unhidden(value, "operand"))
+        array = np.asarray(value)
         if hasattr(value, "dtype") or array.dtype.kind not in "uf" or not (np.abs(array) >= 2.0**63).any():
             return array
         # NumPy makes floats or unsigned numbers of Python's integers beyond int64.

@@ -208,7 +208,8 @@ class Layer(WeightHolder, PolicyHolder, Configurable, metaclass=_LayerMeta):
 
     def _as_tensor(self, value: Any) -> Any:
         if isinstance(value, np.ndarray):
-            dtype = torch_dtype(config.floatx()) if value.dtype == np.float64 else None
+            is_rounded = value.dtype == np.float64 and self._compute_torch_dtype is not torch.float64
+            dtype = torch_dtype(config.floatx()) if is_rounded else None
             return torch.as_tensor(value, dtype=dtype, device=self.device)
         return value
 

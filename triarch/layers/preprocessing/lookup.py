@@ -227,7 +227,7 @@ class Lookup(Layer):
                 )
             own = self._unknown_number(different[unknown]) if self.num_oov_indices > 1 else 0
             found[unknown] = int(self._has_mask) + own
-        return torch.from_numpy(found[places].reshape(tokens.shape)).to(config.device())
+        return torch.from_numpy(np.asarray(found[places]).reshape(tokens.shape)).to(config.device())
 
     def _tokens_of(self, numbers: Any) -> np.ndarray[Any, Any]:
         numbers = np.asarray(numbers.cpu() if isinstance(numbers, torch.Tensor) else numbers)
@@ -257,8 +257,8 @@ _UNUSED = frozenset({"vocabulary_size", "has_input_vocabulary", "oov_method", "s
 
 
 def _batches(data: Any, steps: int | None) -> Iterable[Any]:
-    """An array as one batch; other data as the batches that it gives."""
-    if isinstance(data, (np.ndarray, list, tuple, str, torch.Tensor)):
+    """An array, or a column of a table, as one batch; other data as the batches that it gives."""
+    if isinstance(data, (np.ndarray, list, tuple, str, torch.Tensor)) or hasattr(data, "__array__"):
         return [data]
     return (batch for number, batch in enumerate(data) if steps is None or number < steps)
 

@@ -129,8 +129,9 @@ class Normalization(Elementwise):
         for array in _batches(data):
             if not self.built:
                 self.build((None, *array.shape[1:]) if 0 not in _positive(self.axis, array.ndim) else array.shape)
-            for part in self._parts(array):
-                count, mean, squares = _merged(count, mean, squares, part, self._others(part))
+            with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is refused
+                for part in self._parts(array):
+                    count, mean, squares = _merged(count, mean, squares, part, self._others(part))
         if not count:
             raise ValueError(f"{describe(self)} found no numbers in the data that it was to adapt to.")
         variance = squares / count
