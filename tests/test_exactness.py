@@ -226,7 +226,7 @@ def test_a_constant_becomes_zero(value: float) -> None:
     for dtype in ("float32", "float64"):
         layer = layers.Normalization(dtype=dtype)
         layer.adapt(np.full((7, 2), value))
-        assert layer(np.full((3, 2), value)).abs().max() == 0
+        assert layer(np.full((3, 2), value)).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])

@@ -231,6 +231,7 @@ def test_the_title_of_a_forecast_tells_the_error_of_its_curves(tmp_path: Path, m
     headline, _, scores = task.test(network, tmp_path)
     truth, found, _, title = drawn["given"]
     assert title.endswith(f"5 steps ahead: off by {np.abs(truth - found).mean():.4g}")
+    assert scores["of_each_step_ahead"][-1] == pytest.approx(np.abs(truth - found).mean())
     assert headline.endswith(f"{scores['mean_absolute_error']:.4g}")
     np.testing.assert_array_equal(truth, waves()[-len(truth) :])
 

@@ -212,7 +212,7 @@ def _texts(array: np.ndarray, path: Path) -> np.ndarray:
         texts = np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
     except UnicodeDecodeError as error:
         raise CommandError(f"Expected texts in UTF-8 in {str(path)!r}. Received: {error}") from error
-    missing = np.flatnonzero(np.isin(texts, _MISSING)) if texts.dtype.kind == "U" else []
+    missing = np.flatnonzero(np.isin(texts, _MISSING) & (texts.dtype.kind == "U"))
     if len(missing):
         raise CommandError(
             f"Expected a class for each image in {str(path)!r}. Received: {str(texts[missing[0]])!r} at place "

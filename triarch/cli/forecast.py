@@ -10,7 +10,7 @@ import numpy as np
 
 from triarch import layers
 from triarch.cli import pictures
-from triarch.cli.output import CommandError, listed, one_line, say
+from triarch.cli.output import CommandError, counted, listed, one_line, say
 from triarch.cli.recurrent import stack
 from triarch.cli.scaling import Scaling
 from triarch.cli.tables import read_table
@@ -86,16 +86,22 @@ class Forecast(Task):
         part = self.first_test, len(self.table)
         truth, last = self._following(*part), self.table[self._starts(*part) + self.window - 1, self.column]
         found = self.scaling.restored(network.predict(self.tests[0], batch_size=256, verbose=0), self.column)
-        errors = np.abs(found - truth)
+        errors = np.abs(found - truth).mean(0)  # of each step ahead
         error, naive = float(errors.mean()), float(np.abs(last - truth).mean())
-        ahead = f"{self.horizon} step{'s' if self.horizon > 1 else ''} ahead"
+        ahead, off = f"{counted(self.horizon, 'step')} ahead", f"off by {errors[-1]:.4g}"
         pictures.draw_forecast(
             folder / "forecast.png",
             truth[:, -1],
             found[:, -1],
             self.target,
-            f"{self.target}, {ahead}: off by {errors[:, -1].mean():.4g}",
+            f"{self.target}, {ahead}: {off}",
         )
         lines = [("the last value", f"off by {naive:.4g}, taken for the next ones"), ("forecasts", f"{len(truth):,}")]
-        scores = {"mean_absolute_error": error, "of_the_last_value": naive, "forecasts": len(truth)}
+        lines = [(ahead, off), *lines] if self.horizon > 1 else lines
+        scores = {
+            "mean_absolute_error": error,
+            "of_each_step_ahead": errors.tolist(),
+            "of_the_last_value": naive,
+            "forecasts": len(truth),
+        }
         return f"Mean absolute error {error:.4g}", lines, scores

@@ -58,14 +58,17 @@ def indexed(
     What is hidden, or a system's own, is no file and no class. With `verbose` it is said what is found and left out.
     """
     is_wanted = with_suffix(*suffixes)
+    numbers: Array | None = None
     if isinstance(labels, str):
         names = _class_folders(root, names)
         found = [list_files(os.path.join(root, name), is_wanted, follow_links) for name in names]
         numbers = np.repeat(np.arange(len(names), dtype=np.int32), [len(own.files) for own in found])
     else:
         found = [list_files(root, is_wanted, follow_links)]
-        numbers = None if labels is None else _numbers(labels, len(found[0].files), root)
-        names = None if labels is None else [str(label) for label in sorted(set(labels))]
+        names = None
+        if labels is not None:
+            numbers = _numbers(labels, len(found[0].files), root)
+            names = [str(label) for label in sorted(set(labels))]
     files, others, left_behind = ([path for own in lists for path in own] for lists in zip(*found, strict=True))
     if verbose:
         say(f"Found {len(files)} files" + (f" belonging to {len(names)} classes." if names is not None else "."))

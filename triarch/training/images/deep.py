@@ -8,6 +8,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
 
 Array = np.ndarray[Any, Any]
 
@@ -39,7 +40,7 @@ def scaled_to_bytes(picture: Image, name: str) -> Array:
     return pixels.astype(np.float32) / np.float32(FULL_SCALE / 255)
 
 
-def cut_colours(picture: Image) -> bool:
+def cut_colours(picture: ImageFile) -> bool:
     """Whether Pillow will read the highest 8 bits alone of a picture that was opened and not yet loaded."""
     told = [str(tile[3]) for tile in picture.tile]  # such as RGB;16B, or (RGB, 65535)
     return not is_deep(picture) and any(";16" in text or str(FULL_SCALE) in text for text in told)
