@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from PIL import Image
 from triarch import utils
 from triarch.cli import pictures
 from triarch.cli.data import load
-from triarch.cli.output import one_line
+from triarch.cli.output import escape_unwritable, one_line, say
 from triarch.cli.parts import held_by_name
 from triarch.files import read_text
 
@@ -234,6 +236,24 @@ def test_the_same_files_are_held_out_wherever_they_lie(tmp_path: Path) -> None:
     assert held_by_name(["a/e\u0301.png"], np.zeros(1, int)) == held_by_name(["a/\u00e9.png"], np.zeros(1, int))
 
 
+def test_texts_are_found_mixed_and_divided_as_in_keras(tmp_path: Path, keras: types.ModuleType) -> None:
+    judge = keras.src.utils.dataset_utils
+    for place in ("b/2", "b/10", "a/x/1", "a/2", "a/B/3", "c/1", "c/2", "a/.hidden/9"):
+        text(tmp_path / f"{place}.txt")
+    (tmp_path / "a" / ".hidden" / "9.txt").unlink()  # which Keras takes
+    expected = judge.index_directory(str(tmp_path), "inferred", (".txt",), shuffle=True, seed=5, verbose=False)
+    assert (
+        utils.text_dataset_from_directory(tmp_path, shuffle=False).file_paths
+        == judge.index_directory(str(tmp_path), "inferred", (".txt",), shuffle=False, verbose=False)[0]
+    )
+    ours = utils.text_dataset_from_directory(tmp_path, seed=5, validation_split=0.3, subset="both")
+    for found, subset in zip(ours, ("training", "validation"), strict=True):
+        files, labels = judge.get_training_or_validation_split(*expected[:2], 0.3, subset)
+        assert found.file_paths == files
+        assert found.labels.tolist() == list(labels)
+        assert found.class_names == expected[2]
+
+
 # Names
 
 
@@ -272,6 +292,15 @@ def test_names_are_shown_on_one_line() -> None:
     assert one_line("a\nb\x1b[1m\udce4\u2028") == r"a\nb\x1b[1m\udce4\u2028"
     for name in ("größer", "犬", "a\u00a0b", ""):
         assert one_line(name) == name
+
+
+def test_what_a_screen_cannot_show_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(screen, "ascii"))
+    escape_unwritable()
+    say("gr\u00fcn \udce4")
+    sys.stdout.flush()
+    assert screen.getvalue() == b"gr\\xfcn \\udce4\n"
 
 
 def test_thousands_of_classes(tmp_path: Path, rng: np.random.Generator) -> None:
