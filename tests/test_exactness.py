@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -216,9 +217,7 @@ def test_numbers_far_from_zero_are_normalised_in_double_precision(offset: float)
     layer = layers.Normalization(dtype="float64")
     layer.adapt(data + offset)
     expected = (data - data.mean(0)) / data.std(0)
-    np.testing.assert_allclose(
-        layer(data + offset).numpy(), expected, atol=1e-3 if offset == -1e12 else 1e-6
-    )
+    np.testing.assert_allclose(layer(data + offset).numpy(), expected, atol=1e-3 if offset == -1e12 else 1e-6)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e9 + 1, -3e30])
@@ -234,3 +233,14 @@ def test_means_that_are_no_numbers_are_refused(value: float) -> None:
     layer = layers.Normalization()
     with pytest.raises(ValueError, match="adapts to numbers whose mean and variance"):
         layer.adapt(np.array([[1.0, value], [2.0, 3.0]]))
+
+
+def test_it_is_said_where_single_precision_does_not_tell_numbers_apart() -> None:
+    data = np.random.default_rng(0).normal(size=(50, 2))
+    with pytest.warns(UserWarning, match="so far from zero.*means"):
+        layers.Normalization().adapt(data + 1e9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        layers.Normalization().adapt(data + 1e3)
+        layers.Normalization(dtype="float64").adapt(data + 1e9)
+        layers.Normalization().adapt(np.full((5, 2), 1e9))

@@ -223,6 +223,16 @@ def test_a_column_that_is_one_number_and_one_of_other_units(tmp_path: Path) -> N
         task_of(str(path), None, 8, 1, 0)
 
 
+def test_a_series_that_is_one_number(tmp_path: Path) -> None:
+    path, out = written(tmp_path, "level\n" + "1000000000.5\n" * 60), tmp_path / "out"
+    code, _, error = run("train", "--data", path, "--model", "rnn", "--epochs", 1, "--window", 4, "--out", out)
+    assert code == 0, error
+    report = json.loads((out / "report.json").read_text())
+    assert report["test"]["of_the_last_value"] == 0
+    assert report["input"]["mean"] == 1_000_000_000.5
+    assert (out / "forecast.png").stat().st_size
+
+
 def test_the_title_of_a_forecast_tells_the_error_of_its_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path, "level\n" + "".join(f"{number!r}\n" for number in waves().tolist()))
     task, drawn = Forecast(path, None, 8, 5), {}

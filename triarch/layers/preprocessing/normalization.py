@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from triarch.layers.arguments import describe, is_integer
 from triarch.registry import register
 from triarch.tensors import as_tensor
 
+_COARSE = 0.1  # deviations between neighbouring inputs
 _CHUNK = 2**22  # numbers of an array that are looked at together
 
 
@@ -122,6 +124,9 @@ class Normalization(Elementwise):
         Raises:
             ValueError: There is no data, batches are not of the shape that the layer was built for, or mean and
                 variance are no numbers that the layer holds, as where data have NaN.
+
+        Warns:
+            UserWarning: The data are so far from zero that the layer's inputs hardly tell them apart.
         """
         if self.input_mean is not None:
             raise ValueError(f"{describe(self)} was given mean and variance, so there is nothing to adapt.")
@@ -140,6 +145,15 @@ class Normalization(Elementwise):
             raise ValueError(
                 f"{describe(self)} adapts to numbers whose mean and variance {self.adapt_mean.dtype} holds. Received: "
                 f"means {np.ravel(mean)[:4]} and variances {np.ravel(variance)[:4]}"
+            )
+        precision = torch.promote_types(self._compute_torch_dtype, torch.float32)  # as in `call`
+        step = abs(mean) * torch.finfo(precision).eps
+        if ((variance > 0) & (step > _COARSE * np.sqrt(variance))).any():
+            warnings.warn(
+                f"{describe(self)} adapts to numbers so far from zero that inputs of type {precision} "
+                "hardly tell them apart: take their mean from them before, in double precision. Received: means "
+                f"{np.ravel(mean)[:4]} and deviations {np.ravel(np.sqrt(variance))[:4]}",
+                stacklevel=2,
             )
         with torch.no_grad():
             self.adapt_mean.copy_(torch.as_tensor(mean))
