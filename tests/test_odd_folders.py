@@ -162,6 +162,14 @@ def test_parts_have_many_names(tmp_path: Path, names: tuple[str, ...], counts: t
     assert (len(learning), len(validation)) == ((12, 12) if len(names) == 3 else (10, 2))
 
 
+def test_parts_that_are_taken_for_classes_are_told(tmp_path: Path) -> None:
+    images_in(tmp_path, "train", "Val")
+    with pytest.warns(UserWarning, match="classes of .* are Val, train, each with folders"):
+        found = utils.image_dataset_from_directory(tmp_path)
+    assert found.class_names == ["Val", "train"]  # as with Keras
+    assert utils.image_dataset_from_directory(tmp_path / "train").class_names == ["a", "b"]
+
+
 def test_three_parts_are_used_and_said(tmp_path: Path) -> None:
     folder = images_in(tmp_path / "pets", "train", "valid", "test", "unlabelled")
     code, output, error = run("train", "--data", folder, "--epochs", 1, "--out", tmp_path / "out")

@@ -13,16 +13,11 @@ from triarch.cli.output import CommandError, counted, listed, one_line, say
 from triarch.cli.parts import OnDisk, held_out
 from triarch.cli.progress import reading_bar
 from triarch.files import is_left_behind, list_files, subfolders
+from triarch.training.directories import PARTS
 from triarch.training.images.kept import KeptImages, default_cache_size
 
 _LARGEST_SIDE = 64
 _READ_AT_ONCE = 64  # images
-# What the folders are called that divide images, in small letters.
-_PURPOSES = {
-    "train": ("train", "training"),
-    "validation": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing"),
-}
 
 
 @dataclass(frozen=True)
@@ -80,7 +75,7 @@ def read_folders(path: Path, shape: tuple[int, int, int] | None) -> Folders:
 def _divided(path: Path) -> dict[str, Path]:
     """The folders of class folders by their purpose; the folder itself is for training where it has no such folders."""
     names = subfolders(path)
-    by_purpose = {purpose: [name for name in names if name.lower() in called] for purpose, called in _PURPOSES.items()}
+    by_purpose = {purpose: [name for name in names if name.lower() in called] for purpose, called in PARTS.items()}
     if not by_purpose["train"] or not (by_purpose["validation"] or by_purpose["test"]):
         return {"train": path}
     repeated = [name for own in by_purpose.values() if len(own) > 1 for name in own]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,13 @@ from triarch import config
 from triarch.files import list_files, subfolders, with_suffix
 
 Array = np.ndarray[Any, Any]
+
+# What folders are called that divide data, in small letters.
+PARTS = {
+    "train": ("train", "training"),
+    "validation": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
 
 
 def require(name: str, value: Any, choices: tuple[Any, ...]) -> None:
@@ -91,7 +99,18 @@ def _class_folders(root: str, names: list[str] | None) -> list[str]:
         )
     if names is not None and (set(names) - set(folders) or len(set(names)) < len(names)):
         raise ValueError(f"`class_names` are some of the folders {folders}. Received: class_names={names}")
+    if names is None and len(folders) > 1 and all(_is_part(root, name) for name in folders):
+        warnings.warn(
+            f"The classes of {root!r} are {', '.join(folders)}, each with folders in it. If these are parts of data, "
+            "read them one by one",
+            stacklevel=4,
+        )
     return folders if names is None else names
+
+
+def _is_part(root: str, name: str) -> bool:
+    """Whether a folder is called as parts of data are, and has folders as they have."""
+    return any(name.lower() in called for called in PARTS.values()) and bool(subfolders(os.path.join(root, name)))
 
 
 def _numbers(labels: Any, count: int, root: str) -> Array:

@@ -18,6 +18,7 @@ from triarch.registry import register
 from triarch.tensors import as_tensor
 
 _COARSE = 0.1  # deviations between neighbouring inputs
+_CONSTANT = 1e-14  # of the mean: what rounding leaves of the deviation of one number
 _CHUNK = 2**22  # numbers of an array that are looked at together
 
 
@@ -148,11 +149,12 @@ class Normalization(Elementwise):
             )
         precision = torch.promote_types(self._compute_torch_dtype, torch.float32)  # as in `call`
         step = abs(mean) * torch.finfo(precision).eps
-        if ((variance > 0) & (step > _COARSE * np.sqrt(variance))).any():
+        deviation = np.sqrt(variance)
+        if ((deviation > _CONSTANT * abs(mean)) & (step > _COARSE * deviation)).any():
             warnings.warn(
                 f"{describe(self)} adapts to numbers so far from zero that inputs of type {precision} "
                 "hardly tell them apart: take their mean from them before, in double precision. Received: means "
-                f"{np.ravel(mean)[:4]} and deviations {np.ravel(np.sqrt(variance))[:4]}",
+                f"{np.ravel(mean)[:4]} and deviations {np.ravel(deviation)[:4]}",
                 stacklevel=2,
             )
         with torch.no_grad():
