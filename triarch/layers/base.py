@@ -210,8 +210,9 @@ class Layer(MaskHolder, PolicyHolder, ModeHolder, Configurable, metaclass=_Layer
         if isinstance(value, Texts) and not self.reads_texts():
             raise ValueError(f"Layer {self.name!r} takes numbers. Received: strings")
         if isinstance(value, np.ndarray):
-            dtype = torch_dtype(config.floatx()) if value.dtype.kind == "f" and value.dtype.itemsize >= 8 else None
-            return as_tensor(value, dtype, self.device)
+            is_wide = value.dtype.kind == "f" and value.dtype.itemsize >= 8
+            is_rounded = is_wide and self._compute_torch_dtype is not torch.float64
+            return as_tensor(value, torch_dtype(config.floatx()) if is_rounded else None, self.device)
         return value
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:

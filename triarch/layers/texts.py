@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from triarch.exactness import unhidden
+
 TEXT = "string"  # the number type of what is no number
 
 
@@ -15,24 +17,37 @@ class Texts(torch.Tensor):
 
 
 def strings(values: Any) -> np.ndarray[Any, Any]:
-    """An array of strings.
+    """An array of strings; bytes are taken for UTF-8.
 
     Raises:
-        ValueError: Values are not strings, or not an array's.
+        ValueError: Values are not strings, or not an array's. A missing text (None, NaN) is not the word "nan".
     """
     if isinstance(values, Texts):
         return _decoded(values)
+    if isinstance(unhidden(values, "inputs"), np.ndarray) and values.dtype.kind == "U":
+        return np.asarray(values)
     try:
-        array = np.asarray(values)
+        array = np.asarray(values, object)  # else NumPy would write numbers among the strings in letters
     except ValueError as error:
         raise ValueError(f"Samples of strings have the same number of strings each. Received: {values!r}") from error
-    if array.dtype.kind == "S":
-        array = np.char.decode(array, "utf-8")
-    if array.dtype.kind == "O" and all(isinstance(value, str) for value in array.flat):
-        array = array.astype(str)
-    if array.dtype.kind not in "UT" and array.size:
-        raise ValueError(f"Expected strings. Received: {values!r}")
-    return array.astype(str)
+    return np.array([_string(value, place) for place, value in enumerate(array.flat)], dtype=str).reshape(array.shape)
+
+
+def _string(value: Any, place: int) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"Expected strings, or bytes in UTF-8. Received: {value[:40]!r} at place {place}"
+            ) from error
+    if isinstance(value, (list, tuple, np.ndarray)):
+        raise ValueError(f"Samples of strings have the same number of strings each. Received: {value!r} among them")
+    is_missing = value is None or type(value).__name__ in ("NAType", "NaTType") or value != value
+    advice = ", which is missing: leave it out or fill it in, as pandas does with `fillna('')`" if is_missing else ""
+    raise ValueError(f"Expected strings. Received: {value!r} at place {place}{advice}")
 
 
 def encoded(values: Any) -> Texts:

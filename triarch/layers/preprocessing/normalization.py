@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ from triarch.layers.arguments import describe, is_integer
 from triarch.registry import register
 from triarch.tensors import as_tensor
 
+_COARSE = 0.1  # deviations between neighbouring inputs
+_CONSTANT = 1e-14  # of the mean: what rounding leaves of the deviation of one number
 _CHUNK = 2**22  # numbers of an array that are looked at together
 
 
@@ -122,7 +125,11 @@ class Normalization(Elementwise):
                 the first where it gives several. Sums are exact to double precision however much there is.
 
         Raises:
-            ValueError: There is no data, or batches are not of the shape that the layer was built for.
+            ValueError: There is no data, batches are not of the shape that the layer was built for, or mean and
+                variance are no numbers that the layer holds, as where data have NaN.
+
+        Warns:
+            UserWarning: The data are so far from zero that the layer's inputs hardly tell them apart.
         """
         if self.input_mean is not None:
             raise ValueError(f"{describe(self)} was given mean and variance, so there is nothing to adapt.")
@@ -130,15 +137,31 @@ class Normalization(Elementwise):
         for array in _batches(data):
             if not self.built:
                 self.build((None, *array.shape[1:]) if 0 not in _positive(self.axis, array.ndim) else array.shape)
-            for part in self._parts(array):
-                count, mean, squares = _merged(count, mean, squares, part, self._others(part))
+            with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is refused
+                for part in self._parts(array):
+                    count, mean, squares = _merged(count, mean, squares, part, self._others(part))
         if not count:
             raise ValueError(f"{describe(self)} found no numbers in the data that it was to adapt to.")
-        if not np.isfinite(mean).all() or not np.isfinite(squares).all():
-            raise ValueError(f"{describe(self)} found NaN or infinite numbers in the data that it was to adapt to.")
+        variance = squares / count
+        largest = torch.finfo(self.adapt_mean.dtype).max
+        if not ((abs(mean) <= largest) & (variance <= largest)).all():
+            raise ValueError(
+                f"{describe(self)} adapts to numbers whose mean and variance {self.adapt_mean.dtype} holds. Received: "
+                f"means {np.ravel(mean)[:4]} and variances {np.ravel(variance)[:4]}"
+            )
+        precision = torch.promote_types(self._compute_torch_dtype, torch.float32)  # as in `call`
+        step = abs(mean) * torch.finfo(precision).eps
+        deviation = np.sqrt(variance)
+        if ((deviation > _CONSTANT * abs(mean)) & (step > _COARSE * deviation)).any():
+            warnings.warn(
+                f"{describe(self)} adapts to numbers so far from zero that inputs of type {precision} "
+                "hardly tell them apart: take their mean from them before, in double precision. Received: means "
+                f"{np.ravel(mean)[:4]} and deviations {np.ravel(deviation)[:4]}",
+                stacklevel=2,
+            )
         with torch.no_grad():
             self.adapt_mean.copy_(torch.as_tensor(mean))
-            self.adapt_variance.copy_(torch.as_tensor(squares / count))
+            self.adapt_variance.copy_(torch.as_tensor(variance))
 
     def _others(self, array: np.ndarray[Any, Any]) -> tuple[int, ...]:
         """The axes that mean and variance are taken along."""
