@@ -231,6 +231,28 @@ def test_a_model_that_begins_with_a_model(tmp_path: Path, rng: np.random.Generat
     np.testing.assert_allclose(found, x @ kernel @ head, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [[None, 3], [32, 3]])
+def test_a_model_that_was_built_by_data(shape: list[Any], tmp_path: Path, rng: np.random.Generator) -> None:
+    """Nothing but `build_input_shape` says for which inputs it was made; without it, weights have no place."""
+    layer = dense("out", 2, None, kernel=numbers(rng, 3, 2))
+    model = old.sequential([layer])
+    old.write_h5(tmp_path / "m.h5", {"out": old.h5_names(layer)}, model, version="2.2.4-tf")
+    with pytest.raises(ValueError, match=r"does not say for which shape.*load_weights"):
+        saving.load_model(tmp_path / "m.h5")
+    model["config"]["build_input_shape"] = shape
+    old.write_h5(tmp_path / "m.h5", {"out": old.h5_names(layer)}, model, version="2.2.4-tf")
+    x = numbers(rng, 5, 3)
+    found = saving.load_model(tmp_path / "m.h5").predict(x, verbose=0)
+    np.testing.assert_allclose(found, x @ layer.weights["kernel"], rtol=1e-4, atol=1e-5)
+
+
+def test_the_first_version_of_keras_is_refused_in_words(tmp_path: Path) -> None:
+    layer = Layer("Convolution2D", "c", {"nb_filter": 3, "nb_row": 3, "nb_col": 3})
+    old.write_h5(tmp_path / "m.h5", {"c": {}}, old.sequential([layer]), version="1.2.2")
+    with pytest.raises(ValueError, match=r"words of Keras 1\.2\.2.*load_weights"):
+        saving.load_model(tmp_path / "m.h5")
+
+
 # Classes of the user's, and what is refused.
 
 

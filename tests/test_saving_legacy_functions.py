@@ -133,6 +133,9 @@ def test_unknown_functions_of_tensorflow_are_refused(tmp_path: Path) -> None:
     found = [old.input_layer((4,), "x"), tf_function("out", "signal.hann_window", [["x", 0, 0, {}]])]
     with pytest.raises(ValueError, match=r"'signal\.hann_window'.*load_weights"):
         saving.load_model(save_graph(tmp_path, found, [address("x")], [address("out")]))
+    found = [old.input_layer((4,), "x"), tf_function("out", "strings.split", [["x", 0, 0, {}]])]
+    with pytest.raises(ValueError, match=r"'strings\.split'"):
+        saving.load_model(save_graph(tmp_path, found, [address("x")], [address("out")]))
     turned = ["x", 0, 0, {"b": ["x", 0, 0], "transpose_b": True}]
     found = [old.input_layer((4, 4), "x"), tf_function("out", "linalg.matmul", [turned])]
     with pytest.raises(ValueError, match="transpose_b=True"):

@@ -126,6 +126,8 @@ _FUNCTIONS: Mapping[str, str] = {
     "zeros_like": "zeros_like input:x dtype",
 }
 
+_MODULES = ("", "__operators__", "image", "linalg", "math", "nn")  # those of strings and of sparse tensors are others
+
 # Arguments that TensorFlow has besides, with what they say where they say nothing.
 _SILENT: Mapping[str, Any] = {
     "adjoint_a": False, "adjoint_b": False, "a_is_sparse": False, "b_is_sparse": False, "batch_dims": 0, "beta": 1.0,
@@ -183,7 +185,8 @@ def function_call(call: FunctionCall, first: Any, keywords: Mapping[str, Any]) -
 
 def _row(name: str) -> tuple[str, dict[str, str]]:
     """The operation, and its names for the function's arguments."""
-    row = _FUNCTIONS.get(name.rpartition(".")[2])
+    module, _, function = name.removeprefix("compat.v1.").rpartition(".")
+    row = _FUNCTIONS.get(function) if module in _MODULES else None
     if row is None:
         raise ValueError(
             f"The model's graph calls TensorFlow's function {name!r}, for which triarch has no counterpart. {ADVICE}"

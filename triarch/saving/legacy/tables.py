@@ -52,7 +52,7 @@ LAYERS: Mapping[str, Change] = {
     "CuDNNLSTM": _CUDNN_LSTM,
     "DepthwiseConv1D": _CONVOLUTION_OF_DEPTHS._replace(dropped=(*_CONVOLUTION_OF_DEPTHS.dropped, "filters")),
     "DepthwiseConv2D": _CONVOLUTION_OF_DEPTHS._replace(dropped=(*_CONVOLUTION_OF_DEPTHS.dropped, "filters")),
-    "Embedding": Change(dropped=("input_length", "activity_regularizer")),
+    "Embedding": Change(dropped=("input_length",)),
     # Before it could reset after the product, the gate reset before it.
     "GRU": _RECURRENT._replace(added={"reset_after": False}),
     "GRUCell": Change(dropped=("implementation",), added={"reset_after": False}),
