@@ -13,7 +13,7 @@ from triarch import layers, losses
 from triarch.cli.output import CommandError, percent, say
 from triarch.cli.recurrent import stack
 from triarch.cli.task import Array, Pair, Task
-from triarch.files import read_text
+from triarch.files import atomic_write, read_text
 from triarch.models import Sequential
 
 
@@ -63,7 +63,8 @@ class Letters(Task):
         lines = [("right", f"{percent(accuracy)} of the letters"), ("a letter", f"{loss / math.log(2):.3f} bits")]
         if self.sample:
             written = self._written(network)
-            (folder / "sample.txt").write_text(written + "\n", encoding="utf-8")
+            with atomic_write(folder / "sample.txt") as temporary:
+                temporary.write_text(written + "\n", encoding="utf-8")
             say()
             say(written)
             say()
