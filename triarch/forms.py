@@ -58,7 +58,7 @@ def array_of(data: Any, name: str) -> np.ndarray:
         ValueError: these are no numbers, or a masked array hides some.
     """
     if isinstance(data, torch.Tensor):
-        data = as_array(data)
+        data = as_array(data.to_dense())
     elif isinstance(data, (list, tuple)):
         data = _array_of_list(data, name)
     elif is_sparse(data):

@@ -115,15 +115,18 @@ class CompiledLoss:
             raise ValueError("No loss was given for any output of the model: set `loss` in `compile`.")
         targets = matched(y_true, outputs, used)
         made = {name: make_loss(chosen[name], target_of(targets, name), predictions[name]) for name in used}
-        labels = numbered([f"{prefixes[name] or made[name].name}_loss" for name in used])
+        reporting = [name for name in outputs if name in made]  # numbers go by the order of the outputs
+        labels = dict(
+            zip(reporting, numbered([f"{prefixes[name] or made[name].name}_loss" for name in reporting]), strict=True)
+        )
         self._terms = [
             (
                 name,
                 made[name],
                 1.0 if weights[name] is None else float(weights[name]),
-                Mean(name=label) if len(used) > 1 else None,
+                Mean(name=labels[name]) if len(used) > 1 else None,
             )
-            for name, label in zip(used, labels, strict=True)
+            for name in used
         ]
         if not isinstance(y_pred, (dict, list, tuple)) and self._terms[0][2] == 1:
             self._single = self._terms[0][1]
