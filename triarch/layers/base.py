@@ -57,7 +57,7 @@ _building = threading.RLock()  # two threads that call a new layer make its weig
 class _LayerMeta(ConfigurableMeta):
     """Adopts the layers that a constructor put in lists and dicts, once the whole constructor has run."""
 
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:  # noqa: N805 - of a metaclass
         instance = super().__call__(*args, **kwargs)
         adopt_containers(instance)
         return instance

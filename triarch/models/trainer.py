@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, ClassVar
 
@@ -12,13 +12,13 @@ from torch.utils import _pytree as pytree
 
 from triarch import config
 from triarch.callbacks import CallbackList, History
+from triarch.forms import to_tensors
 from triarch.kernels import expecting, keep_memory
 from triarch.models.compilation import Compilation, InLoop
 from triarch.optimizers import Optimizer
 from triarch.tensors import whole_number
 from triarch.training import loop, step
 from triarch.training.batches import Batch, moved, pack_x_y_sample_weight, unpack_x_y_sample_weight
-from triarch.forms import to_tensors
 from triarch.training.nesting import as_loop
 from triarch.training.repeated_prediction import RepeatedPrediction
 from triarch.training.sources import ArraySource, IterableSource, Source, count_of, limited, make_source, prepared
@@ -398,7 +398,7 @@ def _steps(value: int | None, name: str) -> int | None:
     return None if value is None else whole_number(value, name, least=1, instead="None")
 
 
-def _epochs_to_validate(frequency: int | Iterable[int]) -> Callable[[int], bool]:
+def _epochs_to_validate(frequency: Any) -> Callable[[int], bool]:
     if isinstance(frequency, (list, tuple, set, frozenset, range)) or np.ndim(frequency) > 0:
         wanted = {whole_number(epoch, "an epoch of validation_freq", least=1) for epoch in frequency}
         return lambda epoch: epoch + 1 in wanted

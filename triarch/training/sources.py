@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
+from triarch.forms import is_array_like, to_tensors
 from triarch.tensors import whole_number, whole_part
 from triarch.training.batches import Batch, check_finite, unpack_x_y_sample_weight
-from triarch.forms import is_array_like, to_tensors
 from triarch.training.py_dataset import PyDataset
 
 _THREE_LEAVES = pytree.tree_structure((0, 0, 0))  # of a batch in which neither x, y nor sample_weight is nested

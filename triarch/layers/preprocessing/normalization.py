@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from triarch import config
-from triarch.layers.abstract import Elementwise
 from triarch.forms import array_of, is_array_like, is_plain_list
+from triarch.layers.abstract import Elementwise
 from triarch.layers.arguments import describe, is_integer
 from triarch.registry import register
 from triarch.tensors import as_tensor
