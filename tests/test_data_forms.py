@@ -184,6 +184,8 @@ def everything(x: Any, y: Any, weights: Any) -> list[Any]:
     """What all places that take data make of them."""
     model = regression()
     found = [model.predict(x, batch_size=5, verbose=0), model.predict_on_batch(x)]
+    callable_on = np.array(x) if isinstance(x, (list, tuple)) else x.to_dense() if torch.is_tensor(x) else x
+    found.append(model(callable_on).detach())
     found.append(model.evaluate(x, y, sample_weight=weights, batch_size=5, verbose=0))
     found += [model.train_on_batch(x, y, weights), model.test_on_batch(x, y, weights)]
     history = model.fit(

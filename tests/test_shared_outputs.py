@@ -142,3 +142,35 @@ def test_a_model_with_outputs_of_one_layer_goes_through_a_file(tmp_path):
     model.save(tmp_path / "model.keras")
     again = triarch.saving.load_model(tmp_path / "model.keras")
     assert again.evaluate([A, B], TARGETS, verbose=0, return_dict=True) == pytest.approx(values)
+
+
+def nested_states(k):
+    series = k.Input((3, 2), name="series")
+    outputs, *last = k.layers.LSTM(2, return_sequences=True, return_state=True, name="rnn")(series)
+    return k.Model(series, [[outputs, *last], k.layers.Dense(1, name="own")(last[0])])
+
+
+NESTED = {
+    "flat": {"loss": ["mse", "mae", "mse", "mae"], "loss_weights": [1.0, 2.0, 3.0, 4.0]},
+    "nested": {"loss": [["mse", "mae", "mse"], "mae"], "loss_weights": [[1.0, 2.0, 3.0], 4.0]},
+}
+
+
+@pytest.mark.parametrize("form", NESTED)
+def test_outputs_in_lists_of_lists(form, keras):
+    def scenario(k):
+        model = nested_states(k)
+        model.set_weights([np.linspace(-1, 1, weight.size).reshape(weight.shape) for weight in model.get_weights()])
+        metrics = [[["mae"], ["mae"], ["mse"]], ["mae"]]
+        model.compile(k.optimizers.SGD(0.0), metrics=metrics, **NESTED[form])
+        y = [[np.full((2, *shape), 3.0, "float32") for shape in ((3, 2), (2,), (2,))], np.ones((2, 1), "float32")]
+        found = {}
+        for name, targets in (("nested", y), ("flat", [*y[0], y[1]])):
+            found[name] = model.evaluate(np.ones((2, 3, 2), "float32"), targets, verbose=0, return_dict=True)
+        return found
+
+    mine, theirs = scenario(triarch), scenario(keras)
+    for name in ("loss", "rnn_mae", "rnn_mae_1", "rnn_mse", "own_mae", "own_loss"):
+        assert mine["nested"][name] == pytest.approx(theirs["nested"][name], rel=1e-5)
+        assert mine["flat"][name] == pytest.approx(mine["nested"][name])
+    assert {"loss", "rnn_loss", "rnn_loss_1", "rnn_loss_2", "own_loss", "rnn_mae_1"} <= mine["nested"].keys()

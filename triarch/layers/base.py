@@ -15,6 +15,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from triarch import config, mixed_precision, registry, regularizers
+from triarch.forms import array_of, is_sparse, is_table
 from triarch.graph import Node, SymbolicTensor, infer_outputs, map_structure, record, standardize_shape
 from triarch.graph import leaves as graph_leaves
 from triarch.layers.precision import PolicyHolder, as_floats, cast
@@ -215,6 +216,8 @@ class Layer(WeightHolder, PolicyHolder, ModeHolder, Configurable, metaclass=_Lay
         return outputs
 
     def _as_tensor(self, value: Any) -> Any:
+        if not isinstance(value, torch.Tensor) and (is_table(value) or is_sparse(value)):
+            value = array_of(value, "inputs")
         if isinstance(value, np.ndarray):
             dtype = torch_dtype(config.floatx()) if value.dtype.kind == "f" and value.dtype.itemsize >= 8 else None
             return as_tensor(value, dtype, self.device)

@@ -14,7 +14,10 @@ from triarch.losses import Loss, LossFunctionWrapper
 from triarch.metrics import Mean, Metric
 from triarch.training.naming import by_shape, check_names, numbered, object_name
 from triarch.training.outputs import (
+    flat,
+    flat_settings,
     in_order_of,
+    is_nested,
     matched,
     named_outputs,
     output_keys,
@@ -89,6 +92,10 @@ class CompiledLoss:
             raise ValueError("The compiled loss needs targets, but the data have no y. Received: y=None")
         if self._single is not None and isinstance(y_pred, torch.Tensor):
             return self._single(sole(y_true), y_pred, sole(sample_weight))
+        if is_nested(y_pred):
+            if self._terms is None:
+                self._loss, self._weights = flat_settings(self._loss, y_pred), flat_settings(self._weights, y_pred)
+            y_true, y_pred, sample_weight = flat(y_true), flat(y_pred), flat(sample_weight)
         if self._terms is None:
             self._lay_out(y_true, y_pred)
             return self(y_true, y_pred, sample_weight)
