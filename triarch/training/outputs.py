@@ -48,7 +48,7 @@ def flat_settings(settings: Any, outputs: Any) -> Any:
     """Settings for each of nested outputs, nested as those are, as a list; settings in another form as they are."""
     if not isinstance(settings, (list, tuple)) or not is_nested(outputs) or len(settings) != len(outputs):
         return settings
-    found = []
+    found: list[Any] = []
     for setting, output in zip(settings, outputs, strict=True):
         count = len(leaves(output))
         inner = flat_settings(setting, output) if isinstance(output, (list, tuple)) else None
