@@ -24,6 +24,12 @@ settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How many random programs are compared with Keras, and from which seed on."""
+    parser.addoption("--programs", type=int, default=40)
+    parser.addoption("--first-program", type=int, default=0)
+
+
 @pytest.fixture(autouse=True)
 def _same_start() -> None:
     """Every test starts from the same seed, names and settings."""

@@ -114,6 +114,12 @@ def test_orthogonal_matrices_are_orthogonal(shape):
     torch.testing.assert_close(product, torch.eye(len(product), dtype=torch.float64))
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_orthogonal_half_floats_are_rounded_single_ones(dtype):
+    halves, singles = (initializers.Orthogonal(seed=3)((4, 6), of) for of in (dtype, "float32"))
+    torch.testing.assert_close(halves, singles.to(getattr(torch, dtype)), rtol=0, atol=0)
+
+
 def test_every_spelling_of_keras(keras):
     from keras.src.initializers import ALL_OBJECTS_DICT
 

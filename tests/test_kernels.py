@@ -8,6 +8,7 @@ import pytest
 import torch
 from tolerances import assert_as_exact_as
 
+from triarch import layers
 from triarch.kernels import Window, convolve, kernel_memory_order, plan_pooling, pool
 from triarch.kernels.conv.choice import find_plan
 from triarch.kernels.conv.spec import ConvSpec
@@ -149,3 +150,23 @@ def test_what_does_not_fit_is_refused(shape):
     window = Window((3, 3), (1, 1), (1, 1), "valid", "channels_last", channels=5)
     with pytest.raises(ValueError, match=r"Received: shape \(2, "):
         convolve(torch.zeros(shape), torch.zeros(3, 3, 5, 4), None, window, 1, _same)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_transposed_convolution_of_one_channel_has_gradients(rank, batch, dtype):
+    """They are those of the two channels that the sum of two such convolutions reads."""
+    shape = (batch, *(5, 4, 3)[:rank])
+    x = torch.randn(*shape, 2, dtype=getattr(torch, dtype))
+    layer = getattr(layers, f"Conv{rank}DTranspose")(4, 2, strides=2, padding="same", dtype=dtype)
+    layer(x).square().sum().backward()
+    both = layer.kernel.grad.clone()
+    outputs = layer(x).detach()
+    for channel in range(2):
+        single = getattr(layers, f"Conv{rank}DTranspose")(4, 2, strides=2, padding="same", use_bias=False, dtype=dtype)
+        single.build((None, *shape[1:], 1))
+        single.set_weights([layer.kernel.detach()[..., channel : channel + 1].numpy()])
+        part = x[..., channel : channel + 1].contiguous()
+        (single(part) * 2 * outputs).sum().backward()
+        torch.testing.assert_close(single.kernel.grad, both[..., channel : channel + 1], rtol=1e-4, atol=1e-4)

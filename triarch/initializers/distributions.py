@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
-from triarch import random
+from triarch import config, random
 from triarch.initializers.base import FAMILY, RandomInitializer, Shape
 from triarch.registry import register
+from triarch.tensors import dtype_name, torch_dtype
 
 
 @register(FAMILY, "normal")
@@ -66,7 +67,10 @@ class Orthogonal(RandomInitializer):
         if len(shape) < 2:
             raise ValueError(f"An orthogonal matrix has at least two axes. Received: shape={tuple(shape)}")
         rows, columns = math.prod(shape[:-1]), shape[-1]
-        q, r = torch.linalg.qr(random.normal((max(rows, columns), min(rows, columns)), dtype=dtype, seed=self.seed))
+        wanted: torch.dtype = torch_dtype(dtype or config.floatx())  # type: ignore[assignment]
+        computed = dtype_name(torch.promote_types(wanted, torch.float32))  # LAPACK has no half floats
+        size = (max(rows, columns), min(rows, columns))
+        q, r = torch.linalg.qr(random.normal(size, dtype=computed, seed=self.seed))
         q = q * r.diagonal().sign()  # makes the distribution uniform over the orthogonal matrices
         # LAPACK gives columns that lie side by side; weights are gone through by rows.
-        return (self.gain * (q.T if rows < columns else q)).reshape(tuple(shape)).contiguous()
+        return (self.gain * (q.T if rows < columns else q)).reshape(tuple(shape)).contiguous().to(wanted)
