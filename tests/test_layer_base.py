@@ -645,11 +645,9 @@ def test_attributes_with_keras_names():
     assert layer.inner.kernel.path == f"{layer.inner.path}/kernel"
 
 
-def test_a_lambda_passes_no_mask_on():
+def test_a_lambda_may_know_masks():
     layer = layers.Lambda(lambda x, mask: x * mask)
     assert layer(torch.ones(2), mask=torch.tensor([0.0, 1.0])).tolist() == [0, 1]
-    with pytest.raises(ValueError, match=r"passes no mask on.*Received: <"):
-        layers.Lambda(lambda x: x, mask=lambda inputs, mask: mask)
 
 
 def test_the_policy_of_all_layers(keras):

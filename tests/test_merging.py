@@ -82,7 +82,8 @@ def test_masks_pass_layers_that_keep_steps():
     x = layers.Embedding(6, 3, mask_zero=True)(numbers)
     x = layers.Dropout(0.5)(layers.Dense(4, activation="relu")(x))
     assert x._keras_mask.tolist() == (numbers != 0).tolist()
-    assert not hasattr(layers.Flatten()(x), "_keras_mask")
+    with pytest.warns(UserWarning, match=r"Layer 'flatten.*' \(of type Flatten\) .* destroy the mask"):
+        assert not hasattr(layers.Flatten()(x), "_keras_mask")
     series = torch.tensor([[[1.0, 2.0], [0.0, 0.0]]])
     assert layers.Masking()(series)._keras_mask.tolist() == [[True, False]]
 

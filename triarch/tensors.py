@@ -180,7 +180,7 @@ def copy_all(tensors: Sequence[torch.Tensor], values: Sequence[torch.Tensor]) ->
 
 def keep_mask(outputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """`outputs`, which carry from now on a `mask`, True where they count, of their shape or that of its first axes."""
-    outputs._keras_mask = mask  # type: ignore[attr-defined]
+    outputs._keras_mask = mask if mask.dtype is torch.bool else mask.bool()  # type: ignore[attr-defined]
     return outputs
 
 

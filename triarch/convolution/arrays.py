@@ -29,6 +29,11 @@ def like(result: Tensor, example: Array | Tensor) -> Array | Tensor:
     return result if isinstance(example, Tensor) else result.numpy()
 
 
+def on_host(x: Any) -> Array:
+    """The numbers as an array, contiguous: a copy of what lies on another device."""
+    return np.ascontiguousarray(x.detach().cpu().numpy() if isinstance(x, Tensor) else x)
+
+
 @cache
 def next_smooth(least: int) -> int:
     """The smallest even number from `least` on with no prime factor above 7; 1 stays 1."""
@@ -51,6 +56,11 @@ def magnitude_bits(array: Array) -> int:
     if array.dtype == object:
         return max(max(int(array.max()), -int(array.min())), 0).bit_length()
     return max(int(array.max()), -int(array.min())).bit_length()
+
+
+def batch_numbers(own: tuple[int, ...], common: tuple[int, ...]) -> Array:
+    """Which entry of an operand's batch each entry of the common batch takes."""
+    return np.broadcast_to(np.arange(math.prod(own)).reshape(own), common).reshape(-1)
 
 
 def last_axes(ends: Iterable[tuple[int, int]]) -> tuple[Any, ...]:

@@ -94,8 +94,20 @@ def _add_row(signal, kernel, start, output, step, is_fresh, first, last):
 
 
 def _add_short_row(signal, kernel, start, output):
-    """`_add_row` for all of a short output, with few arguments, whose passing would take longer than the sums."""
+    """`_add_row` for all of a short output, with few arguments, whose passing would take longer than the sums.
+
+    Returns whether the kernel is finite: another one makes NaN of the zeros beyond the signal's ends.
+    """
     _add_row(signal, kernel, start, output, 1, True, 0, (output.size + BLOCK - 1) // BLOCK)
+    return _is_finite(kernel)
+
+
+@njit(fastmath=_FLAGS, inline="always")
+def _is_finite(values):
+    for value in values:
+        if not value - value == 0:
+            return False
+    return True
 
 
 def _add_short_complex_row(signal, kernel, start, output):
@@ -106,6 +118,7 @@ def _add_short_complex_row(signal, kernel, start, output):
     turned[::2] = -signal[1::2]
     turned[1::2] = signal[::2]
     _add_row(turned, kernel[1::2].copy(), start, output, 2, False, 0, blocks)
+    return _is_finite(kernel)
 
 
 def _add_rows(signal, starts, weights, filters, offsets, output, width, is_fresh, first, last):
@@ -183,12 +196,12 @@ def _join_words(limbs, width, words, first, last):
                 words[number, word + 1] |= digit >> (np.uint64(64) - shift)
 
 
-def _readable(dtype: types.Type, rank: int = 1) -> types.Type:
+def readable(dtype: types.Type, rank: int = 1) -> types.Type:
     """The type of arrays that are read: writable ones are taken as well, so that one compilation serves both."""
     return types.Array(dtype, rank, "C", readonly=True)
 
 
-def _compile(signature: Any, function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+def compile_ahead(signature: Any, function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     """Machine code, from disk where it is kept; an installation that can keep none compiles in every process."""
     try:
         return njit(signature, nogil=True, cache=True, **options)(function)
@@ -202,29 +215,29 @@ def _compile(signature: Any, function: Callable[..., Any], **options: Any) -> Ca
 def add_row(dtype: str) -> Callable[..., None]:
     """`_add_row` for real numbers of this type."""
     number = from_dtype(np.dtype(dtype))
-    read, integer = _readable(number), types.int64
+    read, integer = readable(number), types.int64
     signature = types.void(read, read, integer, number[::1], integer, types.boolean, integer, integer)
-    return _compile(signature, _add_row.py_func, fastmath=_FLAGS)
+    return compile_ahead(signature, _add_row.py_func, fastmath=_FLAGS)
 
 
 @cache
-def add_short_row(dtype: str, is_complex: bool) -> Callable[..., None]:
+def add_short_row(dtype: str, is_complex: bool) -> Callable[..., bool]:
     """`_add_short_row` or `_add_short_complex_row` for numbers that have real parts of this type."""
     number = from_dtype(np.dtype(dtype))
-    read = _readable(number)
+    read = readable(number)
     function = _add_short_complex_row if is_complex else _add_short_row
-    return _compile(types.void(read, read, types.int64, number[::1]), function, fastmath=_FLAGS)
+    return compile_ahead(types.boolean(read, read, types.int64, number[::1]), function, fastmath=_FLAGS)
 
 
 @cache
 def add_rows(dtype: str) -> Callable[..., None]:
     """`_add_rows` for real numbers of this type."""
     number = from_dtype(np.dtype(dtype))
-    places, integer = _readable(types.int64), types.int64
+    places, integer = readable(types.int64), types.int64
     signature = types.void(
-        _readable(number),
+        readable(number),
         places,
-        _readable(number, 2),
+        readable(number, 2),
         places,
         places,
         number[::1],
@@ -233,25 +246,25 @@ def add_rows(dtype: str) -> Callable[..., None]:
         integer,
         integer,
     )
-    return _compile(signature, _add_rows, fastmath=_FLAGS)
+    return compile_ahead(signature, _add_rows, fastmath=_FLAGS)
 
 
 @cache
 def largest_magnitude(dtype: str) -> Callable[[Any], int]:
     """`_largest_magnitude` for integers of this type."""
-    signature = types.uint64(_readable(from_dtype(np.dtype(dtype))))
-    return _compile(signature, _largest_magnitude)
+    signature = types.uint64(readable(from_dtype(np.dtype(dtype))))
+    return compile_ahead(signature, _largest_magnitude)
 
 
 @cache
 def split_words() -> Callable[..., None]:
     """`_split_words`."""
-    signature = types.void(_readable(types.uint64, 2), types.int64, types.float64[:, ::1], types.int64, types.int64)
-    return _compile(signature, _split_words)
+    signature = types.void(readable(types.uint64, 2), types.int64, types.float64[:, ::1], types.int64, types.int64)
+    return compile_ahead(signature, _split_words)
 
 
 @cache
 def join_words() -> Callable[..., None]:
     """`_join_words`."""
-    signature = types.void(_readable(types.float64, 2), types.int64, types.uint64[:, ::1], types.int64, types.int64)
-    return _compile(signature, _join_words)
+    signature = types.void(readable(types.float64, 2), types.int64, types.uint64[:, ::1], types.int64, types.int64)
+    return compile_ahead(signature, _join_words)

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from triarch.convolution import numbers
-from triarch.convolution.arrays import Array
+from triarch.convolution.arrays import Array, on_host
 from triarch.convolution.boundaries import BOUNDARIES, extend
 from triarch.convolution.choice import Explanation, explain_choice, find_plan
 from triarch.convolution.gradients import Convolution, run
 from triarch.convolution.methods import METHODS
-from triarch.convolution.spec import COMPLEX, FLOATS, MODES, ConvolutionSpec, Progress, window_of_mode
+from triarch.convolution.spec import ACCURACIES, COMPLEX, FLOATS, MODES, ConvolutionSpec, Progress, Way, window_of_mode
 
 Axes = int | Sequence[int] | None
 
@@ -36,6 +36,7 @@ def convolve(
     boundary: str = "zero",
     fill_value: Any = 0,
     *,
+    accuracy: str | None = None,
     progress: Progress | None = None,
 ) -> Any:
     """The convolution `Σ_k a(i - k) b(k)`, over all axes or some.
@@ -49,11 +50,16 @@ def convolve(
         axes: Over which to convolve, counted on the higher rank; the other axes broadcast.
         boundary: What stands beyond the ends of `a`, as in `scipy.ndimage`: `"zero"` (that is, `fill_value`), `"wrap"`,
             `"reflect"` (d c b | a b c d), `"symmetric"` (b a | a b c d) or `"nearest"`. `"valid"` does not look there.
+        accuracy: Of floats. `"sum"`: at each place an error of at most 8 times the direct sum's own bound there,
+            `ε n Σ |a| |b|` over its n terms; the direct sum is taken wherever nothing faster keeps that. `"norm"`: what
+            the method gives, of transforms some `ε ‖a‖ ‖b‖` at every place, however small the sum there. By default
+            `"sum"` for `"auto"` and `"norm"` for a method that was asked for by name.
         progress: Called as `progress(done, total)` during long work and at its end.
 
     Returns:
-        Numbers of the type that NumPy, or torch for tensors, gives to both operands together. Integers, also Python's
-        of any size, and fractions are exact.
+        Numbers of the type that NumPy, or torch for tensors, gives to both operands together; of uint64 with signed
+        integers int64. Integers, also Python's of any size, and fractions are exact. NaN and infinities stand where the
+        sum has them, by every method.
 
     Raises:
         ValueError, TypeError: An argument that is not one of these, with what came.
@@ -68,19 +74,20 @@ def convolve(
         and progress is None
     )
     if is_plain:
-        key = (a.shape, b.shape, a.dtype, b.dtype, mode, method)
+        key = (a.shape, b.shape, a.dtype, b.dtype, mode, method, accuracy)
         plan = _SHORT_WAY.get(key)
         if plan is not None and a.flags.carray and b.flags.carray:
             return plan(a, b)
-    job = _arrange(a, b, mode, method, axes, boundary, fill_value)
+    way = _way(method, accuracy)
+    job = _arrange(a, b, mode, way, axes, boundary, fill_value)
     if is_plain and job.spec is not None and a.dtype == b.dtype and a.dtype.isnative:
         if len(_SHORT_WAY) >= _MOST_SHORT_WAYS:
             _SHORT_WAY.clear()
         if a.dtype.name in (*FLOATS, *COMPLEX):
-            _SHORT_WAY[key] = find_plan(job.spec, method)
+            _SHORT_WAY[key] = find_plan(job.spec, *way)
         elif a.dtype == np.int64 and method in ("auto", "direct") and _is_small(job.spec):
-            _SHORT_WAY[key] = _plan_small_integers(job.spec, mode, method)
-    return job.compute(method, progress)
+            _SHORT_WAY[key] = _plan_small_integers(job.spec, mode, way)
+    return job.compute(way, progress)
 
 
 def _is_small(spec: ConvolutionSpec) -> bool:
@@ -88,7 +95,7 @@ def _is_small(spec: ConvolutionSpec) -> bool:
     return spec.outputs * math.prod(spec.kernel_sizes) < 1 << 16
 
 
-def _plan_small_integers(spec: ConvolutionSpec, mode: str, method: str) -> Callable[..., Any]:
+def _plan_small_integers(spec: ConvolutionSpec, mode: str, way: Way) -> Callable[..., Any]:
     """The direct sum of int64 numbers if no sum can leave int64, else the long way."""
     from triarch.convolution.compiled import largest_magnitude
 
@@ -99,7 +106,7 @@ def _plan_small_integers(spec: ConvolutionSpec, mode: str, method: str) -> Calla
     def compute(a: Array, b: Array) -> Any:
         if (largest(a.reshape(-1)) * largest(b.reshape(-1))).bit_length() <= most_bits:
             return plan(a, b)
-        return _arrange(a, b, mode, method, None, "zero", 0).compute(method, None)
+        return _arrange(a, b, mode, way, None, "zero", 0).compute(way, None)
 
     return compute
 
@@ -113,6 +120,7 @@ def correlate(
     boundary: str = "zero",
     fill_value: Any = 0,
     *,
+    accuracy: str | None = None,
     progress: Progress | None = None,
 ) -> Any:
     """The cross-correlation `Σ_k a(i + k) conj(b(k))`: `convolve` with `b` reversed along the axes and conjugated."""
@@ -124,18 +132,32 @@ def correlate(
     else:
         b = np.flip(b, tuple(axis for axis in turned if axis >= -b.ndim))
         b = np.conj(b) if b.dtype.kind == "c" or b.dtype == object else b
-    return convolve(a, b, mode, method, axes, boundary, fill_value, progress=progress)
+    return convolve(a, b, mode, method, axes, boundary, fill_value, accuracy=accuracy, progress=progress)
 
 
 def choose_method(
-    a: Any, b: Any, mode: str = "full", axes: Axes = None, boundary: str = "zero", fill_value: Any = 0
+    a: Any,
+    b: Any,
+    mode: str = "full",
+    axes: Axes = None,
+    boundary: str = "zero",
+    fill_value: Any = 0,
+    *,
+    accuracy: str = "sum",
 ) -> str:
     """The method that `method="auto"` takes for these operands."""
-    return explain(a, b, mode, axes, boundary, fill_value).method
+    return explain(a, b, mode, axes, boundary, fill_value, accuracy=accuracy).method
 
 
 def explain(
-    a: Any, b: Any, mode: str = "full", axes: Axes = None, boundary: str = "zero", fill_value: Any = 0
+    a: Any,
+    b: Any,
+    mode: str = "full",
+    axes: Axes = None,
+    boundary: str = "zero",
+    fill_value: Any = 0,
+    *,
+    accuracy: str = "sum",
 ) -> Explanation:
     """The candidates for a convolution with their predicted times, and why each was taken or not; print it.
 
@@ -147,11 +169,11 @@ def explain(
     """
     if hasattr(a, "explain_convolution"):
         return a.explain_convolution(b)
-    job = _arrange(a, b, mode, "auto", axes, boundary, fill_value)
+    job = _arrange(a, b, mode, _way("auto", accuracy), axes, boundary, fill_value)
     if job.spec is None:
         raise ValueError("explain expects operands with numbers along every convolved axis. Received: an empty result")
-    kernel = job.numbers.b if job.spec.is_a_signal else job.numbers.a
-    return explain_choice(job.spec, kernel.detach().cpu().numpy() if isinstance(kernel, Tensor) else kernel)
+    operands = (on_host(x) for x in (job.numbers.a, job.numbers.b))
+    return explain_choice(job.spec, *operands, accuracy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +185,7 @@ class _Job:
     shape: tuple[int, ...]  # of the result, convolved axes last
     axes: tuple[int, ...]  # where they go back to, counted from the end
 
-    def compute(self, method: str, progress: Progress | None) -> Any:
+    def compute(self, way: Way, progress: Progress | None) -> Any:
         """The result."""
         a, b = self.numbers.a, self.numbers.b
         if self.spec is None:
@@ -171,9 +193,9 @@ class _Job:
             if progress is not None:
                 progress(1, 1)
         elif isinstance(a, Tensor):
-            result = Convolution.apply(a.contiguous(), b.contiguous(), self.spec, method, progress)
+            result = Convolution.apply(a.contiguous(), b.contiguous(), self.spec, way, progress)
         else:
-            result = run(self.spec, method, np.ascontiguousarray(a), np.ascontiguousarray(b), progress)
+            result = run(self.spec, way, np.ascontiguousarray(a), np.ascontiguousarray(b), progress)
         result = self.numbers.finish(result)
         rank = len(self.axes)
         if self.axes == tuple(range(-rank, 0)):
@@ -242,9 +264,16 @@ def _known(name: str, value: Any, expected: Sequence[str]) -> None:
         raise ValueError(f"{name} expects one of {', '.join(map(repr, expected))}. Received: {value!r}")
 
 
-def _arrange(a: Any, b: Any, mode: str, method: str, axes: Axes, boundary: str, fill_value: Any) -> _Job:
-    _known("mode", mode, MODES)
+def _way(method: str, accuracy: str | None) -> Way:
     _known("method", method, ("auto", *METHODS))
+    if accuracy is None:
+        return Way(method, "sum" if method == "auto" else "norm")
+    _known("accuracy", accuracy, ACCURACIES)
+    return Way(method, accuracy)
+
+
+def _arrange(a: Any, b: Any, mode: str, way: Way, axes: Axes, boundary: str, fill_value: Any) -> _Job:
+    _known("mode", mode, MODES)
     _known("boundary", boundary, BOUNDARIES)
     a, b = _as_operands(a, b)
     convolved = _common_axes(a, b, axes)
@@ -281,8 +310,8 @@ def _arrange(a: Any, b: Any, mode: str, method: str, axes: Axes, boundary: str, 
     if not convolved:  # two numbers
         finish = found.finish
         found.finish = lambda result: finish(result).reshape(())
-    if method != "auto":
-        find_plan(spec, method)
+    if way.method != "auto":
+        find_plan(spec, *way)
     return _Job(found, spec, spec.shape, convolved)
 
 

@@ -11,13 +11,13 @@ from torch import Tensor
 from triarch.convolution.operation import convolve
 
 
-def polymul(a: Any, b: Any, method: str = "auto") -> Any:
+def polymul(a: Any, b: Any, method: str = "auto", *, accuracy: str | None = None) -> Any:
     """The coefficients of the product of two polynomials, in the order in which both are given.
 
     Args:
         a, b: One axis of coefficients: tuples, lists, arrays or tensors. Python's integers, of any size, and fractions
             in tuples and lists are exact, and come back as they are.
-        method: As in `convolve`.
+        method, accuracy: As in `convolve`.
 
     Returns:
         What `a` is: a tuple, a list, an array; a tensor if one of both is.
@@ -26,11 +26,11 @@ def polymul(a: Any, b: Any, method: str = "auto") -> Any:
         ValueError: An operand has not one axis, or no coefficients.
     """
     first, second = _coefficients(a), _coefficients(b)
-    result = convolve(first, second, method=method)
+    result = convolve(first, second, method=method, accuracy=accuracy)
     return _as_given(result, a)
 
 
-def polypow(a: Any, n: int, method: str = "auto") -> Any:
+def polypow(a: Any, n: int, method: str = "auto", *, accuracy: str | None = None) -> Any:
     """The coefficients of the n-th power of a polynomial, by repeated squaring; see `polymul`.
 
     Raises:
@@ -50,11 +50,11 @@ def polypow(a: Any, n: int, method: str = "auto") -> Any:
     result = None
     while True:
         if exponent & 1:
-            result = base if result is None else convolve(result, base, method=method)
+            result = base if result is None else convolve(result, base, method=method, accuracy=accuracy)
         exponent >>= 1
         if not exponent:
             return _as_given(result, a)
-        base = convolve(base, base, method=method)
+        base = convolve(base, base, method=method, accuracy=accuracy)
 
 
 def _coefficients(value: Any) -> Any:

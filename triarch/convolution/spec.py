@@ -6,11 +6,22 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 Sizes = tuple[int, ...]
 Progress = Callable[[int, int], object]  # called with what is done and the whole
 
 MODES = ("full", "same", "valid")
+
+# What an error is bounded by: at each place a multiple of the direct sum's own bound there, or the operands' norms.
+ACCURACIES = ("sum", "norm")
+
+
+class Way(NamedTuple):
+    """How a convolution is computed: a method, or `"auto"`, and an accuracy."""
+
+    method: str
+    accuracy: str
 
 # Types in which convolutions are computed. "integer" stands for Python integers of any size, "object" for whatever can
 # be added and multiplied.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from triarch import config, registry
 from triarch.graph import functions
 from triarch.graph.structures import leaves, map_structure
 from triarch.graph.trials import TRIALS, Shape, in_common, trial_sizes
-from triarch.tensors import dtype_name, torch_dtype
+from triarch.tensors import dtype_name, keep_mask, kept_mask, torch_dtype
 
 _numbers = itertools.count()
 
@@ -79,6 +80,22 @@ class SymbolicTensor:
         self.name = name or registry.unique_name("keras_tensor")
         self.node: Node | None = None  # the call that made it
         self.index = 0  # its place among the outputs of that call
+        self._mask: Any = ...  # until somebody asks for it
+
+    @property
+    def _keras_mask(self) -> Any:
+        """The symbolic mask, made when it is asked for, as the layer that made the tensor says; None for none."""
+        if self._mask is ...:
+            outputs = leaves(self.node.outputs) if self.node else [self]
+            made = getattr(self.node.operation, "symbolic_masks", None) if self.node and self.node.inputs else None
+            masks = leaves(made(*self.node.args, **self.node.kwargs)) if made and self.node else []
+            for output, mask in itertools.zip_longest(outputs, masks[: len(outputs)]):
+                output._mask = mask
+        return self._mask
+
+    @_keras_mask.setter
+    def _keras_mask(self, mask: Any) -> None:
+        self._mask = mask
 
     @property
     def ndim(self) -> int:
@@ -154,9 +171,23 @@ class Function:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The result; on symbolic tensors a symbolic one, recorded."""
         kwargs = {**self.fixed, **kwargs}
-        if not symbols_in((args, kwargs)):
-            return self.function(*args, **kwargs)
+        given = leaves((args, kwargs))
+        if not any(isinstance(leaf, SymbolicTensor) for leaf in given):
+            outputs = self.function(*args, **kwargs)
+            if any(kept_mask(leaf) is not None for leaf in given):
+                self._warn_of_masks(outputs)
+            return outputs
         return record(self, args, kwargs, infer_outputs(self.function, args, kwargs, self.label))
+
+    def _warn_of_masks(self, outputs: Any) -> None:
+        """Say that a mask ends here, where it does: a function is no layer that knows of masks."""
+        if all(kept_mask(output) is None for output in leaves(outputs)):
+            warnings.warn(
+                f"The function {self.label} in a model was passed an input with a mask, and its outputs have none. "
+                "Layers behind it will not see the mask: give it to them as `mask=`, or compute in a layer that "
+                "passes masks on.",
+                stacklevel=2,
+            )
 
     def __repr__(self) -> str:
         return f"<Function {self.label}, name={self.name}>"
@@ -168,8 +199,12 @@ def infer_outputs(
     kwargs: dict[str, Any],
     label: str,
     device: torch.device | str = "meta",
+    masks: bool = False,
 ) -> Any:
     """Symbolic outputs of `function` for arguments with symbolic tensors, from two trial runs.
+
+    Args:
+        masks: Whether it gets masks, too, where the symbolic tensors have some.
 
     Raises:
         ValueError: It cannot run on tensors of these shapes, or its outputs' shapes depend on the numbers.
@@ -185,7 +220,9 @@ def infer_outputs(
 
             def stand_in(leaf: Any, trial: int = trial) -> Any:
                 if isinstance(leaf, SymbolicTensor):
-                    return torch.zeros(trial_sizes(leaf.shape, trial), dtype=torch_dtype(leaf.dtype), device=device)
+                    zeros = torch.zeros(trial_sizes(leaf.shape, trial), dtype=torch_dtype(leaf.dtype), device=device)
+                    mask = kept_mask(leaf) if masks else None
+                    return zeros if mask is None else keep_mask(zeros, stand_in(mask))
                 if isinstance(leaf, np.ndarray):
                     return torch.as_tensor(leaf, device=device)
                 return leaf.to(device) if isinstance(leaf, torch.Tensor) else leaf

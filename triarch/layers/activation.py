@@ -12,7 +12,9 @@ from triarch import activations, constraints, initializers, regularizers
 from triarch.kernels import Rectifier
 from triarch.layers.abstract import Elementwise
 from triarch.layers.arguments import describe, is_integer
+from triarch.layers.masks import behind
 from triarch.registry import register
+from triarch.tensors import kept_mask
 
 Function = Callable[[torch.Tensor], torch.Tensor]
 
@@ -144,9 +146,12 @@ class PReLU(Elementwise):
 class Softmax(Elementwise):
     """`exp(x) / sum(exp(x))` along one axis or several.
 
-    `call` takes a `mask`, True where a place takes part; the others get probability 0.
+    `call` takes a `mask` of a shape that stretches to the inputs', True where a place takes part; the others get
+    probability 0. The mask that the inputs carry is one of their first axes: it leaves steps out of a sum over steps,
+    says nothing within a step, and goes on to the outputs.
     """
 
+    makes_mask = False
     computes_in_floats = True
 
     def __init__(self, axis: Any = -1, **kwargs: Any) -> None:
@@ -155,13 +160,34 @@ class Softmax(Elementwise):
 
     def call(self, inputs: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         if mask is not None:
-            mask = mask if mask.dtype is torch.bool else mask > 0.5
+            mask = self._stretched(mask, inputs)
+        if mask is not None:
             inputs = inputs.masked_fill(~mask, -3e4 if inputs.dtype is torch.float16 else -1e9)
         if isinstance(self.axis, int):
             outputs = activations.softmax(inputs, self.axis)
         else:
             outputs = torch.exp(inputs - torch.logsumexp(inputs, tuple(self.axis), keepdim=True))
         return outputs if mask is None else outputs.masked_fill(~mask, 0.0)
+
+    def _stretched(self, mask: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor | None:
+        """A mask as it stretches to the inputs; None for one of steps where each step is summed over by itself."""
+        mask = mask if mask.dtype is torch.bool else mask > 0.5
+        carried = kept_mask(inputs)
+        if carried is not None and mask.shape == carried.shape:
+            axes = [self.axis] if isinstance(self.axis, int) else self.axis
+            first = min(axis % inputs.ndim for axis in axes)
+            return None if first >= mask.ndim else behind(mask, inputs.ndim)
+        sizes = zip(reversed(mask.shape), reversed(inputs.shape), strict=False)
+        if mask.ndim > inputs.ndim or any(size not in (1, wanted) for size, wanted in sizes):
+            raise ValueError(
+                f"{describe(self)} takes a mask of a shape that stretches to the inputs' {tuple(inputs.shape)}; give "
+                f"one of the first axes further axes of size 1. Received: a mask of shape {tuple(mask.shape)}"
+            )
+        return mask
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """The mask that the inputs carry; one that is given says what is summed over, not what counts."""
+        return kept_mask(inputs)
 
 
 def _require_non_negative(name: str, value: Any) -> None:

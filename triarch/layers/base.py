@@ -16,15 +16,14 @@ from torch.utils import _pytree as pytree
 
 from triarch import config, mixed_precision, registry, regularizers
 from triarch.forms import array_of, is_sparse, is_table
-from triarch.graph import Node, SymbolicTensor, infer_outputs, map_structure, record, standardize_shape
-from triarch.graph import leaves as graph_leaves
+from triarch.graph import Node, SymbolicTensor, infer_outputs, record, standardize_shape
+from triarch.layers.masks import MaskHolder
 from triarch.layers.precision import PolicyHolder, as_floats, cast
 from triarch.layers.running import Collected, ModeHolder, reading_casts, running
 from triarch.layers.shapes import infer_output_shape, map_shapes, on_trial, shape_of
 from triarch.layers.tracking import adopt_containers, assign_container, changes, forget_container
-from triarch.layers.weights import WeightHolder
 from triarch.serialization import Configurable, ConfigurableMeta, config_names, deserialize_keras_object
-from triarch.tensors import as_tensor, keep_mask, kept_mask, torch_dtype
+from triarch.tensors import as_tensor, kept_mask, torch_dtype
 from triarch.variable import CastVariable
 
 
@@ -43,15 +42,6 @@ def _completing(build: Callable[..., None]) -> Callable[..., None]:
     return build_and_complete
 
 
-def with_mask(outputs: Any, mask: Any) -> Any:
-    """The outputs, which carry this mask from now on."""
-    masks = mask if isinstance(mask, (list, tuple)) else [mask]
-    for output, own in zip(graph_leaves(outputs), masks, strict=False):
-        if own is not None:
-            keep_mask(output, own)
-    return outputs
-
-
 _building = threading.RLock()  # two threads that call a new layer make its weights once
 
 
@@ -65,7 +55,7 @@ class _LayerMeta(ConfigurableMeta):
 
 
 @registry.register("keras.layers")
-class Layer(WeightHolder, PolicyHolder, ModeHolder, Configurable, metaclass=_LayerMeta):
+class Layer(MaskHolder, PolicyHolder, ModeHolder, Configurable, metaclass=_LayerMeta):
     """A step from tensors to tensors with its own weights.
 
     A subclass stores its arguments under their own names in `__init__`, makes weights in `build(input_shape)` with
@@ -128,14 +118,7 @@ class Layer(WeightHolder, PolicyHolder, ModeHolder, Configurable, metaclass=_Lay
         if "call" in vars(cls):
             cls._call_parameters = tuple(inspect.signature(vars(cls)["call"]).parameters)[1:]
 
-    supports_masking = False  # whether masks of the inputs go on to the outputs, as `compute_mask` says
-    makes_mask = False  # whether the outputs get a mask though the inputs have none
     computes_in_floats = False  # whether inputs of whole numbers become floats, because nothing else can be computed
-
-    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        """Which steps of the outputs count, where `mask` says it of the inputs'; the same ones unless overridden."""
-        return mask
-
     _call_parameters: tuple[str, ...] = ()
     untracked: ClassVar[frozenset[str]] = frozenset(
         {"_build_config", "_inbound_nodes"}
@@ -199,21 +182,19 @@ class Layer(WeightHolder, PolicyHolder, ModeHolder, Configurable, metaclass=_Lay
                 f"Layer {self.name!r} takes tensors or arrays: make one by `np.array`. "
                 f"Received: {reprlib.repr(received)} of type {type(received).__name__}"
             )
+        if "mask" in kwargs:
+            self._check_takes_mask(kwargs["mask"])
         if any(isinstance(leaf, SymbolicTensor) for leaf in leaves):
             return self._call_symbolically(args, kwargs if training is None else {**kwargs, "training": training})
         if not self.built:
             with _building:
                 if not self.built:
                     self._build_from_inputs(args, kwargs)
-        masks = None if not args else map_structure(kept_mask, args[0])
-        is_masked = any(mask is not None for mask in graph_leaves(masks))
-        if is_masked and "mask" in self._call_parameters and len(args) == 1:
-            kwargs.setdefault("mask", masks)
+        inputs = self._first_of(args, kwargs)
+        mask = self._fill_masks(inputs, args, kwargs)
         with nullcontext() if training is None or bool(training) == self.training else self.mode(bool(training)):
             outputs = super().__call__(*args, **kwargs)
-        if (is_masked or self.makes_mask) and self.supports_masking:
-            return with_mask(outputs, self.compute_mask(args[0], masks))
-        return outputs
+        return self._hand_on(inputs, mask, outputs) if mask is not None or self.makes_mask else outputs
 
     def _as_tensor(self, value: Any) -> Any:
         if not isinstance(value, torch.Tensor) and (is_table(value) or is_sparse(value)):
@@ -255,7 +236,8 @@ class Layer(WeightHolder, PolicyHolder, ModeHolder, Configurable, metaclass=_Lay
         """Symbolic outputs for arguments with symbolic tensors."""
         if type(self).compute_output_shape is Layer.compute_output_shape:
             with on_trial(self):
-                return infer_outputs(self, args, kwargs, f"{type(self).__name__} {self.name!r}", self.device)
+                label = f"{type(self).__name__} {self.name!r}"
+                return infer_outputs(self, args, kwargs, label, self.device, masks=True)
         shapes = self._shapes_for_build(args, kwargs)
         return map_shapes(lambda shape: SymbolicTensor(shape, self.compute_dtype), self.compute_output_shape(*shapes))
 
@@ -281,7 +263,8 @@ class Layer(WeightHolder, PolicyHolder, ModeHolder, Configurable, metaclass=_Lay
         self.build(*self._shapes_for_build(args, kwargs))
 
     def _shapes_for_build(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-        values = [*args, *kwargs.values()]
+        is_mask = self._mask_parameters.__contains__
+        values = [*args, *(value for name, value in kwargs.items() if name != "mask" and not is_mask(name))]
         wanted = len(inspect.signature(type(self).build).parameters) - 1
         return tuple(pytree.tree_map(shape_of, value) for value in values[: max(wanted, 1)])
 

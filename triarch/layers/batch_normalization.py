@@ -14,6 +14,7 @@ from triarch import initializers
 from triarch.kernels.normalization import Convolution, infer, is_worth_while, normalize
 from triarch.layers.abstract import Elementwise, ScaledNormalization, widened
 from triarch.layers.arguments import describe
+from triarch.layers.masks import behind, fits
 from triarch.registry import register
 
 
@@ -210,16 +211,18 @@ class BatchNormalization(ScaledNormalization):
         if mask is None:
             weights = torch.ones(len(channels), 1, dtype=channels.dtype, device=channels.device)
         else:
-            if mask.ndim != numbers.ndim - 1 or self.axis % numbers.ndim != numbers.ndim - 1:
+            if not fits(mask, numbers.shape):
                 raise ValueError(
-                    f"{describe(self)} takes a mask with the axes of the inputs but the channels', which is the last. "
+                    f"{describe(self)} takes a mask of the first axes of its inputs. "
                     f"Received: shapes {tuple(mask.shape)} and {tuple(numbers.shape)}"
                 )
-            weights = mask.expand(numbers.shape[:-1]).reshape(-1, 1).to(channels.dtype)
-        count = weights.sum()
+            places = behind(mask.bool(), numbers.ndim).expand_as(numbers)
+            inside = places.movedim(self.axis, -1).flatten(0, -2)
+            channels, weights = torch.where(inside, channels, 0.0), inside.to(channels.dtype)
+        count = weights.sum(0)
         total = (channels * weights).sum(0)
         if self._is_shared():
-            count, total = _over_processes(torch.cat([count[None], total])).split([1, len(total)])
+            count, total = _over_processes(torch.cat([count, total])).split([len(count), len(total)])
         least = torch.finfo(channels.dtype).eps
         mean = total / (count + least)
         squares = ((channels - mean).square() * weights).sum(0)

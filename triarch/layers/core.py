@@ -123,10 +123,13 @@ class Lambda(Layer):
 
     Args:
         output_shape: Of one sample, or a function of the input's shape; by default it is found by a trial run.
-        mask: Only None: a function that is to know a mask takes an argument `mask`, given where the layer is called.
-        arguments: Further keyword arguments of the function. It gets `training` too, if it takes that.
+        mask: That of the outputs, or a function `(inputs, mask)` that makes it; None: they have none.
+        arguments: Further keyword arguments of the function. It gets `training` too, if it takes that, and `mask`, that
+            of the inputs.
     """
 
+    supports_masking = False  # unless `mask` says otherwise
+    makes_mask = False
     _optional_config = ("output_shape", "mask")
 
     def __init__(
@@ -140,13 +143,10 @@ class Lambda(Layer):
         super().__init__(**kwargs)
         if not callable(function):
             raise TypeError(f"A Lambda layer needs a function. Received: {function!r}")
-        if mask is not None:
-            raise ValueError(
-                f"A Lambda layer passes no mask on to the next layers, so `mask` must be None. Received: {mask!r}"
-            )
         self.function = function
         self.output_shape = output_shape
-        self.mask = None
+        self.mask = mask
+        self.supports_masking = self.makes_mask = mask is not None
         self.arguments = dict(arguments or {})
         self._takes = _parameters_of(function)
 
@@ -154,6 +154,10 @@ class Lambda(Layer):
         offered = {"mask": mask, "training": training}
         extra = {name: value for name, value in offered.items() if name in self._takes}
         return self.function(inputs, **self.arguments, **extra)
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """The mask that was given, or what the function makes of that of the inputs."""
+        return self.mask(inputs, mask) if callable(self.mask) else self.mask
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The shape that was given, or what a trial run shows."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 
-from triarch import constraints, initializers, regularizers
+from triarch import constraints, initializers, registry, regularizers
 from triarch.layers.abstract import Elementwise
 from triarch.layers.arguments import describe, standardize_tuple
 from triarch.layers.base import Layer
 from triarch.registry import register
+from triarch.tensors import keep_mask
 
 
 @register("keras.layers")
@@ -49,6 +51,8 @@ class Embedding(Layer):
             self.build()
             self.set_weights(weights if isinstance(weights, list) and len(weights) == 1 else [weights])
 
+    supports_masking = False  # unless `mask_zero` says otherwise
+    makes_mask = False
     _silent_config: ClassVar[dict[str, Any]] = {"autocast": False}
 
     def _arguments(self) -> Iterator[tuple[str, Any]]:
@@ -77,7 +81,7 @@ class Embedding(Layer):
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """Where the number is not 0; None unless `mask_zero`."""
-        return inputs != 0 if self.mask_zero else None
+        return _differs(inputs, 0) if self.mask_zero else None
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The shape with an axis for the vectors."""
@@ -86,17 +90,32 @@ class Embedding(Layer):
 
 @register("keras.layers")
 class Masking(Elementwise):
-    """Lets steps of series `(batch, length, features)` not count whose features are all `mask_value`; they become 0."""
+    """Lets steps of series `(batch, steps, features)` not count whose features are all `mask_value`; they become 0.
 
-    makes_mask = True
+    In hierarchies `(batch, ..., steps, features)`, and in series of images, each place of the axes but the last has an
+    entry in the mask; layers that go by whole steps let a step count where any place in it does.
+
+    Args:
+        mask_value: May be NaN.
+    """
+
+    makes_mask = False  # apart from the one that `call` leaves on the outputs
 
     def __init__(self, mask_value: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.mask_value = mask_value
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
-        return torch.where(self.compute_mask(inputs).unsqueeze(-1), inputs, 0.0).to(inputs.dtype)
+        mask = self.compute_mask(inputs)
+        return keep_mask(torch.where(mask.unsqueeze(-1), inputs, 0.0).to(inputs.dtype), mask)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """Where a feature differs from `mask_value`."""
-        return (inputs != self.mask_value).any(-1)
+        return _differs(inputs, self.mask_value).any(-1)
+
+
+def _differs(inputs: Any, value: Any) -> Any:
+    """Where numbers, symbolic ones too, are not `value`, which may be NaN."""
+    if isinstance(value, float) and math.isnan(value):
+        return registry.lookup("keras.ops", "logical_not")(registry.lookup("keras.ops", "isnan")(inputs))
+    return registry.lookup("keras.ops", "not_equal")(inputs, value)

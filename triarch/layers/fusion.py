@@ -10,8 +10,10 @@ from torch.nn.modules import module as torch_module
 
 from triarch import activations
 from triarch.layers.activation import Activation, ReLU
+from triarch.layers.base import Layer
 from triarch.layers.batch_normalization import BatchNormalization
 from triarch.layers.convolutional import Conv1D, Conv2D, Conv3D, Margins
+from triarch.layers.masks import Unmasking
 from triarch.layers.resizing import ZeroPadding1D, ZeroPadding2D, ZeroPadding3D
 from triarch.tensors import kept_mask
 
@@ -126,7 +128,7 @@ def fused_stack(stack: Sequence[torch.nn.Module]) -> list[Any]:
                 previous.normalization, previous.convolution, rectifier=layer, padding=previous.padding
             )
         else:
-            made.append(layer)
+            made.append(layer if isinstance(layer, Layer) else Unmasking(layer))
     return made
 
 

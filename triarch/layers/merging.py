@@ -11,16 +11,19 @@ import torch.nn.functional as F
 
 from triarch.layers.arguments import describe, is_integer
 from triarch.layers.base import Layer
+from triarch.layers.masks import behind, of_first_axes
 from triarch.registry import register
 
 
 class _Merge(Layer):
     """A layer of a list of tensors; shapes must be equal, or stretch to a common one.
 
-    A step of a series counts in the output's mask where it counts in any of the inputs that all have masks.
+    A step of a series counts in the output's mask where it counts in any of the inputs; one without a mask counts
+    everywhere.
     """
 
     supports_masking = True
+    makes_mask = False
     least = 1  # inputs
 
     def build(self, input_shape: Any) -> None:
@@ -69,7 +72,18 @@ class _Merge(Layer):
         """Where any of the inputs counts; None unless all have masks."""
         if mask is None or any(part is None for part in mask):
             return None
-        return functools.reduce(torch.logical_or, mask)
+        return functools.reduce(torch.logical_or, _aligned_masks(inputs, mask))
+
+
+def _aligned_masks(inputs: Sequence[Any], masks: Sequence[Any], ndim: int = 0) -> list[Any]:
+    """Masks with the new axes of their inputs, and then as many as the longest of them has, or `ndim`."""
+    most = max(part.ndim for part in inputs)
+    made = [
+        own[(slice(None), *(None,) * (most - part.ndim))] if own is not None and part.ndim < most else own
+        for part, own in zip(inputs, masks, strict=True)
+    ]
+    ndim = max([ndim, *(own.ndim for own in made if own is not None)])
+    return [None if own is None else behind(own, ndim) for own in made]
 
 
 def _aligned(inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -116,7 +130,7 @@ class _MaskedMerge(_Merge):
         parts = _aligned(inputs)
         if mask is None or all(part is None for part in mask):
             return self._merge(parts)
-        return self._merge_masked(parts, [None if part is None else part.unsqueeze(-1) for part in mask])
+        return self._merge_masked(parts, _aligned_masks(inputs, mask, parts[0].ndim))
 
     def _merge_masked(self, inputs: list[torch.Tensor], masks: list[torch.Tensor | None]) -> torch.Tensor:
         raise NotImplementedError
@@ -212,15 +226,14 @@ class Concatenate(_Merge):
         """The masks joined as the inputs are; an input without a mask counts everywhere."""
         if mask is None or all(part is None for part in mask):
             return None
+        ndim, most = inputs[0].ndim, max(own.ndim for own in mask if own is not None)
+        axis, rank = self.axis % ndim, min(most, ndim - 1)
+        nowhere = [of_first_axes(torch.zeros_like(part, dtype=torch.bool), rank) for part in inputs]
         whole = [
-            torch.ones_like(part, dtype=torch.bool)
-            if own is None
-            else own.unsqueeze(-1).expand_as(part)
-            if own.ndim < part.ndim
-            else own
-            for part, own in zip(inputs, mask, strict=True)
+            ~none if own is None else torch.logical_or(behind(of_first_axes(own, rank), rank), none)
+            for own, none in zip(mask, nowhere, strict=True)
         ]
-        return torch.cat(whole, self.axis).any(-1)
+        return torch.cat(whole, axis) if axis < rank else functools.reduce(torch.logical_or, whole)
 
 
 @register("keras.layers")

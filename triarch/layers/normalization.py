@@ -9,12 +9,16 @@ import torch.nn.functional as F
 
 from triarch.layers.abstract import Elementwise, ScaledNormalization, widened
 from triarch.layers.arguments import describe, is_integer
+from triarch.layers.masks import behind, mean_inside, of_first_axes, reaches
 from triarch.registry import register
+from triarch.tensors import kept_mask
 
 
 @register("keras.layers")
 class LayerNormalization(ScaledNormalization):
     """Each sample to mean 0 and variance 1 over the axes, then scaled and shifted (https://arxiv.org/abs/1607.06450).
+
+    Where steps are among the axes, mean and variance are those of the steps inside the mask.
 
     Args:
         rms_scaling: Only False.
@@ -56,14 +60,14 @@ class LayerNormalization(ScaledNormalization):
         self._add_scale_and_shift([self._size_of(axis, input_shape) for axis in _in_order(self.axis, len(input_shape))])
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
-        numbers = widened(inputs)
+        numbers, mask = widened(inputs), kept_mask(inputs)
         axes = _in_order(self.axis, inputs.ndim)
-        if axes == list(range(inputs.ndim - len(axes), inputs.ndim)):
+        if not reaches(mask, axes) and axes == list(range(inputs.ndim - len(axes), inputs.ndim)):
             shape = [inputs.shape[axis] for axis in axes]
             outputs = F.layer_norm(numbers, shape, self.gamma, self.beta, self.epsilon)
             return outputs.to(self._compute_torch_dtype)
-        centred = numbers - numbers.mean(axes, keepdim=True)
-        outputs = centred * torch.rsqrt(centred.square().mean(axes, keepdim=True) + self.epsilon)
+        centred = numbers - mean_inside(numbers, mask, axes)
+        outputs = centred * torch.rsqrt(mean_inside(centred.square(), mask, axes) + self.epsilon)
         shape = [inputs.shape[axis] if axis in axes else 1 for axis in range(inputs.ndim)]
         if self.scale:
             outputs = outputs * self.gamma.reshape(shape)
@@ -75,6 +79,8 @@ class LayerNormalization(ScaledNormalization):
 @register("keras.layers")
 class GroupNormalization(ScaledNormalization):
     """Groups of each sample's channels to mean 0 and variance 1, then scaled and shifted (https://arxiv.org/abs/1803.08494).
+
+    Mean and variance are those of the steps inside the mask.
 
     Args:
         groups: How many; -1: one for each channel.
@@ -127,8 +133,10 @@ class GroupNormalization(ScaledNormalization):
         numbers, axis = widened(inputs), self.axis % inputs.ndim
         grouped = numbers.unflatten(axis, (self.groups, inputs.shape[axis] // self.groups))
         axes = [place for place in range(1, grouped.ndim) if place != axis]
-        centred = grouped - grouped.mean(axes, keepdim=True)
-        normal = centred * torch.rsqrt(centred.square().mean(axes, keepdim=True) + self.epsilon)
+        mask = kept_mask(inputs)
+        mask = None if mask is None else of_first_axes(mask, axis)
+        centred = grouped - mean_inside(grouped, mask, axes)
+        normal = centred * torch.rsqrt(mean_inside(centred.square(), mask, axes) + self.epsilon)
         outputs = normal.flatten(axis, axis + 1)
         shape = [1] * inputs.ndim
         shape[axis] = -1
@@ -168,7 +176,7 @@ class RMSNormalization(Elementwise):
 
 @register("keras.layers")
 class UnitNormalization(Elementwise):
-    """Each sample divided by its Euclidean norm over the axes."""
+    """Each sample divided by its Euclidean norm over the axes; steps outside the mask add nothing to it."""
 
     computes_in_floats = True
 
@@ -178,7 +186,10 @@ class UnitNormalization(Elementwise):
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         axes = _in_order(self.axis, inputs.ndim)
-        return inputs * torch.rsqrt(inputs.square().sum(axes, keepdim=True).clamp(min=1e-24))
+        mask, counted = kept_mask(inputs), inputs
+        if mask is not None and reaches(mask, axes):
+            counted = torch.where(behind(mask.bool(), inputs.ndim), inputs, 0.0)
+        return inputs * torch.rsqrt(counted.square().sum(axes, keepdim=True).clamp(min=1e-24))
 
 
 def _checked_axis(axis: Any) -> Any:

@@ -9,8 +9,9 @@ import torch
 from triarch.config import standardize_data_format
 from triarch.kernels import Window, plan_pooling, pool
 from triarch.kernels.windows import axis_names
-from triarch.layers.arguments import named_in_errors, require_axes, standardize_padding, standardize_tuple
+from triarch.layers.arguments import describe, named_in_errors, require_axes, standardize_padding, standardize_tuple
 from triarch.layers.base import Layer
+from triarch.layers.masks import masked_mean, of_first_axes, of_steps
 from triarch.registry import register
 
 
@@ -159,9 +160,22 @@ class GlobalMaxPooling3D(_GlobalMaxPooling):
 
 @register("keras.layers", "GlobalAvgPool1D")
 class GlobalAveragePooling1D(_GlobalAveragePooling):
-    """The mean of each channel of series."""
+    """The mean of each channel of series, over the steps inside the mask, if there is one; 0 where no step counts."""
 
     rank = 1
+    supports_masking = True
+    makes_mask = False
+
+    def call(self, inputs: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        if mask is None:
+            return super().call(inputs)
+        self.compute_output_shape(inputs.shape)
+        (axis,) = self._spatial_axes
+        mask = of_first_axes(of_steps(mask, (len(inputs), inputs.shape[axis]), describe(self)), 2)
+        return masked_mean(inputs, mask.unsqueeze(3 - axis), (axis,), self.keepdims).to(inputs.dtype)
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """None: the steps are gone."""
 
 
 @register("keras.layers", "GlobalAvgPool2D")

@@ -10,9 +10,10 @@ import torch
 from torch.utils import _pytree as pytree
 
 from triarch import mixed_precision
+from triarch.layers.masks import carrying
 from triarch.layers.running import running
 from triarch.layers.tracking import forget_container, like
-from triarch.tensors import torch_dtype
+from triarch.tensors import kept_mask, torch_dtype
 from triarch.variable import cast_variable, takes_casts
 
 
@@ -103,7 +104,9 @@ class PolicyHolder(torch.nn.Module):
 def cast(value: Any, dtype: torch.dtype) -> Any:
     """`value` with its float tensors, those in lists, tuples and dicts too, in the type `dtype`."""
     if isinstance(value, torch.Tensor):
-        return value.to(dtype) if value.dtype is not dtype and value.is_floating_point() else value
+        if value.dtype is dtype or not value.is_floating_point():
+            return value
+        return carrying(value.to(dtype), kept_mask(value))
     if type(value) in (list, tuple):  # as layers of several inputs get them at every step
         return type(value)([cast(part, dtype) for part in value])
     if isinstance(value, (list, tuple, dict)):
@@ -114,7 +117,9 @@ def cast(value: Any, dtype: torch.dtype) -> Any:
 def as_floats(value: Any, dtype: torch.dtype) -> Any:
     """`value` with its tensors of whole numbers or truth values, those in lists and tuples too, in the type `dtype`."""
     if isinstance(value, torch.Tensor):
-        return value if value.is_floating_point() or value.is_complex() else value.to(dtype)
+        if value.is_floating_point() or value.is_complex():
+            return value
+        return carrying(value.to(dtype), kept_mask(value))
     if isinstance(value, (list, tuple)):
         return pytree.tree_map_only(torch.Tensor, functools.partial(as_floats, dtype=dtype), value)
     return value

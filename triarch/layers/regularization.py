@@ -12,7 +12,6 @@ from triarch.config import standardize_data_format
 from triarch.kernels.windows import axis_names
 from triarch.layers.abstract import Elementwise
 from triarch.layers.arguments import is_integer, require_axes
-from triarch.layers.base import Layer
 from triarch.random import SeedGenerator, dropout
 from triarch.registry import register
 from triarch.regularizers import L1L2
@@ -42,7 +41,7 @@ class Dropout(Elementwise):
         return dropout(inputs, self.rate, self.noise_shape, self.seed_generator)  # type: ignore[arg-type]
 
 
-class _SpatialDropout(Layer):
+class _SpatialDropout(Elementwise):
     """Dropout of whole channels: what is dropped for a sample is dropped at all its places."""
 
     computes_in_floats = True
@@ -62,7 +61,7 @@ class _SpatialDropout(Layer):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         require_axes(self, input_shape, axis_names(self.rank, self.data_format))
-        return input_shape
+        return super().compute_output_shape(input_shape)
 
 
 @register("keras.layers")

@@ -14,9 +14,12 @@ from triarch.layers.batch_normalization import BatchNormalization
 from triarch.layers.convolutional import Conv1D, Conv2D, Conv3D
 from triarch.layers.core import Dense
 from triarch.layers.fusion import FusedNormalization, fused_stack
+from triarch.layers.masks import behind, carrying
 from triarch.layers.shapes import infer_output_shape
+from triarch.layers.torch_modules import TorchModuleWrapper
 from triarch.random import SeedGenerator
 from triarch.registry import register
+from triarch.tensors import kept_mask
 
 SHORTCUTS = ("auto", "identity", "projection", "zero_pad")
 _PROJECTIONS = {1: Conv1D, 2: Conv2D, 3: Conv3D}
@@ -78,6 +81,19 @@ class Residual(Layer):
         self._ending: FusedNormalization | None = None  # the last of them with sum and activation
 
     untracked = Layer.untracked | {"_operations"}
+    supports_masking = True
+    makes_mask = False
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """None: the call leaves the mask of a sum on the outputs."""
+
+    def symbolic_masks(self, inputs: Any, *_: Any, **__: Any) -> Any:
+        """That of the sum, were block and shortcut called on these inputs."""
+        outputs = inputs
+        for member in self.members:
+            outputs = member(outputs) if isinstance(member, Layer) else TorchModuleWrapper(member)(outputs)
+        shortcut = self.shortcut(inputs) if isinstance(self.shortcut, Layer) else inputs
+        return None if self._strides else _mask_of_sum(kept_mask(outputs), kept_mask(shortcut))
 
     @property
     def members(self) -> Sequence[torch.nn.Module]:
@@ -172,18 +188,28 @@ class Residual(Layer):
         *first, last = self._operations
         for operation in first:
             outputs = operation(outputs)
+        shortcut = self._shortcut_of(inputs)
         if self._ending is not None and not (training and self.drop_path):
-            return self._ending(outputs, self._shortcut_of(inputs))
+            own = kept_mask(outputs) if self._ending.convolution is None else None
+            return carrying(self._ending(outputs, shortcut), _mask_of_sum(own, kept_mask(shortcut)))
         outputs = last(outputs)
+        own = kept_mask(outputs)
         if self.factor is not None:
             outputs = outputs * self.factor
         elif self.scale != 1.0:
             outputs = outputs * self.scale
         if training and self.drop_path:
             outputs = self._dropped(outputs)
-        return self.activation(outputs + self._shortcut_of(inputs))
+        return carrying(self.activation(outputs + shortcut), _mask_of_sum(own, kept_mask(shortcut)))
 
     def _shortcut_of(self, inputs: torch.Tensor) -> torch.Tensor:
+        mask = kept_mask(inputs)
+        if isinstance(self.shortcut, torch.nn.Module) or mask is None:
+            return self._plain_shortcut_of(inputs)
+        plain = self._plain_shortcut_of(inputs.view_as(inputs))  # without a mask, which strides of 1 leave as it is
+        return plain if self._strides else carrying(plain, mask)
+
+    def _plain_shortcut_of(self, inputs: torch.Tensor) -> torch.Tensor:
         if isinstance(self.shortcut, torch.nn.Module):
             return self.shortcut(inputs)
         if self._strides:
@@ -204,6 +230,14 @@ class Residual(Layer):
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The shape that the block makes."""
         return self._block_shape(input_shape)
+
+
+def _mask_of_sum(own: Any, other: Any) -> Any:
+    """What counts in one of two tensors; None where one of them counts everywhere."""
+    if own is None or other is None:
+        return None
+    ndim = max(own.ndim, other.ndim)
+    return torch.logical_or(behind(own, ndim), behind(other, ndim))
 
 
 def _sum(parts: Sequence[torch.Tensor]) -> torch.Tensor:

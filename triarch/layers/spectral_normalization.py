@@ -25,6 +25,16 @@ class SpectralNormalization(Layer):
         power_iterations: For each step.
     """
 
+    supports_masking = True
+    makes_mask = False
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """None: the layer leaves its mask on the outputs."""
+
+    def symbolic_masks(self, *args: Any, **kwargs: Any) -> Any:
+        """Those of the layer."""
+        return self.layer.symbolic_masks(*args, **kwargs)
+
     def __init__(self, layer: Layer, power_iterations: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not isinstance(layer, Layer):

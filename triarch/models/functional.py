@@ -11,11 +11,13 @@ import torch
 from triarch import registry
 from triarch.graph import Network, Shape, Slot, SymbolicTensor, leaves, map_structure
 from triarch.layers import InputLayer
+from triarch.layers.masks import carrying
 from triarch.layers.shapes import is_shape
 from triarch.models import graph_config
 from triarch.models.fusion import fused
 from triarch.models.model import Model
 from triarch.models.naming import module_names
+from triarch.tensors import kept_mask
 
 
 @registry.register("keras.src.models.functional")
@@ -35,6 +37,15 @@ class Functional(Model):
     """
 
     untracked = Model.untracked | {"_operations", "_fast_steps"}
+    supports_masking = True
+    makes_mask = False
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """None: the layers inside leave masks on the outputs."""
+
+    def symbolic_masks(self, inputs: Any, *_: Any, **__: Any) -> Any:
+        """Those of the last layers, were they called on these inputs."""
+        return map_structure(kept_mask, self._network.run(self._parted(inputs)))
 
     def __init__(
         self, inputs: Any, outputs: Any, name: str | None = None, trainable: bool | None = None, **kwargs: Any
@@ -84,10 +95,12 @@ class Functional(Model):
         """Without effect: the weights are there."""
         self.built = True
 
-    def call(self, inputs: Any) -> Any:
-        """The outputs, in the structure that the model was given."""
+    def call(self, inputs: Any, mask: Any = None) -> Any:
+        """The outputs, in the structure that the model was given; `mask` is that of the inputs, nested as they are."""
         parts = self._parted(inputs)
         tensors = [entrance.standardize(part, self) for entrance, part in zip(self._entrances, parts, strict=True)]
+        if mask is not None:
+            tensors = carrying(tensors, self._parted(mask))
         return self._network.run(tensors, steps=self._fast_steps)
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:

@@ -11,10 +11,11 @@ from triarch import registry
 from triarch.graph import Shape, SymbolicTensor, leaves, map_structure
 from triarch.layers import InputLayer, Layer, TorchModuleWrapper
 from triarch.layers.fusion import fused_stack
+from triarch.layers.masks import carrying
 from triarch.layers.shapes import infer_output_shape
 from triarch.models.model import Model
 from triarch.serialization import deserialize_keras_object, serialize_keras_object
-from triarch.tensors import torch_dtype
+from triarch.tensors import kept_mask, torch_dtype
 
 
 @registry.register("keras")
@@ -27,6 +28,16 @@ class Sequential(Model):
     """
 
     untracked = Model.untracked | {"_stack", "_symbols", "_operations"}  # its layers are children under their numbers
+
+    supports_masking = True
+    makes_mask = False
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """None: the layers leave masks on what they give."""
+
+    def symbolic_masks(self, inputs: Any, *_: Any, **__: Any) -> Any:
+        """That of the last layer, were all called on these inputs."""
+        return map_structure(kept_mask, self._outputs_for(inputs))
 
     def __init__(self, layers: Iterable[Any] | None = None, trainable: bool = True, name: str | None = None) -> None:
         super().__init__(trainable=trainable, name=name)
@@ -107,12 +118,16 @@ class Sequential(Model):
             symbols.append(_called(layer, symbols[-1]))
         return symbols
 
-    def call(self, inputs: Any) -> Any:
-        """Layer after layer."""
+    def call(self, inputs: Any, mask: Any = None) -> Any:
+        """Layer after layer; `mask` is that of the inputs."""
         if self.input_layer is not None:
             if isinstance(inputs, (list, tuple, dict)):
                 inputs = self._sole(inputs)
+            if isinstance(mask, (list, tuple, dict)):
+                mask = self._sole(mask)
             inputs = self.input_layer.standardize(inputs, self)
+        if mask is not None:
+            inputs = carrying(inputs, mask)
         for operation in self._operations:
             inputs = operation(inputs)
         return inputs
@@ -126,6 +141,14 @@ class Sequential(Model):
             f"Sequential model {self.name!r} takes one array or tensor; several inputs need a functional model, or one "
             f"array made of them, as by `np.stack` or `np.concatenate`. Received: {kind}"
         )
+
+    def compute_output_spec(self, inputs: Any, *_: Any, **__: Any) -> Any:
+        """Symbolic outputs for symbolic inputs."""
+        return map_structure(lambda symbol: SymbolicTensor(symbol.shape, symbol.dtype), self._outputs_for(inputs))
+
+    def _outputs_for(self, inputs: Any) -> Any:
+        """What the last layer gives for symbolic inputs, with its history."""
+        return self._called_on(self._sole(inputs) if isinstance(inputs, (list, tuple, dict)) else inputs)[-1]
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The shape that the last layer gives for inputs of this shape."""

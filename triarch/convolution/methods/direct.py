@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from triarch.convolution.arrays import last_axes
+from triarch.convolution.arrays import batch_numbers, last_axes
 from triarch.convolution.memory import BLOCK
 from triarch.convolution.spec import COMPLEX, FLOATS, ConvolutionSpec, Sizes
 from triarch.convolution.threads import split_work, threads_for
@@ -58,7 +58,7 @@ def count(spec: ConvolutionSpec) -> dict[str, float]:
 
 
 def plan(spec: ConvolutionSpec) -> Callable[..., Any]:
-    """What computes it, from arrays on the CPU and from tensors elsewhere."""
+    """What computes it, from arrays on the CPU and from tensors elsewhere: None for floats of a kernel not finite."""
     if spec.device != "cpu":
         return partial(_convolve_by_vendor, spec)
     if spec.dtype not in _COMPILED:
@@ -80,7 +80,19 @@ def _is_row(spec: ConvolutionSpec) -> bool:
     return spec.rank == 1 and not spec.batch
 
 
-def _plan_row(spec: ConvolutionSpec) -> Callable[[Array, Array], Array]:
+def _is_finite(kernel: Array) -> bool:
+    """Whether zeros beyond the signal's ends stay zeros; a sum that overflows is no proof."""
+    return math.isfinite(abs(kernel.sum())) or bool(np.isfinite(kernel).all())
+
+
+def _turned(signal: Array) -> Array:
+    """Times i, infinities too."""
+    turned = np.empty_like(signal)
+    turned.real, turned.imag = -signal.imag, signal.real
+    return turned
+
+
+def _plan_row(spec: ConvolutionSpec) -> Callable[[Array, Array], Array | None]:
     """For one unbatched axis."""
     from triarch.convolution import compiled
 
@@ -90,19 +102,20 @@ def _plan_row(spec: ConvolutionSpec) -> Callable[[Array, Array], Array]:
     real = np.dtype(_REAL_OF.get(spec.dtype, spec.dtype))
     add_short, add = compiled.add_short_row(real.name, spec.is_complex), compiled.add_row(real.name)
 
-    def compute_short(signal: Array, kernel: Array) -> Array:
+    def compute_short(signal: Array, kernel: Array) -> Array | None:
         output = np.empty(length, dtype)
-        add_short(signal, kernel, start, output)
-        return output
+        return output if add_short(signal, kernel, start, output) else None
 
-    def compute_short_complex(signal: Array, kernel: Array) -> Array:
+    def compute_short_complex(signal: Array, kernel: Array) -> Array | None:
         output = np.empty(length, dtype)
-        add_short(signal.view(real), kernel.view(real), start, output.view(real))
-        return output
+        is_finite = add_short(signal.view(real), kernel.view(real), start, output.view(real))
+        return output if is_finite else None
 
-    def compute(signal: Array, kernel: Array) -> Array:
+    def compute(signal: Array, kernel: Array) -> Array | None:
+        if not _is_finite(kernel):
+            return None
         output = np.empty(length, dtype)
-        parts = [(signal, kernel)] if step == 1 else [(signal, kernel.real), (signal * 1j, kernel.imag)]
+        parts = [(signal, kernel)] if step == 1 else [(signal, kernel.real), (_turned(signal), kernel.imag)]
         for number, (values, taps) in enumerate(parts):
             operands = values.view(real), np.ascontiguousarray(taps), start, output.view(real), step, number == 0
             split_work(partial(add, *operands), items, seconds)
@@ -133,8 +146,10 @@ class _Rows:
     seconds: float
     add: Callable[..., None]
 
-    def __call__(self, a: Array, b: Array) -> Array:
+    def __call__(self, a: Array, b: Array) -> Array | None:
         signal, kernel = (a, b) if self.is_a_signal else (b, a)
+        if not _is_finite(kernel):
+            return None
         if self.is_padded:
             margins = np.zeros(self.batch + self.padded, self.dtype)
             margins[self.inside] = signal[self.taken]
@@ -147,7 +162,7 @@ class _Rows:
         else:
             real = flat.dtype.type(0).real.dtype
             self._add(signal.reshape(-1).view(real), weights.real, flat.view(real), is_fresh=True)
-            self._add((signal.reshape(-1) * 1j).view(real), weights.imag, flat.view(real), is_fresh=False)
+            self._add(_turned(signal).reshape(-1).view(real), weights.imag, flat.view(real), is_fresh=False)
         return output
 
     def _add(self, signal: Array, weights: Array, output: Array, is_fresh: bool) -> None:
@@ -174,7 +189,7 @@ def _plan_rows(spec: ConvolutionSpec) -> _Rows:
     origin = 0 if is_padded else sum(low * stride for low, stride in zip(lows, strides, strict=True))
     starts = _sums(spec.length[:-1], strides[:-1]) + origin
     volume = math.prod(padded) * step
-    signals = _batch_numbers(spec.signal_batch, spec.batch)
+    signals = batch_numbers(spec.signal_batch, spec.batch)
     return _Rows(
         is_a_signal=spec.is_a_signal,
         batch=spec.signal_batch,
@@ -183,7 +198,7 @@ def _plan_rows(spec: ConvolutionSpec) -> _Rows:
         taken=taken,
         is_padded=is_padded,
         starts=(signals[:, None] * volume + starts).reshape(-1),
-        filters=np.repeat(_batch_numbers(spec.kernel_batch, spec.batch), starts.size),
+        filters=np.repeat(batch_numbers(spec.kernel_batch, spec.batch), starts.size),
         offsets=_sums(spec.kernel_sizes, strides),
         shape=spec.shape,
         dtype=dtype,
@@ -200,11 +215,6 @@ def _sums(sizes: Sizes, strides: list[int]) -> Array:
     for size, stride in zip(sizes, strides, strict=True):
         total = (total[:, None] + np.arange(size) * stride).reshape(-1)
     return total
-
-
-def _batch_numbers(own: Sizes, common: Sizes) -> Array:
-    """Which entry of an operand's batch each entry of the common batch takes."""
-    return np.broadcast_to(np.arange(math.prod(own)).reshape(own), common).reshape(-1)
 
 
 def _shift_and_add(spec: ConvolutionSpec, a: Array, b: Array) -> Array:
@@ -229,8 +239,15 @@ def _shift_and_add(spec: ConvolutionSpec, a: Array, b: Array) -> Array:
 _VENDOR = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
-def _convolve_by_vendor(spec: ConvolutionSpec, a: Tensor, b: Tensor) -> Tensor:
+def _convolve_by_vendor(spec: ConvolutionSpec, a: Tensor, b: Tensor) -> Tensor | None:
     """torch's convolution, one group for each entry of the batch where kernels differ."""
+    if not bool((b if spec.is_a_signal else a).isfinite().all()):
+        return None
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        return _convolve_on_device(spec, a, b)
+
+
+def _convolve_on_device(spec: ConvolutionSpec, a: Tensor, b: Tensor) -> Tensor:
     if spec.is_complex:
         parts = ((x, y) for x in (a.real, a.imag) for y in (b.real, b.imag))
         rr, ri, ir, ii = (_convolve_real(spec, x.contiguous(), y.contiguous()) for x, y in parts)

@@ -49,8 +49,8 @@ def count(spec: ConvolutionSpec) -> dict[str, float]:
         counts = count(_as_floats(spec))
         return counts | {"split": counts["numbers"]}
     a, b, both = math.prod(spec.a_batch), math.prod(spec.b_batch), math.prod(spec.batch)
-    transform = _transform(spec)
-    points = math.prod(transform.sizes)
+    chosen = transform(spec)
+    points = math.prod(chosen.sizes)
     split = pieces = 0.0
     if spec.dtype in ("int64", "integer"):
         width = _limb_width(spec)
@@ -63,7 +63,7 @@ def count(spec: ConvolutionSpec) -> dict[str, float]:
     number = 4 if spec.dtype in ("float32", "complex64") else 8  # bytes
     return {
         "calls": 1.0,
-        transform.kind: work_of(transform, a + b + both),
+        chosen.kind: work_of(chosen, a + b + both),
         "numbers": arrays,
         "mapped": arrays if points * both * number * spec.reals > MAPPED else 0.0,
         "split": split,
@@ -80,8 +80,8 @@ def plan(spec: ConvolutionSpec) -> Callable[..., Any]:
         return partial(_convolve_in_one_piece, plan(_as_floats(spec)))
     if spec.dtype == "int64":
         return partial(_convolve_integers, spec, _limb_width(spec))
-    if _transform(spec).is_small:
-        return partial(_convolve_small, _transform(spec), window(spec), np.dtype(spec.dtype))
+    if transform(spec).is_small:
+        return partial(_convolve_small, transform(spec), window(spec), np.dtype(spec.dtype))
     return partial(_convolve, spec, window(spec))
 
 
@@ -91,7 +91,8 @@ def least_periods(spec: ConvolutionSpec) -> Sizes:
     return tuple(max(n, k, start + length, full - start) for n, k, full, start, length in axes)
 
 
-def _transform(spec: ConvolutionSpec) -> Transform:
+def transform(spec: ConvolutionSpec) -> Transform:
+    """The transform of its operands."""
     is_single = not spec.batch and spec.dtype in (*FLOATS, *COMPLEX)
     return transform_of(least_periods(spec), spec.is_complex, is_single, spec.device)
 
@@ -102,20 +103,20 @@ def window(spec: ConvolutionSpec) -> tuple[Any, ...]:
 
 
 def _convolve(spec: ConvolutionSpec, wanted: tuple[Any, ...], a: Any, b: Any) -> Any:
-    transform = _transform(spec)
-    spectrum = product(transform.forward(tensor_of(a)), transform.forward(tensor_of(b)))
-    return like(transform.inverse(spectrum)[wanted], a)
+    chosen = transform(spec)
+    spectrum = product(chosen.forward(tensor_of(a)), chosen.forward(tensor_of(b)))
+    return like(chosen.inverse(spectrum)[wanted], a)
 
 
-def _convolve_small(transform: Transform, wanted: tuple[Any, ...], dtype: np.dtype[Any], a: Array, b: Array) -> Array:
-    spectrum = transform.forward(a)
-    spectrum *= transform.forward(b)
-    return transform.inverse(spectrum)[wanted].astype(dtype, copy=False)  # NumPy 1 knows double precision only
+def _convolve_small(chosen: Transform, wanted: tuple[Any, ...], dtype: np.dtype[Any], a: Array, b: Array) -> Array:
+    spectrum = chosen.forward(a)
+    spectrum *= chosen.forward(b)
+    return chosen.inverse(spectrum)[wanted].astype(dtype, copy=False)  # NumPy 1 knows double precision only
 
 
 def _limb_width(spec: ConvolutionSpec) -> int:
     terms = (math.prod(spec.a_sizes), math.prod(spec.b_sizes))
-    return limb_bits(*spec.bits, *terms, math.prod(_transform(spec).sizes))
+    return limb_bits(*spec.bits, *terms, math.prod(transform(spec).sizes))
 
 
 def _as_floats(spec: ConvolutionSpec) -> ConvolutionSpec:
@@ -132,7 +133,7 @@ def _convolve_integers(spec: ConvolutionSpec, width: int, a: Any, b: Any) -> Any
     limbs = [
         split_integers(tensor_of(x), width, limb_count(bits, width)) for x, bits in zip((a, b), spec.bits, strict=True)
     ]
-    parts = multiply_limbs(_transform(spec), window(spec), *limbs).round_().to(torch.int64)
+    parts = multiply_limbs(transform(spec), window(spec), *limbs).round_().to(torch.int64)
     result = parts[0]
     for weight, part in enumerate(parts[1:], start=1):
         if weight * width < 64:  # what lies beyond vanishes modulo 2**64, in which the result is known to fit
@@ -142,4 +143,4 @@ def _convolve_integers(spec: ConvolutionSpec, width: int, a: Any, b: Any) -> Any
 
 def _convolve_objects(spec: ConvolutionSpec, width: int, a: Array, b: Array) -> Array:
     limbs = [split_objects(x, width, limb_count(bits, width)) for x, bits in zip((a, b), spec.bits, strict=True)]
-    return join_limbs(multiply_limbs(_transform(spec), window(spec), *limbs).numpy(), width)
+    return join_limbs(multiply_limbs(transform(spec), window(spec), *limbs).numpy(), width)

@@ -37,7 +37,7 @@ def pack(batch: int, length: int, mask: Tensor | None) -> Packing:
     if mask is None:
         return _whole(batch, length)
     rank = mask.cumsum(1)
-    lengths = rank[:, -1].numpy() if length else np.zeros(batch, np.int64)
+    lengths = rank[:, -1].cpu().numpy() if length else np.zeros(batch, np.int64)
     offsets, lengths = np.cumsum(lengths) - lengths, np.ascontiguousarray(lengths)
     order = np.argsort(-lengths, kind="stable")
     places = mask.flatten().nonzero().squeeze(1)
@@ -62,7 +62,9 @@ def unpack(packing: Packing, outputs: Tensor, mask: Tensor, goes_backwards: bool
     `zero_for_mask`, zeros.
     """
     assert packing.rank is not None
-    offsets, lengths = (torch.from_numpy(numbers).unsqueeze(1) for numbers in (packing.offsets, packing.lengths))
+    offsets, lengths = (
+        torch.from_numpy(numbers).to(mask.device).unsqueeze(1) for numbers in (packing.offsets, packing.lengths)
+    )
     within = packing.rank - mask.long() if goes_backwards else packing.rank - 1  # the step that was taken last
     has_one = mask if zero_for_mask else (within < lengths) & (within >= 0)
     nothing = outputs.new_zeros(1, outputs.shape[1])

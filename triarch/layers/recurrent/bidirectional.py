@@ -9,6 +9,7 @@ import torch
 
 from triarch.layers.arguments import describe
 from triarch.layers.base import Layer
+from triarch.layers.recurrent.rnn import mask_of_outputs
 from triarch.registry import register
 from triarch.serialization import deserialize_keras_object, serialize_keras_object
 
@@ -34,6 +35,7 @@ class Bidirectional(Layer):
     computes_in_floats = True
 
     supports_masking = True
+    makes_mask = False
 
     def __init__(
         self,
@@ -136,8 +138,7 @@ class Bidirectional(Layer):
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """The mask of the inputs for outputs of all steps, None for a single one and for states."""
-        mask = mask[0] if isinstance(mask, (list, tuple)) else mask
-        own = mask if self.return_sequences else None
+        own = mask_of_outputs(self.forward_layer, mask)
         masks = [own] * (2 if self.merge_mode is None else 1)
         if self.return_state:
             masks += [None] * 2 * len(self.forward_layer.state_size)

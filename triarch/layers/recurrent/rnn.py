@@ -11,6 +11,7 @@ from torch.utils import _pytree as pytree
 from triarch.kernels.recurrent import Masks, Weights, recur
 from triarch.layers.arguments import describe, require_axes
 from triarch.layers.base import Layer
+from triarch.layers.masks import of_first_axes, of_steps
 from triarch.layers.recurrent.cell import RecurrentCell, as_list, call_cell, zero_states
 from triarch.layers.recurrent.stacked import StackedRNNCells
 from triarch.layers.running import reading_casts
@@ -70,6 +71,7 @@ class RNN(Layer):
     computes_in_floats = True
 
     supports_masking = True
+    makes_mask = False
 
     def __init__(
         self,
@@ -203,18 +205,11 @@ class RNN(Layer):
         return sequences.new_zeros(len(sequences), 0, *shape[2 if self.return_sequences else 1 :])
 
     def _checked_mask(self, mask: Any, sequences: torch.Tensor) -> torch.Tensor | None:
-        mask = mask[0] if isinstance(mask, (list, tuple)) else mask
+        mask = mask[0] if isinstance(mask, (list, tuple)) and isinstance(mask[0], torch.Tensor) else mask
         if mask is None:
             return None
-        mask = torch.as_tensor(mask, device=sequences.device)
-        if mask.ndim == 3 and mask.shape[-1] == 1:
-            mask = mask[..., 0]
-        if mask.shape != sequences.shape[:2]:
-            raise ValueError(
-                f"{describe(self)} takes a mask of shape (batch, steps), here {tuple(sequences.shape[:2])}. "
-                f"Received: a mask of shape {tuple(mask.shape)}"
-            )
-        return mask.bool()
+        mask = of_steps(torch.as_tensor(mask, device=sequences.device), sequences.shape[:2], describe(self))
+        return of_first_axes(mask, 2).bool()
 
     def _zeros_for(self, shape: Sequence[int]) -> list[Any]:
         """States of zeros for series of this shape."""
@@ -236,9 +231,8 @@ class RNN(Layer):
         return pytree.tree_map(lambda state: state.to(self._compute_torch_dtype), states)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        """The mask of the inputs for all outputs, None for a single one and for states."""
-        mask = mask[0] if isinstance(mask, (list, tuple)) else mask
-        own = mask if self.return_sequences else None
+        """The mask of the inputs for all outputs, in their order; None for a single one and for states."""
+        own = mask_of_outputs(self, mask)
         return [own, *(None for _ in self.state_size)] if self.return_state else own
 
     def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
@@ -253,6 +247,15 @@ class RNN(Layer):
             [(batch, part) for part in size] if isinstance(size, (list, tuple)) else (batch, size)
             for size in self.state_size
         )
+
+
+def mask_of_outputs(layer: Any, mask: Any) -> Any:
+    """The mask of the outputs of all steps in the order in which a layer takes them; None where it gives one output."""
+    mask = mask[0] if isinstance(mask, (list, tuple)) else mask
+    if mask is None or not layer.return_sequences:
+        return None
+    mask = of_first_axes(mask, 2)
+    return mask.flip(1) if layer.go_backwards and mask.ndim > 1 else mask
 
 
 def of_cell(name: str) -> property:

@@ -1,0 +1,219 @@
+"""What every method promises whatever the numbers are, and what the direct sum promises beyond.
+
+Numbers that are not finite stand where the sum has them, and scales of any size neither overflow nor vanish: operands are
+brought near one by powers of two, without what is not finite, whose places are counted by exact convolutions of masks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from triarch.convolution.arrays import Array, like, tensor_of
+from triarch.convolution.cells import SECONDS_PER_PRODUCT, Cells, Look
+from triarch.convolution.spec import ConvolutionSpec, Progress
+
+Plan = Callable[..., Any]
+
+# Squares of norms with which no product of spectra overflows, and none of a size that matters vanishes.
+_TAME = {"float32": (1e-24, 1e24), "float64": (1e-200, 1e200)}
+_LONGEST_STEP = {torch.float32: 100, torch.float64: 1000}  # powers of two that the type holds
+
+
+def reports(plan: Plan) -> bool:
+    """Whether calls take a progress callback."""
+    return bool(getattr(plan, "reports", False))
+
+
+def call(plan: Plan, a: Any, b: Any, progress: Progress | None) -> Any:
+    """The plan's result, with a report at its end where there is none on the way."""
+    if progress is None:
+        return plan(a, b)
+    if reports(plan):
+        return plan(a, b, progress)
+    result = plan(a, b)
+    progress(1, 1)
+    return result
+
+
+@dataclass(frozen=True)
+class BySum:
+    """A method's result where it is as good as the direct sum's, and the direct sum elsewhere.
+
+    Args:
+        plan: The method's.
+        direct: The direct sum's, for all places.
+        seconds: What that is predicted to take.
+    """
+
+    cells: Cells
+    plan: Plan
+    direct: Plan | None
+    seconds: float
+    reports = True
+
+    def takes_all(self, look: Look) -> bool:
+        """Whether the sum of all places is faster than that of those which need it."""
+        return SECONDS_PER_PRODUCT * look.products > self.seconds / 2
+
+    def __call__(self, a: Array, b: Array, progress: Progress | None = None) -> Array:
+        look = self.cells.look(a, b)
+        if self.direct is not None and self.takes_all(look):
+            return call(self.direct, a, b, progress)  # type: ignore[no-any-return]
+        result: Array = call(self.plan, a, b, progress)
+        if not look.is_clear:
+            self.cells.mend(look, a, b, result)
+        return result
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A plan for numbers of every size, finite or not.
+
+    Args:
+        plan: For operands whose norms are neither huge nor tiny; of the direct sum, for finite kernels.
+        counts: Finds the plan of the same convolution of integers 0 and 1.
+        direct: The direct sum, where bringing the operands near one would lose their small numbers; None where a method
+            was asked for by name.
+        is_direct: Whether the plan is the direct sum's, which needs no scales and says by None that it needs this.
+    """
+
+    spec: ConvolutionSpec
+    plan: Plan
+    counts: Callable[[], Plan]
+    direct: Plan | None = None
+    is_direct: bool = False
+
+    @cached_property
+    def reports(self) -> bool:
+        """Whether calls take a progress callback."""
+        return reports(self.plan)
+
+    def __call__(self, a: Any, b: Any, progress: Progress | None = None) -> Any:
+        if self.is_direct:
+            result = self.plan(a, b)
+            return self._of_any(a, b, None) if result is None else result
+        if is_tame(a, b):
+            return self.plan(a, b) if progress is None else call(self.plan, a, b, progress)
+        return self._of_any(a, b, progress)
+
+    def _of_any(self, a: Any, b: Any, progress: Progress | None) -> Any:
+        x, y = tensor_of(a), tensor_of(b)
+        finite = [_without_others(operand) for operand in (x, y)]
+        result = self._of_finite(*finite, progress)
+        if finite[0] is not x or finite[1] is not y:
+            self._place(x, y, _reals(result), [_reals(operand) for operand in (x, y)])
+        return like(result, a)
+
+    def _of_finite(self, x: Tensor, y: Tensor, progress: Progress | None) -> Tensor:
+        if self.is_direct:
+            return self._run(self.plan, x, y, progress)
+        exponents = [_exponent(operand) for operand in (x, y)]
+        near = [_scaled(operand, -exponent) for operand, exponent in zip((x, y), exponents, strict=True)]
+        if self.direct is not None and any(_loses(*pair) for pair in zip((x, y), near, strict=True)):
+            return self._run(self.direct, x, y, progress)
+        return _scaled(self._run(self.plan, *near, progress), sum(exponents))
+
+    def _run(self, plan: Plan, x: Tensor, y: Tensor, progress: Progress | None) -> Tensor:
+        if self.spec.device == "cpu":
+            return tensor_of(call(plan, x.numpy(), y.numpy(), progress))
+        return call(plan, x, y, progress)  # type: ignore[no-any-return]
+
+    def _place(self, x: Tensor, y: Tensor, result: Tensor, parts: list[Tensor]) -> None:
+        """Write what is not finite: products with a NaN, or of zero and an infinity, and infinities of either sign."""
+        plan = self.counts()
+
+        def met(p: Tensor, q: Tensor) -> Tensor | bool:
+            if not (bool(p.any()) and bool(q.any())):
+                return False
+            return self._run(plan, p.to(torch.int64).contiguous(), q.to(torch.int64).contiguous(), None) > 0
+
+        for place, terms in enumerate(_TERMS[len(parts[0].shape) - x.ndim]):
+            nan: Tensor | bool = False
+            signs: list[Tensor | bool] = [False, False]
+            for i, j, sign in terms:
+                p, q = (part if part.ndim == whole.ndim else part[..., n] for part, whole, n in zip(
+                    parts, (x, y), (i, j), strict=True))
+                nan = nan | met(p.isnan(), torch.ones_like(q)) | met(torch.ones_like(p), q.isnan())
+                nan = nan | met(p.isinf(), q == 0) | met(p == 0, q.isinf())
+                for number, wanted in enumerate((sign, -sign)):
+                    for p_sign in (1, -1):
+                        same = p * p_sign > 0, q * (p_sign * wanted) > 0
+                        signs[number] = signs[number] | met(same[0] & p.isinf(), same[1]) | met(
+                            same[0], same[1] & q.isinf()
+                        )
+            target = result if len(result.shape) == len(self.spec.shape) else result[..., place]
+            nan = nan | (signs[0] & signs[1])
+            for mask, value in ((signs[0], torch.inf), (signs[1], -torch.inf), (nan, torch.nan)):
+                if isinstance(mask, Tensor):
+                    # What overflowed to the other infinity meets this one.
+                    opposite = target == -value if value == value else torch.zeros_like(mask)
+                    target[mask] = value
+                    target[mask & opposite] = torch.nan
+
+
+# Which parts of both operands make each part of a product, and with which sign: of real numbers and of complex ones.
+_TERMS: tuple[tuple[tuple[tuple[int, int, int], ...], ...], ...] = (
+    (((0, 0, 1),),),
+    (((0, 0, 1), (1, 1, -1)), ((0, 1, 1), (1, 0, 1))),
+)
+
+
+def _reals(x: Tensor) -> Tensor:
+    """The numbers, or pairs of reals in the same memory."""
+    return torch.view_as_real(x) if x.is_complex() else x
+
+
+def is_tame(a: Any, b: Any) -> bool:
+    """Whether all numbers are finite and their norms of a usual size."""
+    return _is_usual(a) and _is_usual(b)
+
+
+def _is_usual(x: Any) -> bool:
+    if isinstance(x, Tensor):
+        flat = _reals(x).reshape(-1)
+        low, high = _TAME[str(flat.dtype).removeprefix("torch.")]
+        return low < float(flat.dot(flat)) < high
+    flat = x.reshape(-1)
+    if flat.dtype.kind == "c":
+        flat = flat.view(flat.real.dtype)
+    low, high = _TAME[flat.dtype.name]
+    return low < float(flat.dot(flat)) < high
+
+
+def _without_others(x: Tensor) -> Tensor:
+    """The same numbers, zeros where they are not finite: `x` itself where all are."""
+    reals = _reals(x)
+    is_finite = reals.isfinite()
+    if bool(is_finite.all()):
+        return x
+    kept = torch.where(is_finite, reals, torch.zeros_like(reals))
+    return torch.view_as_complex(kept) if x.is_complex() else kept
+
+
+def _exponent(x: Tensor) -> int:
+    """That of the largest magnitude; 0 of zeros."""
+    return int(np.frexp(float(_reals(x).abs().max()))[1])
+
+
+def _scaled(x: Tensor, exponent: int) -> Tensor:
+    """Times a power of two, in steps that the type holds."""
+    reals = _reals(x)
+    longest = _LONGEST_STEP[reals.dtype]
+    while exponent:
+        step = max(-longest, min(longest, exponent))
+        reals = reals * 2.0**step
+        exponent -= step
+    return torch.view_as_complex(reals) if x.is_complex() else reals
+
+
+def _loses(x: Tensor, near: Tensor) -> bool:
+    """Whether a number has become so small that it lost digits."""
+    reals, scaled = _reals(x), _reals(near)
+    return bool(((scaled.abs() < torch.finfo(scaled.dtype).tiny) & (reals != 0)).any())
