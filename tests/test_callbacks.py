@@ -522,7 +522,7 @@ def test_a_baseline_beside_values_that_are_no_numbers(baseline):
 
 def test_several_numbers_cannot_be_watched():
     for listener in (callbacks.EarlyStopping("score", mode="min"), callbacks.ReduceLROnPlateau("score", mode="min")):
-        with pytest.raises(ValueError, match="watches one number; 'score' has 2. Received: array"):
+        with pytest.raises(ValueError, match=r"watches one number; 'score' has 2\. Received: array"):
             train(FakeModel(), listener, [{"score": np.ones(2)}])
 
 

@@ -195,9 +195,17 @@ def reported(model, outer, look):
 HOOKS = {"fit": TRAIN_HOOKS, "evaluate": TEST_HOOKS, "predict": PREDICT_HOOKS}
 
 
-@pytest.mark.parametrize("action", ACTIONS)
-@pytest.mark.parametrize("outer", HOOKS)
-@pytest.mark.parametrize("kind", MODELS)
+FEW = ("evaluate", "fit", "test_on_batch", "several deep")  # for models that take their time
+CASES = [
+    (kind, outer, action)
+    for kind in MODELS
+    for outer in HOOKS
+    for action in ACTIONS
+    if kind in ("stack", "own step") or action in FEW
+]
+
+
+@pytest.mark.parametrize(("kind", "outer", "action"), CASES)
 def test_the_outer_loop_goes_on_as_if_nothing_had_been(kind, outer, action):
     plain = Look()
     right = run(kind, outer, plain)

@@ -189,8 +189,10 @@ def test_wrong_data_is_explained(data):
     for other in (data[..., :2], [data, data[:, 0]]):
         with pytest.raises(ValueError, match=r"was built for 3 axes, of which \(2,\) have the sizes \(3,\)"):
             layer.adapt(other)
-    with pytest.raises(ValueError, match=r"Data to adapt to is an array or a tensor.*Received: float"):
+    with pytest.raises(ValueError, match=r"was built for 3 axes.*Received: data of shape \(2,\)"):
         layer.adapt([1.0, 2.0])
+    with pytest.raises(ValueError, match=r"Data to adapt to is an array or a tensor.*Received: object"):
+        layer.adapt(iter([object()]))
     with pytest.raises(ValueError, match="was given mean and variance"):
         layers.Normalization(mean=0.0, variance=1.0).adapt(data)
     with pytest.raises(ValueError, match=r"has no axes \(3,\).*Received: shape \(None, 4, 3\)"):

@@ -58,7 +58,7 @@ def array_of(data: Any, name: str) -> np.ndarray:
         ValueError: these are no numbers, or a masked array hides some.
     """
     if isinstance(data, torch.Tensor):
-        data = as_array(data)
+        data = as_array(data.to_dense())
     elif isinstance(data, (list, tuple)):
         data = _array_of_list(data, name)
     elif is_sparse(data):
@@ -151,10 +151,12 @@ def _tensor(array: Any, name: str) -> torch.Tensor:
 
 def _of_floatx(tensor: torch.Tensor, name: str) -> torch.Tensor:
     dtype = torch_dtype(config.floatx())
+    assert dtype is not None
     if tensor.dtype is dtype:
         return tensor
     cast = tensor.to(dtype)
-    if tensor.device.type == "cpu" and torch.finfo(tensor.dtype).max > torch.finfo(cast.dtype).max:
+    can_lose = tensor.device.type == "cpu" and torch.finfo(tensor.dtype).max > torch.finfo(dtype).max
+    if can_lose and not torch.isfinite(cast.sum()):  # only a suspicious sum makes a second pass
         lost = cast.isinf() & ~tensor.isinf()
         if bool(lost.any()):
             raise ValueError(

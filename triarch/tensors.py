@@ -67,6 +67,8 @@ def as_tensor(value: Any, dtype: torch.dtype | None = None, device: torch.device
             value = native(value)
         except ValueError as error:
             raise ValueError(f"What is to be a tensor {error}") from None
+        if not value.flags.writeable:  # a tensor may be written to
+            value = value.copy()
     elif dtype is None and holds_floats(value):
         dtype = torch_dtype(config.floatx())
     return torch.as_tensor(value, dtype=dtype, device=device or config.device())

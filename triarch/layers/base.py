@@ -16,6 +16,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from triarch import config, mixed_precision, registry, regularizers
+from triarch.forms import array_of, is_sparse, is_table
 from triarch.graph import Node, SymbolicTensor, infer_outputs, record, standardize_shape, symbols_in
 from triarch.layers.masks import MaskHolder
 from triarch.layers.precision import PolicyHolder, as_floats, cast
@@ -203,6 +204,8 @@ class Layer(MaskHolder, PolicyHolder, ModeHolder, Configurable, metaclass=_Layer
         return self._hand_on(inputs, mask, outputs) if mask is not None or self.makes_mask else outputs
 
     def _as_tensor(self, value: Any) -> Any:
+        if not isinstance(value, torch.Tensor) and (is_table(value) or is_sparse(value)):
+            value = array_of(value, "inputs")
         if isinstance(value, np.ndarray) and value.dtype.kind not in "biufc":
             if self.reads_texts() and are_texts(value):
                 return encoded(value)

@@ -223,7 +223,7 @@ class Compilation(Layer):
         for module in self.modules():
             if module is self or not isinstance(module, Compilation):
                 for name, value in vars(module).items():
-                    if name not in _KEPT_BY_COMPILE:
+                    if isinstance(value, (Metric, list, tuple, dict)) and name not in _KEPT_BY_COMPILE:
                         found.extend(_metrics_in(value))
         return list({id(metric): metric for metric in found}.values())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, ClassVar
 
@@ -453,7 +453,7 @@ def _steps(value: int | None, name: str) -> int | None:
     return None if value is None else whole_number(value, name, least=1, instead="None")
 
 
-def _epochs_to_validate(frequency: int | Iterable[int]) -> Callable[[int], bool]:
+def _epochs_to_validate(frequency: Any) -> Callable[[int], bool]:
     if isinstance(frequency, (list, tuple, set, frozenset, range)) or np.ndim(frequency) > 0:
         wanted = {whole_number(epoch, "an epoch of validation_freq", least=1) for epoch in frequency}
         return lambda epoch: epoch + 1 in wanted

@@ -18,8 +18,16 @@ Self = TypeVar("Self", bound="Configurable")
 
 
 class ConfigurableMeta(type):
-    """Gives the constructors of this package numbers, truth values and texts of Python where others of NumPy, or arrays
-    and tensors without axes, were given: they count, compare and go into files alike."""
+    """Gives the constructors of this package Python's numbers, truth values and texts where NumPy's were given.
+
+    So they count, compare and go into files alike; arrays and tensors without axes do too.
+    """
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """That of the constructor."""
+        whole = inspect.signature(cls.__init__)  # type: ignore[misc]
+        return whole.replace(parameters=list(whole.parameters.values())[1:])
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         if cls.__module__.startswith("triarch."):

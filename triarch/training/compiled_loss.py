@@ -16,7 +16,10 @@ from triarch.metrics import Mean, Metric
 from triarch.tensors import kept_mask
 from triarch.training.naming import by_shape, check_names, numbered, object_name
 from triarch.training.outputs import (
+    flat,
+    flat_settings,
     in_order_of,
+    is_nested,
     matched,
     named_outputs,
     output_keys,
@@ -133,6 +136,10 @@ class CompiledLoss:
             raise ValueError("The compiled loss needs targets, but the data have no y. Received: y=None")
         if self._single is not None and isinstance(y_pred, torch.Tensor):
             return self._single(sole(y_true), y_pred, sole(sample_weight))
+        if is_nested(y_pred):
+            if self._terms is None:
+                self._loss, self._weights = flat_settings(self._loss, y_pred), flat_settings(self._weights, y_pred)
+            y_true, y_pred, sample_weight = flat(y_true), flat(y_pred), flat(sample_weight)
         if self._terms is None:
             self._lay_out(y_true, y_pred)
             return self(y_true, y_pred, sample_weight)
@@ -159,15 +166,18 @@ class CompiledLoss:
             raise ValueError("No loss was given for any output of the model: set `loss` in `compile`.")
         targets = matched(y_true, outputs, used)
         made = {name: make_loss(chosen[name], target_of(targets, name), predictions[name]) for name in used}
-        labels = numbered([f"{prefixes[name] or made[name].name}_loss" for name in used])
+        reporting = [name for name in outputs if name in made]  # numbers go by the order of the outputs
+        labels = dict(
+            zip(reporting, numbered([f"{prefixes[name] or made[name].name}_loss" for name in reporting]), strict=True)
+        )
         self._terms = [
             (
                 name,
                 made[name],
                 1.0 if weights[name] is None else float(weights[name]),
-                Mean(name=label) if len(used) > 1 else None,
+                Mean(name=labels[name]) if len(used) > 1 else None,
             )
-            for name, label in zip(used, labels, strict=True)
+            for name in used
         ]
         if not isinstance(y_pred, (dict, list, tuple)) and self._terms[0][2] == 1:
             self._single = self._terms[0][1]

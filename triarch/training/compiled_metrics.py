@@ -13,7 +13,18 @@ from triarch import metrics
 from triarch.losses.alignment import as_columns, is_own
 from triarch.metrics import MeanMetricWrapper, Metric
 from triarch.training.naming import NAMES_BY_SHAPE, by_shape, check_names, numbered, object_name
-from triarch.training.outputs import matched, named_outputs, output_keys, per_output, report_prefixes, sole, target_of
+from triarch.training.outputs import (
+    flat,
+    flat_settings,
+    is_nested,
+    matched,
+    named_outputs,
+    output_keys,
+    per_output,
+    report_prefixes,
+    sole,
+    target_of,
+)
 from triarch.variable import Variable
 
 
@@ -48,6 +59,10 @@ class CompiledMetrics(Metric):
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Count in a batch."""
+        if is_nested(y_pred):
+            if self._plan is None:
+                self.plain, self.weighted = flat_settings(self.plain, y_pred), flat_settings(self.weighted, y_pred)
+            y_true, y_pred, sample_weight = flat(y_true), flat(y_pred), flat(sample_weight)
         if self._plan is None:
             self._lay_out(y_true, y_pred)
         assert self._plan is not None

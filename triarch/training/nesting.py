@@ -15,7 +15,8 @@ from torch.utils import _pytree as pytree
 from triarch.metrics import Metric
 from triarch.variable import Variable
 
-_P, _T = ParamSpec("_P"), TypeVar("_T")
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), np.ndarray, np.generic)
 
 

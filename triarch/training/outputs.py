@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from triarch.graph import leaves
 from triarch.training.naming import numbered
 
 
@@ -31,6 +32,28 @@ def output_keys(names: Sequence[str] | None) -> list[OutputKey] | None:
 def entry_of(values: Mapping[str, Any], key: str) -> Any:
     """What a dict has for an output: under its key, else under the name that it shares with others."""
     return values[key] if key in values else values.get(getattr(key, "name", key))
+
+
+def is_nested(outputs: Any) -> bool:
+    """Whether these are outputs in lists or dicts in a list."""
+    return isinstance(outputs, (list, tuple)) and any(isinstance(part, (list, tuple, dict)) for part in outputs)
+
+
+def flat(values: Any) -> Any:
+    """What belongs to nested outputs, as a list in their order; what is not nested as it is."""
+    return leaves(values) if is_nested(values) else values
+
+
+def flat_settings(settings: Any, outputs: Any) -> Any:
+    """Settings for each of nested outputs, nested as those are, as a list; settings in another form as they are."""
+    if not isinstance(settings, (list, tuple)) or not is_nested(outputs) or len(settings) != len(outputs):
+        return settings
+    found: list[Any] = []
+    for setting, output in zip(settings, outputs, strict=True):
+        count = len(leaves(output))
+        inner = flat_settings(setting, output) if isinstance(output, (list, tuple)) else None
+        found += inner if isinstance(inner, (list, tuple)) and len(inner) == count > 1 else [setting] * count
+    return found
 
 
 def named_outputs(value: Any, keys: Sequence[str] | None = None) -> dict[str, Any]:
