@@ -276,6 +276,25 @@ def test_gradients_follow_a_weight_that_was_read_without_them(policy: str) -> No
 
 
 @pytest.mark.parametrize("policy", MIXED)
+@pytest.mark.parametrize("base", [layers.Layer, Model])
+def test_what_computes_with_its_own_weights_gets_inputs_of_their_type(policy: str, base: Any) -> None:
+    class Own(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(dtype=policy)
+            self.inner = layers.Dense(2, dtype=policy)
+
+        def build(self, input_shape: Any) -> None:
+            self.inner.build(input_shape)
+            self.kernel = self.add_weight((input_shape[-1], 2))
+
+        def call(self, inputs: Any) -> Any:
+            return inputs @ self.kernel + self.inner(inputs)
+
+    layer = Own()
+    assert str(layer(np.ones((1, 3), "float32")).dtype) == f"torch.{layer.compute_dtype}"
+
+
+@pytest.mark.parametrize("policy", MIXED)
 def test_spectral_normalization_updates_what_is_kept(policy: str) -> None:
     plain, mixed = (
         layers.SpectralNormalization(layers.Dense(3, kernel_initializer="ones", dtype=own), dtype=own)

@@ -31,6 +31,7 @@ class Functional(Model):
     """
 
     untracked = Model.untracked | {"_operations", "_fast_steps"}
+    casts_inputs = False
 
     def __init__(
         self, inputs: Any, outputs: Any, name: str | None = None, trainable: bool | None = None, **kwargs: Any

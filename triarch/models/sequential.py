@@ -28,6 +28,8 @@ class Sequential(Model):
 
     untracked = Model.untracked | {"_stack", "_symbols", "_operations"}  # its layers are children under their numbers
 
+    casts_inputs = False
+
     def __init__(self, layers: Iterable[Any] | None = None, trainable: bool = True, name: str | None = None) -> None:
         super().__init__(trainable=trainable, name=name)
         self._stack: list[torch.nn.Module] = []
