@@ -57,7 +57,7 @@ def has_modes() -> bool:
 
 def is_watched() -> bool:
     """Whether operations are looked at one by one; hooks are not asked for."""
-    return _is_profiled() or _dispatch_modes() or (_has_function_modes() and has_modes())
+    return _is_profiled() or bool(_dispatch_modes()) or (_has_function_modes() and has_modes())
 
 
 def are_gradients_watched() -> bool:
