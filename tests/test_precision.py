@@ -171,7 +171,7 @@ def test_squares_do_not_overflow(policy: str) -> None:
     np.testing.assert_allclose(found, [[0.6, 0.8]], rtol=8e-3)
     layer = layers.Dense(1, activity_regularizer="l2", kernel_initializer="ones", dtype=policy)
     layer(np.full((1, 1), 1000.0, "float32"))
-    assert float(sum(layer.losses)) == pytest.approx(0.01 * 1000**2, rel=1e-3)
+    assert float(sum(layer.losses).detach()) == pytest.approx(0.01 * 1000**2, rel=1e-3)
 
 
 @pytest.mark.parametrize("policy", MIXED)
@@ -273,6 +273,25 @@ def test_gradients_follow_a_weight_that_was_read_without_them(policy: str) -> No
     layer = Watched(2, dtype=policy)
     layer(np.ones((1, 2), "float32")).float().sum().backward()
     assert layer.kernel.grad is not None
+
+
+@pytest.mark.parametrize("policy", MIXED)
+@pytest.mark.parametrize("base", [layers.Layer, Model])
+def test_what_computes_with_its_own_weights_gets_inputs_of_their_type(policy: str, base: Any) -> None:
+    class Own(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(dtype=policy)
+            self.inner = layers.Dense(2, dtype=policy)
+
+        def build(self, input_shape: Any) -> None:
+            self.inner.build(input_shape)
+            self.kernel = self.add_weight((input_shape[-1], 2))
+
+        def call(self, inputs: Any) -> Any:
+            return inputs @ self.kernel + self.inner(inputs)
+
+    layer = Own()
+    assert str(layer(np.ones((1, 3), "float32")).dtype) == f"torch.{layer.compute_dtype}"
 
 
 @pytest.mark.parametrize("policy", MIXED)

@@ -39,24 +39,30 @@ def is_traced(tensor: torch.Tensor) -> bool:
     )
 
 
+# Asked for in every step: without the way to them.
+_is_profiled = torch._C._autograd._profiler_enabled
+_dispatch_modes = torch._C._len_torch_dispatch_stack
+_has_function_modes = torch._C._is_torch_function_mode_enabled
+_saved_tensors_hooks = torch._C._autograd._top_saved_tensors_default_hooks
+
+
 def has_modes() -> bool:
     """Whether modes see every operation."""
-    if torch._C._len_torch_dispatch_stack():
+    if _dispatch_modes():
         return True
-    if not torch._C._is_torch_function_mode_enabled():
+    if not _has_function_modes():
         return False
     return not all(type(mode) is DeviceContext for mode in _get_current_function_mode_stack())  # a default device
 
 
 def is_watched() -> bool:
-    """Whether layers, operations or what is kept for gradients are looked at one by one."""
-    return (
-        any(GLOBAL_HOOKS)
-        or torch._C._autograd._profiler_enabled()
-        or torch.is_anomaly_enabled()
-        or torch._C._autograd._top_saved_tensors_default_hooks(False) is not None
-        or has_modes()
-    )
+    """Whether operations are looked at one by one; hooks are not asked for."""
+    return _is_profiled() or bool(_dispatch_modes()) or (_has_function_modes() and has_modes())
+
+
+def are_gradients_watched() -> bool:
+    """Whether gradients are checked, or what is kept for them is looked at."""
+    return torch.is_anomaly_enabled() or _saved_tensors_hooks(False) is not None
 
 
 def listeners_of(module: torch.nn.Module) -> list[dict[int, Any]]:

@@ -43,6 +43,18 @@ def reading_as_kept() -> Iterator[None]:
         running.casts = outer
 
 
+def modules_of(module: torch.nn.Module) -> Iterator[torch.nn.Module]:
+    """A module and all those inside, each once, as `modules()` gives them; another thread may add some meanwhile."""
+    found: set[int] = set()
+    pending: list[torch.nn.Module | None] = [module]
+    while pending:
+        part = pending.pop()
+        if part is not None and id(part) not in found:
+            found.add(id(part))
+            yield part
+            pending.extend(reversed(list(part._modules.values())))  # a list at once: no other thread comes between
+
+
 class Collected(threading.local):
     """The loss terms that a layer collects; each thread's calls have their own."""
 
@@ -82,7 +94,7 @@ def mode(module: torch.nn.Module, training: bool) -> Iterator[None]:
     """`ModeHolder.mode` of any module."""
     outer = running.modes
     modes, flags = dict(outer or ()), []
-    for part in module.modules():
+    for part in modules_of(module):
         if isinstance(part, ModeHolder):
             modes[id(part)] = training
         elif part.training != training:

@@ -11,7 +11,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from triarch.graph import TRIALS, Shape, SymbolicTensor, trial_sizes
-from triarch.layers.running import mode
+from triarch.layers.running import mode, modules_of
 from triarch.layers.weights import WeightHolder, device_of
 
 
@@ -58,7 +58,7 @@ def infer_output_shape(module: torch.nn.Module, input_shape: Any, dtype: torch.d
 @contextmanager
 def on_trial(module: torch.nn.Module) -> Iterator[None]:
     """Inside this context the module infers; what it collects there is forgotten."""
-    losses = [(part._losses, list(part._losses)) for part in module.modules() if isinstance(part, WeightHolder)]
+    losses = [(part._losses, list(part._losses)) for part in modules_of(module) if isinstance(part, WeightHolder)]
     try:
         with mode(module, training=False):
             yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import operator
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -23,6 +24,9 @@ class Changes:
 changes = Changes()
 
 
+_following = threading.RLock()
+
+
 class Container(ModeHolder, Stateful):
     """The registered twin of a plain list, tuple or dict: `state_dict` keys read `blocks.0.kernel`.
 
@@ -32,10 +36,11 @@ class Container(ModeHolder, Stateful):
     source: Any = None  # what it is the twin of
     _followed: list[Any] | None = None  # the keys and items that are registered
     _names: Sequence[str] = ()  # theirs
+    _is_following = False
 
     def __init__(self, source: Any) -> None:
         super().__init__()
-        vars(self).update(source=source, _followed=None, _names=[])
+        vars(self).update(source=source, _followed=None, _names=[], _is_following=False)
 
     @property
     def _modules(self) -> dict[str, Any]:
@@ -60,16 +65,24 @@ class Container(ModeHolder, Stateful):
         own = vars(self)
         if "source" not in own:  # while it is being made
             return
-        items = _items(own["source"])
-        now = [part for item in items for part in item]
+        source = own["source"]
+        now = [*source, *source.values()] if isinstance(source, dict) else list(source)
         before = own["_followed"]
         if before is not None and len(now) == len(before) and all(map(operator.is_, now, before)):
             return
-        own["_followed"], own["_names"] = now, _names([key for key, _ in items])
+        with _following:
+            if not own["_is_following"] and before is own["_followed"]:
+                own["_is_following"] = True
+                try:
+                    self._register(_items(source))
+                    own["_followed"] = now
+                finally:
+                    own["_is_following"] = False
+
+    def _register(self, items: list[tuple[Any, Any]]) -> None:
+        own = vars(self)
         twins = {id(twin.source): twin for twin in own["_modules"].values() if isinstance(twin, Container)}
-        modules, parameters = own["_modules"], own["_parameters"]
-        modules.clear()
-        parameters.clear()
+        own["_names"], own["_modules"], own["_parameters"] = _names([key for key, _ in items]), {}, {}
         for name, (_, item) in zip(own["_names"], items, strict=True):
             if isinstance(item, torch.nn.Parameter):
                 self.register_parameter(name, item)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from triarch import config, constraints, initializers, regularizers
-from triarch.layers.running import Collected
+from triarch.layers.running import Collected, modules_of
 from triarch.layers.state import Stateful
 from triarch.layers.tracking import containers_of, unpacked
 from triarch.tensors import as_array, copy_all, torch_dtype, value_for
@@ -146,7 +145,7 @@ class WeightHolder(Stateful):
 
     def _children(self) -> Iterator[torch.nn.Module]:
         """The layers and modules directly inside, those in lists and dicts too."""
-        for child in self._modules.values():
+        for child in list(self._modules.values()):
             if child is not None:
                 yield from unpacked(child)
 
@@ -217,22 +216,25 @@ class WeightHolder(Stateful):
     @property
     def losses(self) -> list[torch.Tensor]:
         """Terms that `add_loss` collected since `clear_losses`, then regularisation terms, of all layers inside too."""
-        added = [term for module in self.modules() if isinstance(module, WeightHolder) for term in module._losses]
+        added = [term for module in modules_of(self) if isinstance(module, WeightHolder) for term in module._losses]
         weights = self.trainable_weights
         regularizers_of = [(getattr(weight, "regularizer", None), weight) for weight in weights]
         return added + [regularizer(weight) for regularizer, weight in regularizers_of if regularizer]
 
     def clear_losses(self) -> None:
         """Forget the terms that `add_loss` collected, here and in the layers inside."""
-        for module in self.modules():
+        for module in modules_of(self):
             if isinstance(module, WeightHolder):
                 module._losses.clear()
 
 
 def device_of(module: torch.nn.Module) -> torch.device:
     """The device of the first weight of any module, `config.device()` where there is none."""
-    first = next(itertools.chain(module.parameters(), module.buffers()), None)
-    return config.device() if first is None else first.device
+    for part in modules_of(module):
+        for tensor in (*part._parameters.values(), *part._buffers.values()):
+            if tensor is not None:
+                return tensor.device
+    return config.device()
 
 
 def _is_learnable(tensor: torch.Tensor) -> bool:

@@ -15,6 +15,7 @@ from triarch import optimizers
 from triarch.callbacks import LazyLogs
 from triarch.callbacks.logs import as_floats
 from triarch.layers import Layer
+from triarch.layers.running import modules_of
 from triarch.losses import Loss
 from triarch.metrics import Mean, Metric
 from triarch.optimizers import Optimizer, TorchOptimizer
@@ -220,9 +221,9 @@ class Compilation(Layer):
             found.append(self._compiled_metrics)
         if self._compiled_loss is not None:
             found.extend(self._compiled_loss.metrics)
-        for module in self.modules():
+        for module in modules_of(self):
             if module is self or not isinstance(module, Compilation):
-                for name, value in vars(module).items():
+                for name, value in list(vars(module).items()):
                     if isinstance(value, (Metric, list, tuple, dict)) and name not in _KEPT_BY_COMPILE:
                         found.extend(_metrics_in(value))
         return list({id(metric): metric for metric in found}.values())

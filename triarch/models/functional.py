@@ -38,6 +38,7 @@ class Functional(Model):
     """
 
     untracked = Model.untracked | {"_operations", "_fast_steps"}
+    casts_inputs = False
     supports_masking = True
     makes_mask = False
 

@@ -26,8 +26,6 @@ class Model(Trainer):
     graph and gives it to `super().__init__(inputs, outputs)`.
     """
 
-    casts_inputs = False
-
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         return super().__new__(_functional() if cls is Model and _is_graph(args, kwargs) else cls)
 

@@ -30,6 +30,7 @@ class Sequential(Model):
 
     untracked = Model.untracked | {"_stack", "_symbols", "_operations"}  # its layers are children under their numbers
 
+    casts_inputs = False
     supports_masking = True
     makes_mask = False
 

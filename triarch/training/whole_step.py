@@ -34,7 +34,14 @@ from triarch.training.stacks import (
     target_of_loss,
     threshold_of_metric,
 )
-from triarch.watching import hooks, is_overridden, is_watched, listeners_of
+from triarch.watching import (
+    GLOBAL_HOOKS,
+    are_gradients_watched,
+    hooks,
+    is_overridden,
+    is_watched,
+    listeners_of,
+)
 
 # What compiling takes, where the code is not kept, and what is saved by a step.
 _START_SECONDS, _SAVED_SECONDS = 3.0, 3e-4
@@ -213,7 +220,9 @@ class WholeStep:
         network = self._found(*kind)
         if network is None or sample_weight is not None or not self._fits(x, network):
             return None
-        if learns and (self._has_hooks(network) or not all(weight.requires_grad for weight in network.weights)):
+        if learns and (are_gradients_watched() or self._has_hooks(network)):
+            return None
+        if learns and not all(weight.requires_grad for weight in network.weights):
             return None
         targets = _as_targets(y, network.perceptron, x.shape[0])
         return None if targets is None else (network, x, targets)
@@ -290,7 +299,7 @@ class WholeStep:
             raise RefusalError(f"{stack.products} multiplications for a sample are work for the vendor's threads")
         self._sample_shape = tuple(model.input_shape[1:])
         self._modules = [model, *layers, *stack.ways, *(way.cell for way in stack.ways)]
-        self._listeners = [listeners for module in self._modules for listeners in listeners_of(module)]
+        self._listeners = [*GLOBAL_HOOKS, *(own for module in self._modules for own in listeners_of(module))]
         return stack
 
     def _for_prediction(self) -> _Network:
