@@ -12,7 +12,8 @@ from triarch import activations, registry
 from triarch.activations import get
 
 NAMES = sorted({function.__name__ for function in registry.family_members("keras.activations").values()})
-CASES = [(name, {}) for name in NAMES if name not in ("threshold", "sparsemax")] + [
+NOT_KERAS_3 = ("hard_sigmoid_of_keras_2",)
+CASES = [(name, {}) for name in NAMES if name not in ("threshold", "sparsemax", *NOT_KERAS_3)] + [
     ("relu", {"negative_slope": 0.3}),
     ("relu", {"max_value": 1.5}),
     ("relu", {"max_value": 6}),
@@ -56,6 +57,12 @@ def test_every_activation_of_keras_is_here_with_its_arguments(keras):
         assert get(name) is ours
         arguments = {k: p.default for k, p in inspect.signature(theirs).parameters.items()}
         assert {k: p.default for k, p in inspect.signature(ours).parameters.items()} == arguments, name
+
+
+def test_the_hard_sigmoid_of_keras_2(rng):
+    x = rng.normal(0, 4, (4, 6)).astype("float32")
+    found = activations.hard_sigmoid_of_keras_2(torch.tensor(x))
+    np.testing.assert_allclose(found, np.clip(0.2 * x + 0.5, 0, 1), rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -263,6 +263,13 @@ def test_layers_of_the_user(class_name: str, tmp_path: Path, rng: np.random.Gene
     np.testing.assert_allclose(found, x * gain * 2, rtol=1e-5)
 
 
+def test_layers_of_the_user_are_not_taken_for_ones_of_the_same_name(tmp_path: Path) -> None:
+    layer = Layer("Own>Dense", "d", {"units": 2, "layers": [3, 4]})
+    old.write_h5(tmp_path / "m.h5", {"d": {}}, old.sequential([old.input_layer((3,), "a", graph=False), layer]))
+    with pytest.raises(ValueError, match="refers to 'Own>Dense'"):
+        saving.load_model(tmp_path / "m.h5")
+
+
 LAMBDA = {"function": ["4wEAAAABAAAAAQAAAAIAAABTAAAAcwgAAAB8AGQBFABTAA==\n", None, None], "function_type": "lambda",
           "module": "__main__", "output_shape": None, "output_shape_type": "raw", "output_shape_module": None,
           "arguments": {}}  # fmt: skip

@@ -33,6 +33,7 @@ LOSSES = {
     "object": LOSS,
     "list": [LOSS],
     "dict": {"out": "kullback_leibler_divergence"},
+    "an old name": "cosine_proximity",
     "huber": {
         "class_name": "Huber",
         "config": {"reduction": "auto", "name": "huber_loss", "fn": "huber", "delta": 1.0},
@@ -156,3 +157,36 @@ def test_functions_of_the_user(tmp_path: Path, rng: np.random.Generator) -> None
     assert not saving.load_model(tmp_path / "m.h5", compile=False).compiled
     model = saving.load_model(tmp_path / "m.h5", custom_objects={"own_loss": own_loss})
     assert model.evaluate(numbers(rng, 4, 3), numbers(rng, 4, 2), verbose=0)[1] > 0
+
+
+@pytest.mark.parametrize("weights", [None, [0.5], {"out": 0.5}])
+def test_weights_of_losses(weights: Any, tmp_path: Path, rng: np.random.Generator) -> None:
+    model = compiled(tmp_path, rng, {"loss": {"out": "mae"}, "loss_weights": weights})
+    x, y = numbers(rng, 4, 3), numbers(rng, 4, 2)
+    expected = np.abs(model.predict(x, verbose=0) - y).mean() * (0.5 if weights else 1)
+    np.testing.assert_allclose(model.evaluate(x, y, verbose=0), expected, rtol=1e-5)
+
+
+def test_several_outputs(tmp_path: Path, rng: np.random.Generator) -> None:
+    layers = [
+        old.input_layer((3,), "a"),
+        dense("one", 2, old.called("a"), kernel=numbers(rng, 3, 2)),
+        dense("two", 1, old.called("a"), "sigmoid", kernel=numbers(rng, 3, 1)),
+    ]
+    training = {
+        "optimizer_config": {"class_name": "Adam", "config": ADAM},
+        "loss": {
+            "one": "mse",
+            "two": {"class_name": "BinaryCrossentropy", "config": {"reduction": "auto", "name": "b"}},
+        },
+        "metrics": {"two": ["accuracy"]},
+        "loss_weights": {"one": 1.0, "two": 2.0},
+    }
+    ends = [["a", 0, 0]], [["one", 0, 0], ["two", 0, 0]]
+    model = saving.load_model(old.save_graph(tmp_path, layers, *ends, training=training))
+    x, y, z = numbers(rng, 6, 3), numbers(rng, 6, 2), rng.integers(0, 2, (6, 1)).astype("float32")
+    one, two = model.predict(x, verbose=0)
+    entropy = -np.mean(z * np.log(two) + (1 - z) * np.log(1 - two))
+    found = model.evaluate(x, [y, z], verbose=0, return_dict=True)
+    np.testing.assert_allclose(found["loss"], np.mean((one - y) ** 2) + 2 * entropy, rtol=1e-4)
+    assert found["two_accuracy"] == pytest.approx(np.mean((two > 0.5) == z))

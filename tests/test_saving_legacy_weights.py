@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import types
 import zipfile
@@ -229,18 +230,24 @@ def test_weights_out_of_whole_models(name: str, pair: Any, tmp_path: Path, rng: 
         np.testing.assert_allclose(again.predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-4, atol=1e-5)
 
 
-def test_without_the_optimizer(tmp_path: Path, rng: np.random.Generator) -> None:
-    model = recurrent(triarch)
+@pytest.mark.parametrize("name", ["m.h5", "m.keras"])
+def test_without_the_optimizer(name: str, tmp_path: Path, rng: np.random.Generator) -> None:
+    model = triarch.Sequential([triarch.Input((50,)), layers.Dense(50)])
     model.compile("adam", "mse")
-    model.save(tmp_path / "m.h5", include_optimizer=False)
-    assert not saving.load_model(tmp_path / "m.h5").compiled
-    assert not saving.load_model(tmp_path / "m.h5", compile=False).compiled
+    model.fit(numbers(rng, 2, 50), numbers(rng, 2, 50), verbose=0)
+    model.save(tmp_path / name, include_optimizer=False)
+    size = (tmp_path / name).stat().st_size
+    assert not saving.load_model(tmp_path / name).compiled
+    model.save(tmp_path / name)
+    assert (tmp_path / name).stat().st_size > 2 * size
+    assert saving.load_model(tmp_path / name).compiled
+    assert not saving.load_model(tmp_path / name, compile=False).compiled
 
 
 def test_many_layers_with_long_names(tmp_path: Path) -> None:
     """HDF5 keeps no lists of more than 64 KiB, so long ones are spread."""
-    name = "a_layer_with_quite_a_long_name_" * 12
-    model = triarch.Sequential([triarch.Input((1,)), *(layers.Dense(1, name=f"{name}{n}") for n in range(200))])
+    name = "a_layer_with_quite_a_long_name_" * 120
+    model = triarch.Sequential([triarch.Input((1,)), *(layers.Dense(1, name=f"{name}{n}") for n in range(20))])
     model.save(tmp_path / "m.h5")
     with h5py.File(tmp_path / "m.h5") as file:
         assert "layer_names1" in file["model_weights"].attrs
@@ -338,6 +345,36 @@ def test_an_archive_with_a_graph(tmp_path: Path, rng: np.random.Generator) -> No
     np.testing.assert_allclose(found_values, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("library", ["triarch", "Keras"])
+def test_archives_of_keras_3_on_windows(
+    library: str, keras: types.ModuleType, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    """The first releases of Keras 3 made one group of each path there, with backslashes in its name."""
+    x = data("recurrent", rng)
+    model = recurrent(triarch if library == "triarch" else keras)
+    model.compile("adam", "mean_squared_error")
+    model.fit(x, numbers(rng, 6, 2), verbose=0)
+    model.save(str(tmp_path / "m.keras"))
+    with zipfile.ZipFile(tmp_path / "m.keras") as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    flat = io.BytesIO()
+    with h5py.File(io.BytesIO(parts["model.weights.h5"])) as source, h5py.File(flat, "w") as target:
+
+        def copy(name: str, found: Any) -> None:
+            folders, _, last = name.rpartition("/")
+            if isinstance(found, h5py.Group) and last == "vars":
+                group = target.create_group(folders.replace("/", "\\")) if folders else target
+                source.copy(found, group, "vars")
+
+        source.visititems(copy)
+    with zipfile.ZipFile(tmp_path / "w.keras", "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, flat.getvalue() if name == "model.weights.h5" else content)
+    again = saving.load_model(tmp_path / "w.keras")
+    np.testing.assert_allclose(again.predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-4, atol=1e-5)
+    assert int(again.optimizer.iterations) == 1
+
+
 # One output in a list.
 
 
@@ -357,6 +394,7 @@ def test_one_output_in_a_list(keras: types.ModuleType, tmp_path: Path, rng: np.r
         ["out", 0, 0]
     ]
     cut = triarch.Model(model.inputs, model.outputs)
+    assert isinstance(triarch.models.clone_model(model).output, list)
     for each in (model, *(saving.load_model(tmp_path / name) for name in ("m.keras", "k.keras")), cut):
         assert tuple(each(x).shape) == each.predict(x, verbose=0).shape == (4, 2)
         assert tuple(each.predict_on_batch(x).shape) == (4, 2)
@@ -366,3 +404,36 @@ def test_one_output_in_a_list(keras: types.ModuleType, tmp_path: Path, rng: np.r
         model.compile("sgd", loss, metrics=["mae"])
         model.fit(x, target, verbose=0)
     assert keras.saving.load_model(tmp_path / "m.keras").predict(x, verbose=0).shape == (4, 2)
+
+
+class Own(triarch.Model):
+    """A model of a subclass, with a weight of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = layers.Dense(3, name="first")
+        self.second = layers.Dense(2, name="second")
+
+    def build(self, input_shape: Any) -> None:
+        self.scale = self.add_weight((2,), "ones", name="scale")
+        self.first.build(input_shape)
+        self.second.build((None, 3))
+
+    def call(self, inputs: Any) -> Any:
+        return self.second(self.first(inputs)) * self.scale
+
+
+def test_a_subclass_with_weights_of_its_own(tmp_path: Path, rng: np.random.Generator) -> None:
+    arrays = {
+        "first": {"own/first/kernel:0": numbers(rng, 4, 3), "own/first/bias:0": numbers(rng, 3)},
+        "second": {"own/second/kernel:0": numbers(rng, 3, 2), "own/second/bias:0": numbers(rng, 2)},
+    }
+    old.write_h5(tmp_path / "w.h5", arrays, top_level={"scale:0": np.full(2, 3, "float32")})
+    model = Own()
+    with pytest.raises(ValueError, match="no weights to load into yet"):
+        model.load_weights(tmp_path / "w.h5")
+    x = numbers(rng, 2, 4)
+    model(x)
+    model.load_weights(tmp_path / "w.h5")
+    (first, a), (second, b) = (tuple(own.values()) for own in arrays.values())
+    np.testing.assert_allclose(model.predict(x, verbose=0), ((x @ first + a) @ second + b) * 3, rtol=1e-4, atol=1e-5)

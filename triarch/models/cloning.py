@@ -74,6 +74,8 @@ def clone_model(
     if wrong:
         raise ValueError(f"`input_tensors` holds symbolic tensors, from `Input`. Received: {wrong[0]!r}")
     outputs = model.network.run(leaves(input_tensors), called)
+    if isinstance(model.output, list) and isinstance(outputs, SymbolicTensor):
+        outputs = [outputs]
     return Functional(input_tensors, outputs, name=model.name)
 
 

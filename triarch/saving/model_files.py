@@ -37,7 +37,7 @@ def save_model(
     Args:
         filepath: A path, or a stream that is open for writing bytes: it is written to from its present place on.
         zipped: False writes the parts into a folder of this name instead, in place of an earlier one.
-        include_optimizer: Of HDF5 files: whether they hold how the model was compiled, with the optimizer's state.
+        include_optimizer: Whether the file holds how the model was compiled, with the optimizer's state.
 
     Raises:
         ValueError: a wrong extension, or a part of the model that no file can hold, such as a lambda.
@@ -60,12 +60,15 @@ def save_model(
         with written(path) as file:
             legacy.save_model(model, file, FORMAT, include_optimizer)
         return
-    parts = {METADATA: _metadata(), CONFIG: json.dumps(serialize_keras_object(model))}
+    description = serialize_keras_object(model)
+    if not include_optimizer:
+        description.pop("compile_config", None)
+    parts = {METADATA: _metadata(), CONFIG: json.dumps(description)}
     if path is not None and not zipped:
-        _write_folder(model, parts, path)
+        _write_folder(model, parts, path, include_optimizer)
         return
     with written(filepath) as file:
-        _write_zip(model, parts, file)
+        _write_zip(model, parts, file, include_optimizer)
 
 
 def load_model(
@@ -120,9 +123,9 @@ def _metadata() -> str:
     return json.dumps({"keras_version": FORMAT, "date_saved": now, "triarch_version": __version__})
 
 
-def _write_zip(model: Any, parts: dict[str, str], file: BinaryIO) -> None:
+def _write_zip(model: Any, parts: dict[str, str], file: BinaryIO, include_optimizer: bool) -> None:
     weights = io.BytesIO()
-    write_state(model, weights)
+    write_state(model, weights, include_optimizer)
     with collected_assets(model) as assets, zipfile.ZipFile(file, "w") as archive:
         for name, text in parts.items():
             archive.writestr(name, text)
@@ -131,7 +134,7 @@ def _write_zip(model: Any, parts: dict[str, str], file: BinaryIO) -> None:
             archive.write(source, name)
 
 
-def _write_folder(model: Any, parts: dict[str, str], path: Path) -> None:
+def _write_folder(model: Any, parts: dict[str, str], path: Path, include_optimizer: bool) -> None:
     if path.exists() and not (path / CONFIG).is_file() and not (path.is_dir() and not any(path.iterdir())):
         raise FileExistsError(
             f"A model's folder would replace what is there, and that is no model. Choose another name. "
@@ -141,7 +144,7 @@ def _write_folder(model: Any, parts: dict[str, str], path: Path) -> None:
         for name, text in parts.items():
             (fresh / name).write_text(text)
         with open(fresh / WEIGHTS, "w+b") as file:
-            write_state(model, file)
+            write_state(model, file, include_optimizer)
         with collected_assets(model) as assets:
             if files_in(assets):
                 shutil.copytree(assets, fresh / ASSETS)

@@ -133,14 +133,16 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
         )
 
 
-def write_state(model: Any, file: BinaryIO) -> None:
+def write_state(model: Any, file: BinaryIO, include_optimizer: bool = True) -> None:
     """Write all state of `model` to an empty file, as HDF5."""
     with open_writer(file) as writer:
-        _write(model, writer)
+        _write(model, writer, include_optimizer)
 
 
-def _write(model: Any, writer: WeightsWriter | ShardsWriter) -> None:
+def _write(model: Any, writer: WeightsWriter | ShardsWriter, include_optimizer: bool = True) -> None:
     for saveable in saveables(model):
+        if not include_optimizer and saveable.owner is getattr(model, "optimizer", None):
+            continue
         if not _is_required(saveable) and not getattr(saveable.owner, "built", True):
             continue  # an optimizer that has done nothing yet
         name = getattr(saveable.owner, "name", None)

@@ -9,6 +9,7 @@ from triarch import registry
 from triarch.saving.legacy import tables
 from triarch.saving.legacy.configs import changed, home, policy_name
 
+_CHOSEN_LATER = ("accuracy", "acc", "crossentropy", "ce")  # metrics, by the outputs and labels
 _LARGEST_LOSS_SCALE = 1024.0  # a fixed one; Keras 2 found its own, downwards from 32768
 
 
@@ -24,7 +25,7 @@ def compile_config(training: Mapping[str, Any], has_sole_output: bool) -> dict[s
     optimizer = training.get("optimizer_config", training.get("optimizer"))
     made = {
         "optimizer": _optimizer(optimizer) if isinstance(optimizer, dict) else optimizer,
-        "loss": _each(training.get("loss"), lambda entry: _scored(entry, "keras.losses")),
+        "loss": _each(training.get("loss") or None, lambda entry: _scored(entry, "keras.losses")),
         "loss_weights": training.get("loss_weights"),
         "metrics": _each(training.get("metrics"), lambda entry: _scored(entry, "keras.metrics")),
         "weighted_metrics": _each(training.get("weighted_metrics"), lambda entry: _scored(entry, "keras.metrics")),
@@ -55,7 +56,7 @@ def _each(structure: Any, convert: Callable[[Any], Any]) -> Any:
 def _scored(entry: Any, family: str) -> Any:
     """A loss or metric."""
     if isinstance(entry, str):
-        return _custom_function(entry) or entry
+        return _custom_function(entry) or _known(tables.SCORES.get(entry, entry), family)
     class_name, config = str(entry.get("class_name")), entry.get("config")
     if class_name == "function" and isinstance(config, str):
         known = registry.get_registered_object(config) is None and registry.find(family, config) is not None
@@ -75,6 +76,20 @@ def _scored(entry: Any, family: str) -> Any:
     return {**home(class_name, (family,)), "config": config}
 
 
+def _known(name: str, family: str) -> str:
+    """The name of a loss or metric, if it is one."""
+    if registry.find(family, name) is None and name not in _CHOSEN_LATER:
+        raise _unknown(name)
+    return name
+
+
+def _unknown(name: Any) -> ValueError:
+    return ValueError(
+        f"The model was compiled with a function that triarch does not know: {name!r}. Pass it in `custom_objects`, or "
+        "load the model with `compile=False`."
+    )
+
+
 def _custom_function(name: Any) -> dict[str, Any] | None:
     """A function of the user's, which is looked up while the file is read."""
     if not isinstance(name, str) or registry.get_registered_object(name) is None:
@@ -86,10 +101,7 @@ def _of_function(function: Any, config: dict[str, Any], family: str) -> Any:
     """The loss or metric that was made of a function: the class of this name, where there is one."""
     found = registry.home_of(registry.find(family, str(function)))
     if found is None:
-        raise ValueError(
-            f"The model was compiled with a function that triarch does not know: {function!r}. Pass it in "
-            "`custom_objects`."
-        )
+        raise _unknown(function)
     name = found[1] if not found[1].islower() else "".join(part.title() for part in found[1].split("_"))
     made = registry.find(family, name)
     return {**home(name, (family,)), "config": config} if isinstance(made, type) else function
@@ -104,6 +116,7 @@ def _optimizer(entry: Mapping[str, Any]) -> dict[str, Any]:
         scale = float(config.get("initial_scale") or _LARGEST_LOSS_SCALE)
         inner["config"]["loss_scale_factor"] = min(scale, _LARGEST_LOSS_SCALE)
         return inner
+    class_name = class_name.removeprefix("Custom>")  # what Keras 2 put before the optimizers of 2.11 and later
     config = changed(class_name, config, tables.OPTIMIZERS)
     if config.get("epsilon", 0) is None:
         config["epsilon"] = 1e-7

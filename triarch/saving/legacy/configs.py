@@ -45,7 +45,7 @@ def upgraded(description: Any, keras_version: str | None) -> Any:
             f"The model is in the words of Keras {said}, which had other layers. Make it in code, and take its "
             "weights from the file with `model.load_weights(path)`."
         )
-    is_keras_2 = int(said.split(".")[0]) < 3 if said[:1].isdigit() else "module" not in description
+    is_keras_2 = said.startswith("2") if said else "module" not in description
     return _Upgrade(is_keras_2).layer(description)
 
 
@@ -87,7 +87,8 @@ class _Upgrade:
         if _is_custom(entry):
             config = self._with_values(config, class_name)
             config = self._graph(config) if {"layers", "input_layers"} <= config.keys() else config
-            return made | {"config": config, **self._kept_build_config(entry)}
+            kept = {"build_config": entry["build_config"]} if "build_config" in entry else {}
+            return made | {"config": config, **kept}
         change = tables.LAYERS.get(class_name, Change()) if self.is_keras_2 else Change()
         if not self.is_keras_2 and _is_operation(class_name, config):
             return made | {"module": "keras.ops", "registered_name": None}
@@ -95,12 +96,9 @@ class _Upgrade:
         config = self._with_values(changed(class_name, config, change), class_name)
         if class_name == "Lambda":
             config = _lambda(config)
-        if "layers" in config:
+        if place["module"] in _MODELS and "layers" in config:
             config = self._graph(config) if "input_layers" in config else _with_entrance(config, entry)
         return made | {**place, "config": config}
-
-    def _kept_build_config(self, entry: Mapping[str, Any]) -> dict[str, Any]:
-        return {"build_config": entry["build_config"]} if "build_config" in entry else {}
 
     def _graph(self, config: dict[str, Any]) -> dict[str, Any]:
         """A functional model, whose layers have been described already; their calls follow."""
@@ -121,7 +119,7 @@ class _Upgrade:
 
     def _value(self, key: str, value: Any) -> Any:
         if key == "layers" and isinstance(value, list):
-            return [self.layer(entry) for entry in value]
+            return [self.layer(part) if _is_object(part) else self._value("", part) for part in value]
         if key == "dtype":
             return policy_name(value)
         if key in ("activation", "recurrent_activation"):
@@ -136,7 +134,7 @@ class _Upgrade:
             return value.get("items")
         if value.get("class_name") == "__tuple__" and "items" in value:
             return {"class_name": "__tuple__", "config": {"value": [self._value(key, part) for part in value["items"]]}}
-        if "class_name" in value and "config" in value:
+        if _is_object(value):
             return self._object(key, value)
         return {name: self._value(name, part) for name, part in value.items()}
 
@@ -162,13 +160,17 @@ class _Upgrade:
     def _activation(self, value: Any) -> Any:
         if isinstance(value, dict):
             if value.get("class_name") != "function":
-                return self._object("activation", value) if {"class_name", "config"} <= value.keys() else value
+                return self._object("activation", value) if _is_object(value) else value
             if registry.get_registered_object(str(value.get("config"))) is not None:
                 return value
             value = value.get("config")
         if not isinstance(value, str) or not self.is_keras_2 or registry.get_registered_object(value) is not None:
             return value
         return tables.ACTIVATIONS.get(value, value)
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict) and "class_name" in value and "config" in value
 
 
 def _is_custom(entry: Mapping[str, Any]) -> bool:
@@ -194,7 +196,7 @@ def _find(class_name: str, families: tuple[str, ...]) -> tuple[str, str] | None:
 
 def home(class_name: str, families: tuple[str, ...]) -> dict[str, Any]:
     """Where a class is to be looked for; what nobody knows is refused, by its name, when it is to be made."""
-    family, name = _find(class_name.rpartition(">")[2], families) or (None, class_name)
+    family, name = _find(class_name, families) or (None, class_name)
     return {"module": family, "class_name": name, "registered_name": class_name if family is None else None}
 
 
@@ -241,7 +243,7 @@ def declared_shape(entry: Mapping[str, Any]) -> Any:
     """For which shape of inputs a layer or model of Keras 2 says it was made; None where it does not say it."""
     config = entry.get("config")
     layers = config if isinstance(config, list) else config.get("layers") if isinstance(config, Mapping) else None
-    if isinstance(layers, list):
+    if isinstance(layers, list) and all(map(_is_object, layers)):
         if isinstance(config, Mapping) and "input_layers" in config:
             ends = config["input_layers"]
             sole = ends[0] if len(ends) == 1 else ends

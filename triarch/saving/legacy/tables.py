@@ -100,8 +100,8 @@ OPTIMIZERS = Change(
     renamed={"lr": "learning_rate"},
     dropped=("is_legacy_optimizer", "jit_compile", "schedule_decay"),
 )
-LOSSES = Change(dropped=("fn",))
-METRICS = Change(dropped=("fn",))
+# Names of losses and metrics that are gone.
+SCORES: Mapping[str, str] = {"cosine": "cosine_similarity", "cosine_proximity": "cosine_similarity"}
 REDUCTIONS: Mapping[str, str] = {"auto": "sum_over_batch_size"}
 
 # Where a nested object of a config belongs, by the end of its key.

@@ -155,13 +155,14 @@ def weights_of(layer: Any) -> list[torch.Tensor]:
 def _matched(title: str, layer: Any, arrays: Arrays) -> _Load:
     """Which array is which weight: as the names say; or in an order that depends on what was learnt at that time."""
     weights = weights_of(layer)
-    paths = {_plain(name): place for place, name in enumerate(arrays.names)}
-    orders = []
-    if len(paths) == len(weights) and all(getattr(weight, "path", None) in paths for weight in weights):
-        places = sorted(weights, key=lambda weight: paths[weight.path])  # type: ignore[attr-defined]
-        orders.append(places if len({id(weight) for weight in places}) == len(paths) else weights)
-    learnable = sorted(layer.weights, key=lambda weight: not getattr(weight, "learnable", True)) if weights else []
-    return _fitting(title, [*orders, weights, learnable, list(getattr(layer, "weights", weights))], arrays)
+    of_path = {getattr(weight, "path", None): weight for weight in weights}
+    by_path = [of_path.get(_plain(name)) for name in arrays.names]
+    in_layers = list(getattr(layer, "weights", weights))
+    learnable_first = sorted(in_layers, key=lambda weight: not getattr(weight, "learnable", True))
+    orders = [weights, learnable_first, in_layers]
+    if None not in by_path and len({id(weight) for weight in by_path}) == len(weights):
+        orders.insert(0, by_path)
+    return _fitting(title, orders, arrays)
 
 
 def _fitting(title: str, orders: list[list[torch.Tensor]], arrays: Arrays) -> _Load:
