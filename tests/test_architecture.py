@@ -26,7 +26,7 @@ ENVIRONMENT_PAGE = ROOT / "docs" / "environment.md"
 
 TIERS = (
     ("_version", "config", "files", "registry"),
-    ("backend", "tensors", "watching"),
+    ("backend", "exactness", "tensors", "watching"),
     ("convolution", "serialization", "variable"),
     ("graph", "mixed_precision", "random"),
     ("activations", "constraints", "initializers", "kernels", "losses", "regularizers"),

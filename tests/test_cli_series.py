@@ -91,6 +91,8 @@ def test_a_forecast(tmp_path):
     assert report["input"] | {"mean": 0, "deviation": 0} == {
         "task": "forecast",
         "target": "up",
+        "columns": ["up", "other"],
+        "offsets": [0, 0],
         "window": 20,
         "horizon": 3,
         "mean": 0,
@@ -128,7 +130,7 @@ def test_letters(tmp_path):
         ("a.csv", "day\nmonday\n", (), "a column of numbers"),
         ("a.csv", "x\n" + "1\n" * 9, (), "too few"),
         ("a.csv", "x\n" + "1\n" * 90, ("--target", "y"), "--target must be one of x"),
-        ("a.csv", "x\n" + "nan\n" * 90, (), "NaN"),
+        ("a.csv", "x\n" + "nan\n" * 90, (), "line 2, 'nan', a mark for a missing number, and 89 other"),
         ("a.txt", "short", (), "at least"),
         ("a.txt", "letters " * 400, ("--model", "bilstm"), "sees the letters"),
         ("a.txt", "letters " * 400, ("--target", "x"), "--target is for"),

@@ -171,10 +171,11 @@ def test_transparent_parts_are_white_or_kept(tmp_path: Path) -> None:
     assert np.asarray(utils.load_img(path, "rgba"))[0, :, 3].tolist() == [0, 255]
 
 
-def test_16_bits_become_8(tmp_path: Path) -> None:
+def test_16_bits_become_8_in_colours_and_stay_in_greys(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(np.array([[0, 257, 65535, 25700]], np.uint16)).save(path)
-    for mode in ("grayscale", "rgb", "rgba"):
+    assert np.asarray(utils.load_img(path, "grayscale")).tolist() == [[0, 257, 65535, 25700]]
+    for mode in ("rgb", "rgba"):
         found = np.asarray(utils.load_img(path, mode)).reshape(1, 4, -1)
         assert found[..., 0].tolist() == [[0, 1, 255, 100]]
 

@@ -14,6 +14,7 @@ from triarch import config, files
 from triarch.backend import clear_session
 from triarch.callbacks import Progbar
 from triarch.config import disable_interactive_logging, enable_interactive_logging, is_interactive_logging_enabled
+from triarch.exactness import as_type
 from triarch.layers.recurrent.exchange import recurrent_from_torch, recurrent_to_torch
 from triarch.models.drawing import model_to_dot, plot_model
 from triarch.random import set_random_seed
@@ -30,7 +31,8 @@ from triarch.training.batches import pack_x_y_sample_weight, unpack_x_y_sample_w
 from triarch.training.images.files import array_to_img, img_to_array, load_img, save_img
 from triarch.training.images.folders import image_dataset_from_directory
 from triarch.training.py_dataset import PyDataset
-from triarch.training.series import pad_sequences, text_dataset_from_directory, timeseries_dataset_from_array
+from triarch.training.series import pad_sequences, timeseries_dataset_from_array
+from triarch.training.texts import text_dataset_from_directory
 
 __all__ = [
     "CustomObjectScope",
@@ -78,7 +80,7 @@ def to_categorical(x: Any, num_classes: int | None = None) -> Any:
     A tensor gives an integer tensor, anything else a float64 array. Without `num_classes`, the largest number decides.
     """
     is_tensor = isinstance(x, torch.Tensor)
-    numbers: Any = x.long() if is_tensor else np.asarray(x, dtype="int64")
+    numbers: Any = _whole_tensor(x) if is_tensor else as_type(x, "int64", "x")
     if numbers.ndim > 1 and numbers.shape[-1] == 1:
         numbers = numbers[..., 0]
     if 0 in numbers.shape and not num_classes:
@@ -94,6 +96,13 @@ def to_categorical(x: Any, num_classes: int | None = None) -> Any:
     rows = np.zeros((numbers.size, num_classes))
     rows[np.arange(numbers.size), numbers.reshape(-1)] = 1
     return rows.reshape(*numbers.shape, num_classes)
+
+
+def _whole_tensor(x: torch.Tensor) -> torch.Tensor:
+    numbers = x.long()
+    if x.is_floating_point() and bool((numbers != x).any()):
+        raise ValueError(f"`x` has class numbers, which are whole. Received: {x[numbers != x][0].item()}")
+    return numbers
 
 
 def normalize(x: Any, axis: int = -1, order: int = 2) -> Any:

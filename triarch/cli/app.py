@@ -12,7 +12,7 @@ from triarch.cli.convolve import convolve
 from triarch.cli.doctor import doctor
 from triarch.cli.evaluate import evaluate
 from triarch.cli.interruption import Interrupted, Interruption
-from triarch.cli.output import reporting_errors, say
+from triarch.cli.output import escape_unwritable, reporting_errors, say
 from triarch.cli.predict import predict
 from triarch.cli.train import train
 
@@ -21,6 +21,7 @@ class _Commands(TyperGroup):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run a command; its errors become one line, and an interruption an exit code."""
         try:
+            escape_unwritable()
             with Interruption(), reporting_errors():
                 return super().main(*args, **kwargs)
         except Interrupted as interrupted:

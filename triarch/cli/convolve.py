@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from triarch import convolution
 from triarch.cli.convolution_pictures import check_drawable, check_format, draw_convolution
 from triarch.cli.operands import as_text, check_output, check_place, is_image, read_operand, write_result
-from triarch.cli.output import CommandError, console, say, short_path
+from triarch.cli.output import CommandError, console, one_line, say, short_path
 
 _SECONDS_WITHOUT_BAR = 0.5
 _LONGEST_NAME = 22
@@ -106,7 +106,7 @@ def _axes(text: str | None) -> tuple[int, ...] | None:
 
 def _name(given: str, x: np.ndarray) -> str:
     """An operand's title: its file or, while they are few, its numbers; and its shape."""
-    text = Path(given).name if os.path.isfile(given) else given
+    text = one_line(Path(given).name if os.path.isfile(given) else given)
     return f"{text if len(text) <= _LONGEST_NAME else f'{text[: _LONGEST_NAME - 1]}…'}  ({_shape(x)})"
 
 

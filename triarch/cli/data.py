@@ -6,18 +6,22 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from triarch.cli.folders import parts_of
-from triarch.cli.output import CommandError
-from triarch.cli.parts import InMemory, Part, held_out
+from triarch.cli.folders import read_folders
+from triarch.cli.output import CommandError, listed
+from triarch.cli.parts import InMemory, Part, for_validation, held_out
 from triarch.datasets import cifar10, digits, fashion_mnist, mnist
 
 _DAMAGED = (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
+
+_MISSING = ("", "nan", "None", "<NA>", "NaT")  # what missing texts become in arrays of strings
+_TOLD_APART = 2**-12  # of the largest value, the least range of values that leaves half the digits of float32
 
 _NUMERALS = tuple("0123456789")
 
@@ -39,32 +43,52 @@ BUILT_IN = {
 
 @dataclass(frozen=True)
 class DataSet:
-    """A training and a test part, with images of one shape and one range of values."""
+    """A training and a test part, with images of one shape and one range of values.
+
+    Attributes:
+        validation: A part of its own; None where some images of the training part are taken.
+    """
 
     name: str
     train: Part
     test: Part
     class_names: tuple[str, ...]
+    validation: Part | None = None
 
     def part(self, name: str) -> Part:
-        """`"train"`, `"test"` or `"all"`."""
-        if name not in ("train", "test", "all"):
-            raise CommandError(f"--part must be one of train, test, all. Received: {name!r}")
-        return self.train.followed_by(self.test) if name == "all" else self.train if name == "train" else self.test
+        """`"train"`, `"validation"` where there is such a part, `"test"` or `"all"`."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        own = {key: part for key, part in parts.items() if part is not None}
+        if name not in (*own, "all"):
+            raise CommandError(f"--part must be one of {', '.join(own)}, all. Received: {name!r}")
+        if name != "all":
+            return own[name]
+        first, *others = own.values()
+        return reduce(lambda part, other: part.followed_by(other), others, first)
+
+    def learning_and_validation(self) -> tuple[Part, Part]:
+        """What is learnt, and what tells during training how well."""
+        if self.validation is not None:
+            return self.train, self.validation
+        chosen = for_validation(self.train.labels)
+        return self.train.where(~chosen), self.train.where(chosen)
 
 
-def load(argument: str, shape: tuple[int, int, int] | None = None) -> DataSet:
-    """What `--data` names; a folder's images get the height, width and channels of `shape`, or a size of their own.
+def load(argument: str, shape: tuple[int, int, int] | None = None, is_double: bool = False) -> DataSet:
+    """What `--data` names. Folders stay on the disk; the others are in memory.
 
-    Folders stay on the disk; the others are in memory.
+    Args:
+        shape: Height, width and channels that a folder's images get; None for a size of their own.
+        is_double: Whether arrays stay in double precision; else they are of type uint8 or float32.
     """
     path = Path(argument).expanduser()
     if argument in BUILT_IN:
         return _built_in(argument)
     if path.is_dir():
-        return DataSet(path.resolve().name, *parts_of(path, shape))
-    if path.suffix == ".npz" and path.is_file():
-        return _npz(path)
+        found = read_folders(path, shape)
+        return DataSet(path.resolve().name, found.train, found.test, found.class_names, found.validation)
+    if path.suffix.lower() == ".npz" and path.is_file():
+        return _npz(path, is_double)
     raise CommandError(
         f"--data must be one of {', '.join(BUILT_IN)}, a folder of class folders or an .npz file. "
         f"Received: {argument!r}"
@@ -91,7 +115,7 @@ def _with_channels(images: np.ndarray) -> np.ndarray:
 # .npz files
 
 
-def _npz(path: Path) -> DataSet:
+def _npz(path: Path, is_double: bool) -> DataSet:
     arrays = _arrays(path)
     split = ("x_train", "y_train", "x_test", "y_test")
     if set(split) <= set(arrays):
@@ -103,7 +127,7 @@ def _npz(path: Path) -> DataSet:
             f"Expected the arrays x and y, or {', '.join(split)}, in {str(path)!r}. "
             f"Received: {', '.join(arrays) or 'none'}"
         )
-    images = [_checked_images(x, path) for x, _ in pairs]
+    images = [_checked_images(x, path, is_double) for x, _ in pairs]
     labels = [_checked_labels(y, len(x), path) for (_, y), x in zip(pairs, images, strict=True)]
     if len({array.shape[1:] for array in images}) > 1:
         raise CommandError(
@@ -113,7 +137,9 @@ def _npz(path: Path) -> DataSet:
     values, numbers = np.unique(np.concatenate(labels), return_inverse=True)
     class_names = tuple(map(str, values))
     if "class_names" in arrays:
-        given = tuple(map(str, arrays["class_names"].reshape(-1)))
+        given = tuple(map(str, _texts(arrays["class_names"].reshape(-1), path)))
+        if len(set(given)) < len(given):
+            raise CommandError(f"Expected class_names that differ in {str(path)!r}. Received: {listed(given)}")
         if values.dtype.kind not in "iu" or values.min() < 0 or values.max() >= len(given):
             raise CommandError(
                 f"With class_names, the labels in {str(path)!r} must be numbers from 0 to {len(given) - 1}. Received: "
@@ -156,7 +182,7 @@ def _array(file: Mapping[str, Any], name: str, path: Path) -> np.ndarray:
     return array
 
 
-def _checked_images(x: np.ndarray, path: Path) -> np.ndarray:
+def _checked_images(x: np.ndarray, path: Path, is_double: bool) -> np.ndarray:
     images = _with_channels(x)
     if images.ndim != 4 or images.shape[-1] not in (1, 3) or x.dtype.kind not in "buif" or 0 in x.shape:
         raise CommandError(
@@ -165,7 +191,34 @@ def _checked_images(x: np.ndarray, path: Path) -> np.ndarray:
         )
     if not np.isfinite(images).all():
         raise CommandError(f"The images in {str(path)!r} hold NaN or infinite values.")
-    return images if images.dtype == np.uint8 else images.astype(np.float32)
+    if images.dtype == np.uint8:
+        return images
+    numbers = images.astype(np.float64)
+    lowest, highest = float(numbers.min()), float(numbers.max())
+    if is_double:
+        return numbers
+    largest = max(abs(lowest), abs(highest))
+    if largest > float(np.finfo(np.float32).max) or 0 < highest - lowest < _TOLD_APART * largest:
+        raise CommandError(
+            f"Expected images in {str(path)!r} whose values single precision tells apart. Received: values from "
+            f"{lowest!r} to {highest!r}. Take their mean from them, or give them other units"
+        )
+    return numbers.astype(np.float32)
+
+
+def _texts(array: np.ndarray, path: Path) -> np.ndarray:
+    """Texts as strings, of which none stands for a missing one."""
+    try:
+        texts = np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
+    except UnicodeDecodeError as error:
+        raise CommandError(f"Expected texts in UTF-8 in {str(path)!r}. Received: {error}") from error
+    missing = np.flatnonzero(np.isin(texts, _MISSING) & (texts.dtype.kind == "U"))
+    if len(missing):
+        raise CommandError(
+            f"Expected a class for each image in {str(path)!r}. Received: {str(texts[missing[0]])!r} at place "
+            f"{missing[0]}, as NumPy writes a missing text"
+        )
+    return texts
 
 
 def _checked_labels(y: np.ndarray, count: int, path: Path) -> np.ndarray:
@@ -173,13 +226,19 @@ def _checked_labels(y: np.ndarray, count: int, path: Path) -> np.ndarray:
         y = y[:, 0]
     if y.shape != (count,):
         raise CommandError(f"Expected {count} labels, one for each image in {str(path)!r}. Received: shape {y.shape}")
-    if y.dtype.kind == "f" and (y == y.round()).all():
+    if y.dtype.kind == "f":
+        wrong = np.flatnonzero(~((y == y.round()) & (abs(y) < 2.0**63)))
+        if len(wrong):
+            raise CommandError(
+                f"Expected labels that are whole numbers or texts in {str(path)!r}. Received: {y[wrong[0]]} at place "
+                f"{wrong[0]}"
+            )
         y = y.astype(np.int64)
     if y.dtype.kind not in "iuUS":
         raise CommandError(
             f"Expected labels that are whole numbers or texts in {str(path)!r}. Received: type {y.dtype}"
         )
-    return y.astype(str) if y.dtype.kind == "S" else y
+    return _texts(y, path)
 
 
 def _value_range(images: np.ndarray) -> tuple[float, float]:

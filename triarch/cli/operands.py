@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from triarch.cli.images import has_image_suffix, open_image
+from triarch.cli.images import has_image_suffix, numbers_of
 from triarch.cli.output import CommandError, short_path
+from triarch.cli.tables import rows_of
 from triarch.files import atomic_write
 
 Array = np.ndarray
@@ -25,7 +26,7 @@ _MOST_SHOWN = 1000  # numbers of a result that are written on the screen
 def read_operand(given: str) -> Array:
     """The operand that an argument names: a file's, or the numbers themselves."""
     path = Path(given)
-    reader = _READERS.get(path.suffix.lower(), _read_image if path.suffix and has_image_suffix(path) else None)
+    reader = _READERS.get(path.suffix.lower(), numbers_of if path.suffix and has_image_suffix(path) else None)
     if reader is not None:
         return _read(reader, path)
     try:
@@ -56,6 +57,8 @@ def is_image(given: str) -> bool:
 
 def _number(text: str) -> Any:
     """An integer or a fraction exactly, else a float or a complex number."""
+    if "_" in text:  # which Python takes for a separator of thousands
+        raise ValueError(f"{text.strip()!r} is no number")
     for kind in (int, Fraction if "/" in text else float, complex):
         try:
             return kind(text.strip())
@@ -83,26 +86,18 @@ def _read_npy(path: Path) -> Array:
 
 def _read_csv(path: Path) -> Array:
     rows: list[list[Any]] = []
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        lines = csv.reader(file)
-        for cells in lines:
-            if any(cell.strip() for cell in cells):
-                try:
-                    rows.append([_number(cell) for cell in cells])
-                except ValueError as error:
-                    place = f"line {lines.line_num} of {str(path)!r}"
-                    raise CommandError(f"Expected numbers separated by commas. Received: {place}, {error}") from None
-    if not rows:
-        return np.zeros(0)
-    try:
-        return _as_array(rows)
-    except ValueError as error:
-        raise CommandError(f"Expected as many numbers in each line of {str(path)!r}. Received: {error}") from None
-
-
-def _read_image(path: Path) -> Array:
-    """Grey (height, width) or colour (height, width, 3), 0 ... 255, in a type that holds sums."""
-    return np.asarray(open_image(path)).astype(np.int64)
+    for line, cells in rows_of(path):
+        try:
+            rows.append([_number(cell) for cell in cells])
+        except ValueError as error:
+            place = f"line {line} of {str(path)!r}"
+            raise CommandError(f"Expected numbers separated by commas. Received: {place}, {error}") from None
+        if len(cells) != len(rows[0]):
+            raise CommandError(
+                f"Expected as many numbers in each line of {str(path)!r}, {len(rows[0])}. "
+                f"Received: {len(cells)} in line {line}"
+            )
+    return _as_array(rows) if rows else np.zeros(0)
 
 
 _READERS: dict[str, Callable[[Path], Array]] = {".npy": _read_npy, ".csv": _read_csv}

@@ -6,12 +6,16 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import NoReturn
+from unicodedata import category
 
 import typer
 from rich.console import Console
 from rich.text import Text
+
+_UNSHOWN = ("Cc", "Cs", "Zl", "Zp")  # control characters, halves of others, and ends of lines
 
 
 class CommandError(Exception):
@@ -29,6 +33,13 @@ def reporting_errors() -> Iterator[None]:
         _discard_unwritten_output()
         place = f"{str(error.filename)!r}: " if error.filename is not None else ""
         _fail(f"{place}{error.strerror or error}")
+
+
+def escape_unwritable() -> None:
+    """Let what the output's encoding lacks, or what is no text in a file's name, be written with backslashes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _fail(message: str) -> NoReturn:
@@ -57,11 +68,25 @@ def say(text: str = "") -> None:
 def say_table(title: str, rows: Iterable[tuple[str, str]]) -> None:
     """Write a title and lines of names and values, the values below each other."""
     rows = list(rows)
-    width = max(len(name) for name, _ in rows)
+    width = max(len(one_line(name)) for name, _ in rows)
     out = console()
     out.print(Text(title, style="bold"))
     for name, value in rows:
-        out.print(Text.assemble("  ", (name.ljust(width), "cyan"), "  ", value))
+        out.print(Text.assemble("  ", (one_line(name).ljust(width), "cyan"), "  ", value))
+
+
+def one_line(text: str) -> str:
+    """A name from outside as it can be shown: ends of lines, and bytes that are no letters, are escaped."""
+    if text.isprintable():
+        return text
+    return "".join(repr(letter)[1:-1] if category(letter) in _UNSHOWN else letter for letter in text)
+
+
+def listed(names: Iterable[str], most: int = 10) -> str:
+    """Names with commas between them: the first ones, and how many there are, where they are many."""
+    known = [one_line(name) for name in names]
+    more = len(known) - most
+    return ", ".join(known) if more <= 0 else f"{', '.join(known[:most])} and {more:,} more"
 
 
 def short_path(path: Path) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,9 +13,9 @@ from typing import Any, Self, TypeVar
 import numpy as np
 import torch
 
-from triarch.cli.images import fit_bytes, in_range
+from triarch.cli.images import in_range, reader_of
 from triarch.cli.output import CommandError
-from triarch.training.images.batches import ImageFolder, ImageReader, default_workers
+from triarch.training.images.batches import ImageFolder, default_workers
 from triarch.training.images.kept import KeptImages
 
 Range = tuple[float, float]
@@ -159,14 +161,12 @@ class FileBatches:
 
     def __init__(self, part: OnDisk, batch_size: int, seed: int | None) -> None:
         self.batch_size, self.value_range = batch_size, part.value_range
-        height, width, channels = part.shape
-        reader = ImageReader("grayscale" if channels == 1 else "rgb", (height, width), "bilinear", fit_bytes)
         files = [str(file) for file in part.files]
         self._folder = ImageFolder(
             file_paths=files,
             labels=part.labels,
             class_names=None,
-            reader=reader,
+            reader=reader_of(part.shape),
             batch_size=batch_size,
             shuffle=seed is not None,
             seed=seed or 0,
@@ -191,14 +191,50 @@ P = TypeVar("P", bound=Part)
 
 def every(step: int, labels: np.ndarray) -> np.ndarray:
     """True for every `step`-th image of each class, beginning with the third: a fixed, stratified choice."""
-    chosen = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
-        chosen[np.flatnonzero(labels == label)[2::step]] = True
+    return _ranks(labels, np.arange(len(labels))) % step == 2 % step
+
+
+def for_validation(labels: np.ndarray) -> np.ndarray:
+    """True for a tenth of each class that is not learnt; where classes are too small, for their second image.
+
+    Raises:
+        CommandError: No class has two images.
+    """
+    chosen = every(10, labels)
+    chosen = chosen if chosen.any() else _ranks(labels, np.arange(len(labels))) == 1
+    if not chosen.any():
+        raise CommandError(f"Expected at least two samples of a class to learn from. Received: {len(labels)} in all")
     return chosen
 
 
-def held_out(name: str, whole: P, class_names: Sequence[str]) -> tuple[P, P]:
-    """A training part and a fixed fifth for testing."""
+def _ranks(labels: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """The place of each image among those of its class, in the order of the keys."""
+    order = np.lexsort((keys, labels))
+    ranks = np.empty(len(labels), int)
+    firsts = np.searchsorted(labels[order], labels[order])
+    ranks[order] = np.arange(len(labels)) - firsts
+    return ranks
+
+
+def held_by_name(names: Sequence[str], labels: np.ndarray) -> np.ndarray:
+    """True for about a fifth of each class, told by hashes of the names alone.
+
+    Names that come later move none that were learnt into the test. Of each class at least one is tested and one learnt.
+    """
+    digests = (hashlib.blake2b(_spelt(name), digest_size=8).digest() for name in names)
+    hashes = np.array([int.from_bytes(digest, "big") for digest in digests], np.uint64)
+    ranks = _ranks(labels, hashes)
+    sizes = np.bincount(labels, minlength=1)[labels]
+    return ((hashes < 2**64 // 5) | (ranks == 0)) & ((ranks < sizes - 1) | (sizes == 1))
+
+
+def _spelt(name: str) -> bytes:
+    """The same bytes for a name whether its accents are letters of their own, as macOS has them, or not."""
+    return unicodedata.normalize("NFC", name).encode("utf-8", "surrogateescape")
+
+
+def held_out(name: str, whole: P, class_names: Sequence[str], file_names: Sequence[str] | None = None) -> tuple[P, P]:
+    """A training part and a fixed fifth for testing, told by the names of the files where there are files."""
     present, counts = np.unique(whole.labels, return_counts=True)
     if counts.min() < _FEWEST:
         rarest = class_names[present[counts.argmin()]]
@@ -206,5 +242,5 @@ def held_out(name: str, whole: P, class_names: Sequence[str]) -> tuple[P, P]:
             f"A fifth of every class is held out for testing, so each needs at least {_FEWEST} images. Received: "
             f"{counts.min()} of class {rarest!r} in {name!r}"
         )
-    chosen = every(5, whole.labels)
+    chosen = every(5, whole.labels) if file_names is None else held_by_name(file_names, whole.labels)
     return whole.where(~chosen), whole.where(chosen)

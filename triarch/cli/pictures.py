@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from triarch.cli import fonts
+from triarch.cli.output import one_line
 from triarch.cli.parts import Part
 from triarch.files import atomic_write
 
@@ -47,6 +48,7 @@ _LONGEST_NAME = 14
 _LONGEST_LABEL = 24
 _MOST_SLANTED = 20  # classes whose names fit below the confusion at an angle
 _SMALLEST_FONT = 6.0  # points
+_MOST_CLASSES, _SHOWN_CLASSES = 100, 50  # of a confusion in full, and of one in part
 
 
 @contextmanager
@@ -67,7 +69,7 @@ def draw_curves(path: Path, rows: Sequence[Mapping[str, float]], title: str) -> 
     epochs = [row["epoch"] for row in rows]
     has_accuracy = "accuracy" in rows[0]
     with picture(path, 10 if has_accuracy else 6, 4.2) as figure:
-        figure.suptitle(title, x=0.01, ha="left", fontsize=14, fontweight="bold")
+        figure.suptitle(one_line(title), x=0.01, ha="left", fontsize=14, fontweight="bold")
         left, *others = figure.subplots(1, 1 + has_accuracy, squeeze=False)[0]
         panels = [(left, "loss", "Loss (cross-entropy, nats)" if has_accuracy else "Loss (mean square)")]
         panels += [(axes, "accuracy", "Accuracy") for axes in others]
@@ -99,12 +101,12 @@ def draw_curves(path: Path, rows: Sequence[Mapping[str, float]], title: str) -> 
 def draw_forecast(path: Path, truth: np.ndarray, found: np.ndarray, column: str, title: str) -> None:
     """A series that was not learnt, and what was forecast of it."""
     with picture(path, 10, 4.2) as figure:
-        figure.suptitle(title, x=0.01, ha="left", fontsize=14, fontweight="bold")
+        figure.suptitle(one_line(title), x=0.01, ha="left", fontsize=14, fontweight="bold")
         axes = figure.subplots()
-        axes.plot(truth, color="#888888", linewidth=1.6, label=column)
+        axes.plot(truth, color="#888888", linewidth=1.6, label=one_line(column))
         axes.plot(found, color=TRAINING, linewidth=1.6, label="forecast")
         axes.set_xlabel("Steps, none of which was learnt")
-        axes.set_ylabel(column)
+        axes.set_ylabel(one_line(column))
         axes.grid(axis="y")
         axes.legend(frameon=False)
 
@@ -127,12 +129,21 @@ def draw_confusion(
     """How often each true class (row) was taken for each class (column).
 
     The diagonal is blue by the share of the row; mistakes are orange by their share of the largest one. Cells too small
-    for their counts have colour bars instead.
+    for their counts have colour bars instead. Of more classes than can be told apart, those with the most mistakes are
+    shown.
     """
+    shown = _most_mistaken(predicted, labels, len(class_names))
+    if len(shown) < len(class_names):
+        title = f"{title}\n{len(shown)} of {len(class_names):,} classes, those with the most mistakes"
+        class_names = [class_names[number] for number in shown]
     classes = len(class_names)
-    counts = np.zeros((classes, classes), int)
-    np.add.at(counts, (labels, predicted), 1)
-    shares = counts / counts.sum(1, keepdims=True).clip(1)
+    places = np.full(1 + max(shown[-1], labels.max(initial=0), predicted.max(initial=0)), classes)
+    places[shown] = np.arange(classes)  # all others lie in a row and a column behind them
+    counts = np.zeros((classes + 1, classes + 1), int)
+    np.add.at(counts, (places[labels], places[predicted]), 1)
+    sizes = counts[:classes].sum(1, keepdims=True)
+    counts = counts[:classes, :classes]
+    shares = counts / sizes.clip(1)
     on_diagonal = np.eye(classes, dtype=bool)
     wrong = np.where(on_diagonal, 0, shares)
     most_wrong = wrong.max() or 1.0
@@ -157,6 +168,15 @@ def draw_confusion(
         else:
             _add_color_bar(axes, 0.55, _RIGHT, 1.0, "Right, share of the true class")
             _add_color_bar(axes, 0.05, _WRONG, most_wrong, "Wrong, share of the true class")
+
+
+def _most_mistaken(predicted: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """The numbers of the classes that are shown, in their order."""
+    if classes <= _MOST_CLASSES:
+        return np.arange(classes)
+    wrong = predicted != labels
+    mistakes = sum(np.bincount(numbers[wrong], minlength=classes) for numbers in (labels, predicted))
+    return np.sort(np.argsort(-np.asarray(mistakes), kind="stable")[:_SHOWN_CLASSES])
 
 
 def _add_color_bar(axes: Axes, bottom: float, colors: Colormap, highest: float, label: str) -> None:
@@ -230,6 +250,7 @@ def displayed(image: np.ndarray, value_range: tuple[float, float]) -> np.ndarray
 
 def shortened(names: Sequence[str], longest: int) -> list[str]:
     """Names of up to so many characters, long ones without their middle; longer where two would look the same."""
+    names = [one_line(name) for name in names]
     for length in range(longest, max(map(len, names)) + 1):
         short = [_without_middle(name, length) for name in names]
         if len(set(short)) == len(set(names)):

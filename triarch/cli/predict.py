@@ -7,9 +7,8 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from PIL import ImageOps
 
-from triarch.cli.images import as_array, open_image
+from triarch.cli.images import read_images
 from triarch.cli.output import percent, say_table
 from triarch.cli.results import open_trained
 
@@ -25,10 +24,8 @@ def predict(
 ) -> None:
     """Say what trained classes images show, with probabilities."""
     trained = open_trained(model)
-    pictures = [open_image(path) for path in images]
-    if invert:
-        pictures = [ImageOps.invert(picture) for picture in pictures]
-    arrays = np.stack([trained.format.from_bytes(as_array(picture, *trained.format.shape)) for picture in pictures])
+    pixels = read_images(images, trained.format.shape)
+    arrays = trained.format.from_bytes(255 - pixels if invert else pixels)
     for path, row in zip(images, trained.probabilities(arrays), strict=True):
         best = np.argsort(-row, kind="stable")[:top]
         say_table(str(path), [(trained.format.class_names[number], percent(row[number])) for number in best])

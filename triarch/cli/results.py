@@ -19,7 +19,7 @@ from triarch import config
 from triarch._version import __version__
 from triarch.cli.data import DataSet
 from triarch.cli.images import in_range
-from triarch.cli.output import CommandError
+from triarch.cli.output import CommandError, listed
 from triarch.cli.parts import Part
 from triarch.files import atomic_write
 from triarch.models import load_model
@@ -39,19 +39,24 @@ class Scores:
     accuracy: float
     loss: float  # mean cross-entropy in nats
     accuracy_of_class: tuple[float | None, ...]  # None for a class without images
+    images_of_class: tuple[int, ...]
 
     @classmethod
     def of(cls, probabilities: np.ndarray, labels: np.ndarray) -> Scores:
         """The scores of a classifier's answers."""
         right = probabilities.argmax(-1) == labels
         likelihoods = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-        by_class = [right[labels == number] for number in range(probabilities.shape[1])]
+        classes = probabilities.shape[1]
+        sizes, rights = np.bincount(labels, minlength=classes), np.bincount(labels[right], minlength=classes)
         return cls(
             images=len(labels),
             correct=int(right.sum()),
             accuracy=float(right.mean()),
             loss=float(-np.log(likelihoods.clip(config.epsilon())).mean()),
-            accuracy_of_class=tuple(float(part.mean()) if len(part) else None for part in by_class),
+            accuracy_of_class=tuple(
+                float(own / size) if size else None for own, size in zip(rights, sizes, strict=True)
+            ),
+            images_of_class=tuple(sizes.tolist()),
         )
 
 
@@ -87,13 +92,14 @@ class InputFormat:
 
     def labels_of(self, part: Part, class_names: Sequence[str]) -> np.ndarray:
         """The labels of images with other class numbers as the model's own, matched by name."""
-        unknown = set(class_names) - set(self.class_names)
+        numbers = {name: number for number, name in enumerate(self.class_names)}
+        unknown = set(class_names) - set(numbers)
         if unknown:
             raise CommandError(
-                f"The data must have the model's classes ({', '.join(self.class_names)}). Received also: "
-                f"{', '.join(sorted(unknown))}"
+                f"The data must have the model's classes ({listed(self.class_names)}). Received also: "
+                f"{listed(sorted(unknown))}"
             )
-        return np.array([self.class_names.index(name) for name in class_names])[part.labels]
+        return np.array([numbers[name] for name in class_names])[part.labels]
 
 
 @dataclass(frozen=True)
@@ -186,8 +192,9 @@ def write_report(folder: Path, input_format: InputFormat | Mapping[str, Any], co
     """Everything about the run that is not a picture, and what `evaluate` and `predict` need."""
     taken = asdict(input_format) if isinstance(input_format, InputFormat) else dict(input_format)
     report = {**content, "input": taken, "versions": versions(), "machine": machine()}
+    text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
     with atomic_write(folder / REPORT) as temporary:
-        temporary.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))  # of names that are no UTF-8, as JSON has them
 
 
 def versions() -> dict[str, str | None]:

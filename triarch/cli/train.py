@@ -20,7 +20,7 @@ from triarch.cli.interruption import Interrupted, Interruption
 from triarch.cli.learning import Rows, learn
 from triarch.cli.networks import NETWORKS, RESIDUAL
 from triarch.cli.output import CommandError, counted, duration, percent, say, say_table, short_path
-from triarch.cli.parts import Part, every
+from triarch.cli.parts import Part
 from triarch.cli.recurrent import RECURRENT
 from triarch.cli.results import (
     MODEL,
@@ -164,8 +164,7 @@ def _prepare(
     usable_device()
     started, now = time.perf_counter(), datetime.now().astimezone()
     data_set = load(data)
-    validating = every(10, data_set.train.labels)
-    learning, validation = data_set.train.where(~validating), data_set.train.where(validating)
+    learning, validation = data_set.learning_and_validation()
     epochs = epochs or min(30, max(8, _IMAGES_IN_ALL // len(learning)))
     set_random_seed(seed)
     try:

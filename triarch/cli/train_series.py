@@ -13,9 +13,9 @@ from triarch import optimizers
 from triarch.cli import pictures
 from triarch.cli.interruption import Interrupted, Interruption
 from triarch.cli.learning import Rows, learn
-from triarch.cli.output import counted, duration, say, say_table, short_path
+from triarch.cli.output import counted, duration, one_line, say, say_table, short_path
 from triarch.cli.results import MODEL, claim_folder, new_run_folder, usable_device, write_history, write_report
-from triarch.cli.tasks import Task
+from triarch.cli.task import Task
 from triarch.random import set_random_seed
 
 CURVES = "curves.png"
@@ -44,7 +44,7 @@ def train_series(
     steps = -(-len(x) // batch_size)
     rate = optimizers.schedules.CosineDecay(lr, epochs * steps)
     network.compile(optimizers.Adam(rate, clipnorm=1.0), task.loss, metrics=list(task.metrics))
-    counts = {"training": len(x), "validation": len(validation[0])}
+    counts = {"training": len(x), "validation": len(validation[0]), "test": len(task.tests[0])}
     facts = {
         "started": now.isoformat(timespec="seconds"),
         "arguments": {
@@ -53,7 +53,7 @@ def train_series(
         "data": {"name": task.name, "series": counts},
         "weights": network.count_params(),
     }  # fmt: skip
-    say(f"{task.name}: series: " + ", ".join(f"{count:,} {purpose}" for purpose, count in counts.items()))
+    say(f"{one_line(task.name)}: series: " + ", ".join(f"{count:,} {purpose}" for purpose, count in counts.items()))
     say(f"{model}: {network.count_params():,} weights; {counted(epochs, 'epoch')} of {counted(steps, 'step')}")
     with Interruption() as interruption:
         interruption.wait()

@@ -19,6 +19,7 @@ from triarch.convolution.choice import Explanation, explain_choice, find_plan
 from triarch.convolution.gradients import Convolution, run
 from triarch.convolution.methods import METHODS
 from triarch.convolution.spec import COMPLEX, FLOATS, MODES, ConvolutionSpec, Progress, window_of_mode
+from triarch.exactness import unhidden
 
 Axes = int | Sequence[int] | None
 
@@ -197,6 +198,7 @@ def _as_operands(a: Any, b: Any) -> tuple[Any, Any]:
 
 
 def _as_array(value: Any) -> Array:
+    unhidden(value, "operand")
     try:
         array = np.asarray(value)
         if hasattr(value, "dtype") or array.dtype.kind not in "uf" or not (np.abs(array) >= 2.0**63).any():

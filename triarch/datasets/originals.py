@@ -147,7 +147,8 @@ def read(data_set: str, original: Original) -> bytes:
     if path is None:
         raise FileNotFoundError(f"The downloaded files of {data_set} do not hold {original.name!r}.")
     try:
-        content = _UNPACK[path.suffix if path.suffix in _UNPACK else ""](path.read_bytes())
+        suffix = path.suffix.lower()
+        content = _UNPACK[suffix if suffix in _UNPACK else ""](path.read_bytes())
     except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
         raise files.ChecksumError(f"The file {str(path)!r} is damaged and is not used: {error}. {_REPLACE}") from error
     found = hashlib.sha256(content).hexdigest()
@@ -187,7 +188,7 @@ def find(data_set: str, original: Original) -> Path | None:
     """Where the file is on this machine, packed or not; None where it is not."""
     for place in _places(data_set):
         for folder in (place / subfolder for subfolder in _SUBFOLDERS):
-            for packing in _UNPACK:
+            for packing in (*_UNPACK, *map(str.upper, _UNPACK)):
                 path = folder / (original.name + packing)
                 if path.is_file():
                     return path

@@ -231,7 +231,8 @@ class Layer(WeightHolder, PolicyHolder, ModeHolder, Configurable, metaclass=_Lay
         if isinstance(value, Texts) and not self.reads_texts():
             raise ValueError(f"Layer {self.name!r} takes numbers. Received: strings")
         if isinstance(value, np.ndarray):
-            dtype = torch_dtype(config.floatx()) if value.dtype == np.float64 else None
+            is_rounded = value.dtype == np.float64 and self._compute_torch_dtype is not torch.float64
+            dtype = torch_dtype(config.floatx()) if is_rounded else None
             return torch.as_tensor(value, dtype=dtype, device=self.device)
         return value
 

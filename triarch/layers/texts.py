@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from triarch.layers.preprocessing import tokens
+
 TEXT = "string"  # the number type of what is no number
 
 
@@ -22,17 +24,7 @@ def strings(values: Any) -> np.ndarray[Any, Any]:
     """
     if isinstance(values, Texts):
         return _decoded(values)
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise ValueError(f"Samples of strings have the same number of strings each. Received: {values!r}") from error
-    if array.dtype.kind == "S":
-        array = np.char.decode(array, "utf-8")
-    if array.dtype.kind == "O" and all(isinstance(value, str) for value in array.flat):
-        array = array.astype(str)
-    if array.dtype.kind not in "UT" and array.size:
-        raise ValueError(f"Expected strings. Received: {values!r}")
-    return array.astype(str)
+    return tokens.strings(values)
 
 
 def encoded(values: Any) -> Texts:

@@ -14,6 +14,7 @@ from triarch.layers.arguments import is_integer
 from triarch.layers.base import Layer
 from triarch.layers.preprocessing.encoding import encode, encoded_shape
 from triarch.layers.preprocessing.fingerprints import fingerprint, keyed_hash
+from triarch.layers.preprocessing.tokens import integers
 from triarch.layers.texts import Texts, strings
 from triarch.registry import register
 
@@ -108,10 +109,4 @@ def _tokens(values: Any) -> np.ndarray[Any, Any]:
     if isinstance(values, Texts):
         return strings(values)
     array = np.asarray(values.cpu() if isinstance(values, torch.Tensor) else values)
-    if array.dtype.kind in "iub":
-        return array.astype(np.int64)
-    if array.dtype.kind == "f":
-        if not np.isfinite(array).all():
-            raise ValueError("Numbers that are hashed are finite.")
-        return array.astype(np.int64)
-    return strings(values)
+    return integers(values) if array.dtype.kind in "iubf" else strings(values)

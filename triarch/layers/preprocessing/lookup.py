@@ -11,11 +11,13 @@ import numpy as np
 import torch
 
 from triarch import config
+from triarch.files import read_text
 from triarch.graph import SymbolicTensor
 from triarch.layers.arguments import describe
 from triarch.layers.base import Layer
 from triarch.layers.preprocessing.encoding import encode, encoded_shape
 from triarch.layers.preprocessing.fingerprints import fingerprint
+from triarch.layers.preprocessing.tokens import integers
 from triarch.layers.texts import TEXT, strings
 from triarch.registry import register
 
@@ -127,7 +129,7 @@ class Lookup(Layer):
             ValueError: A token comes twice, there are none or too many, or weights are missing.
         """
         if isinstance(vocabulary, (str, Path)):
-            vocabulary = Path(vocabulary).read_text(encoding="utf-8").splitlines()
+            vocabulary = read_text(vocabulary).removesuffix("\n").split("\n")
         if (idf_weights is not None) != (self.output_mode == "tf_idf"):
             raise ValueError(
                 f"`idf_weights` go with output mode 'tf_idf'. Received: output_mode={self.output_mode!r} and "
@@ -241,7 +243,7 @@ class Lookup(Layer):
         file = Path(dir_path) / "vocabulary.txt"
         if self._tokens is not None or not file.exists():
             return
-        lines = file.read_text(encoding="utf-8").split("\n")
+        lines = read_text(file).split("\n")
         while lines and not lines[-1]:
             lines.pop()
         tokens = lines if self.vocabulary_dtype == TEXT else [int(line) for line in lines]
@@ -270,7 +272,7 @@ class Lookup(Layer):
                 )
             own = self._unknown_number(different[unknown]) if self.num_oov_indices > 1 else 0
             found[unknown] = int(self._has_mask) + own
-        return torch.from_numpy(found[places].reshape(tokens.shape)).to(config.device())
+        return torch.from_numpy(np.asarray(found[places]).reshape(tokens.shape)).to(config.device())
 
     def _tokens_of(self, numbers: Any) -> Any:
         is_tensor = isinstance(numbers, torch.Tensor)
@@ -307,8 +309,8 @@ _UNUSED = frozenset({"vocabulary_size", "has_input_vocabulary", "oov_method", "s
 
 
 def _batches(data: Any, steps: int | None) -> Iterable[Any]:
-    """An array as one batch; other data as the batches that it gives."""
-    if isinstance(data, (np.ndarray, list, tuple, str, torch.Tensor)):
+    """An array, or a column of a table, as one batch; other data as the batches that it gives."""
+    if isinstance(data, (np.ndarray, list, tuple, str, torch.Tensor)) or hasattr(data, "__array__"):
         return [data]
     return (batch for number, batch in enumerate(data) if steps is None or number < steps)
 
@@ -406,10 +408,10 @@ class IntegerLookup(Lookup):
     def _standardized(self, tokens: Any) -> np.ndarray[Any, Any]:
         array = np.asarray(tokens.cpu() if isinstance(tokens, torch.Tensor) else tokens)
         if isinstance(tokens, Sequence) and array.dtype.kind == "U":  # the lines of a file
-            array = array.astype(np.int64)
+            tokens = array = array.astype(np.int64)
         if array.dtype.kind not in "iub" and array.size:
             raise ValueError(f"{describe(self)} takes integers. Received: type {array.dtype}")
-        return array.astype(np.int64)
+        return integers(tokens if array.size else array.astype(np.int64))
 
     def _unknown_number(self, tokens: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return tokens % self.num_oov_indices

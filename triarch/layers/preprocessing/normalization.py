@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from triarch import config
+from triarch.exactness import unhidden
 from triarch.layers.abstract import Elementwise
 from triarch.layers.arguments import describe, is_integer
 from triarch.registry import register
@@ -121,7 +122,8 @@ class Normalization(Elementwise):
                 the first where it gives several. Sums are exact to double precision however much there is.
 
         Raises:
-            ValueError: There is no data, or batches are not of the shape that the layer was built for.
+            ValueError: There is no data, batches are not of the shape that the layer was built for, or mean and
+                variance are no numbers that the layer holds, as where data have NaN.
         """
         if self.input_mean is not None:
             raise ValueError(f"{describe(self)} was given mean and variance, so there is nothing to adapt.")
@@ -129,13 +131,21 @@ class Normalization(Elementwise):
         for array in _batches(data):
             if not self.built:
                 self.build((None, *array.shape[1:]) if 0 not in _positive(self.axis, array.ndim) else array.shape)
-            for part in self._parts(array):
-                count, mean, squares = _merged(count, mean, squares, part, self._others(part))
+            with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is refused
+                for part in self._parts(array):
+                    count, mean, squares = _merged(count, mean, squares, part, self._others(part))
         if not count:
             raise ValueError(f"{describe(self)} found no numbers in the data that it was to adapt to.")
+        variance = squares / count
+        largest = torch.finfo(self.adapt_mean.dtype).max
+        if not ((abs(mean) <= largest) & (variance <= largest)).all():
+            raise ValueError(
+                f"{describe(self)} adapts to numbers whose mean and variance {self.adapt_mean.dtype} holds. Received: "
+                f"means {np.ravel(mean)[:4]} and variances {np.ravel(variance)[:4]}"
+            )
         with torch.no_grad():
             self.adapt_mean.copy_(torch.as_tensor(mean))
-            self.adapt_variance.copy_(torch.as_tensor(squares / count))
+            self.adapt_variance.copy_(torch.as_tensor(variance))
 
     def _others(self, array: np.ndarray[Any, Any]) -> tuple[int, ...]:
         """The axes that mean and variance are taken along."""
@@ -186,7 +196,7 @@ def _batches(data: Any) -> Iterator[np.ndarray[Any, Any]]:
 
 
 def _as_array(values: Any) -> np.ndarray[Any, Any]:
-    if not hasattr(values, "shape"):
+    if not hasattr(unhidden(values, "data"), "shape"):
         raise ValueError(
             "Data to adapt to is an array or a tensor, or gives batches that are, alone or as the first of a tuple. "
             f"Received: {type(values).__name__}"

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from triarch.training.images.deep import is_deep, scaled_to_bytes
 from triarch.training.images.files import MODES, in_mode, picture_of
 from triarch.training.images.kept import KeptImages, Stamp, read_stamped
 from triarch.training.images.plain import plain_pixels
@@ -97,14 +98,23 @@ class ImageReader:
         height, width, channels = self.shape
         image = plain_pixels(content, channels)
         if image is None:
-            picture = in_mode(picture_of(content, path, self.color_mode == "rgba"), MODES[self.color_mode])
-            image = np.frombuffer(picture.tobytes(), np.uint8).reshape(picture.height, picture.width, channels)
-        if 4 * height * width * channels <= image.nbytes:
+            image = self._pixels(content, path)
+        if image.dtype == np.float32 or 4 * height * width * channels <= image.nbytes:
             fitted = np.empty(self.shape, np.float32)
             self.fit(image, fitted, self.interpolation)
             image = fitted
         kept.keep(path, stamp, image)
         return image
+
+    def _pixels(self, content: bytes, path: str) -> Array:
+        """What Pillow reads, `(height, width, channels)`: uint8, or float32 where pixels have more than 8 bits."""
+        picture = picture_of(content, path, self.color_mode == "rgba", deep=True)
+        if not is_deep(picture):
+            picture = in_mode(picture, MODES[self.color_mode])
+            return np.frombuffer(picture.tobytes(), np.uint8).reshape(picture.height, picture.width, -1)
+        grey = scaled_to_bytes(picture, f"The file {path!r}")
+        colours = [grey] * (1 if self.color_mode == "grayscale" else 3)
+        return np.stack([*colours, *([np.full_like(grey, 255)] if self.color_mode == "rgba" else [])], -1)
 
 
 def _opened(path: str, kept: KeptImages) -> _Opened:

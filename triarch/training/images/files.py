@@ -13,8 +13,11 @@ import numpy as np
 import torch
 
 from triarch import config
+from triarch.exactness import as_type
 from triarch.files import atomic_write
 from triarch.tensors import as_array, dtype_name
+from triarch.training.directories import require
+from triarch.training.images.deep import FULL_SCALE, is_deep, scaled_to_bytes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -23,7 +26,6 @@ Array = np.ndarray[Any, Any]
 
 MODES = {"grayscale": "L", "rgb": "RGB", "rgba": "RGBA"}
 _INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "hamming", "box", "lanczos")
-_FULL_SCALE = 65535  # of 16 bits
 # What Pillow raises where a file is damaged.
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, RuntimeError, struct.error)
 _FORMATS = {b"\x89P": "PNG", b"\xff\xd8": "JPEG", b"GI": "GIF", b"BM": "BMP", b"RI": "WEBP"}  # by how files begin
@@ -54,7 +56,7 @@ def pillow() -> Any:
     return Image
 
 
-def read_image(file: Any, transparent: bool = False) -> Image:
+def read_image(file: Any, transparent: bool = False, deep: bool = False) -> Image:
     """A picture from a path or an open file, upright, with 8 bits a channel: of an animation, the first one.
 
     It has mode L where it is grey and RGB otherwise; transparent parts become white; 16 bits are scaled to 8.
@@ -62,23 +64,24 @@ def read_image(file: Any, transparent: bool = False) -> Image:
     Args:
         file: A path, or a file opened for reading bytes.
         transparent: Whether a picture with transparent parts keeps them, in mode RGBA.
+        deep: Whether grey pixels of more than 8 bits stay as they are, in mode I;16, I or F.
 
     Raises:
-        ValueError: The file is empty, damaged, or of no format that Pillow reads.
+        ValueError: The file is empty, damaged, or of no format that Pillow reads; or it has pixels of 32 bits.
         OSError: The file cannot be opened.
     """
     if not isinstance(file, (str, bytes, os.PathLike)):
-        return picture_of(file.read(), None, transparent)
+        return picture_of(file.read(), None, transparent, deep)
     path = os.fsdecode(file)
     with open(path, "rb", buffering=0) as opened:
-        return picture_of(opened.read(), path, transparent)
+        return picture_of(opened.read(), path, transparent, deep)
 
 
-def picture_of(content: bytes, path: str | None, transparent: bool) -> Image:
+def picture_of(content: bytes, path: str | None, transparent: bool, deep: bool = False) -> Image:
     """What `read_image` makes of the content of a file, which errors name by its path, where it has one."""
     picture = _decoded(content, path)
-    if picture.mode.startswith("I"):
-        return pillow().fromarray((np.asarray(picture).clip(0, _FULL_SCALE) / 257).round().astype(np.uint8))
+    if is_deep(picture):
+        return picture if deep else pillow().fromarray(scaled_to_bytes(picture, _named(path)).round().astype(np.uint8))
     if not picture.has_transparency_data:
         return in_mode(picture, "L" if picture.mode in ("1", "L") else "RGB")
     picture = in_mode(picture, "RGBA")
@@ -92,7 +95,7 @@ def picture_of(content: bytes, path: str | None, transparent: bool) -> Image:
 
 def _decoded(content: bytes, path: str | None) -> Image:
     """The picture, turned as the file says."""
-    name = "The given file" if path is None else f"The file {path!r}"
+    name = _named(path)
     if not content:
         raise ValueError(f"{name} is empty: it is not an image that can be read.")
     images = pillow()
@@ -104,7 +107,15 @@ def _decoded(content: bytes, path: str | None) -> Image:
         reason = "its format is unknown" if isinstance(error, images.UnidentifiedImageError) else error
         raise ValueError(f"{name} is not an image that can be read: {reason}") from error
     turn = _TURNS.get(_orientation(picture))
-    return picture if turn is None else picture.transpose(images.Transpose[turn])
+    if turn is None:
+        return picture
+    turned = picture.transpose(images.Transpose[turn])
+    turned.format = picture.format  # which tells what its pixels are
+    return turned
+
+
+def _named(path: str | None) -> str:
+    return "The given file" if path is None else f"The file {path!r}"
 
 
 def _opened(images: Any, content: bytes) -> Image:
@@ -143,7 +154,8 @@ def load_img(
 
     Args:
         path: A path, or a file opened for reading bytes.
-        color_mode: `"rgb"`, `"grayscale"` or `"rgba"`, always with 8 bits a channel.
+        color_mode: `"rgb"` or `"rgba"`, with 8 bits a channel, to which 16 are scaled; or `"grayscale"`, where grey
+            pixels of more than 8 bits stay as they are in the file, in mode I;16, I or F.
         target_size: Height and width; None keeps those of the file.
         interpolation: `"nearest"`, `"bilinear"`, `"bicubic"`, `"hamming"`, `"box"` or `"lanczos"`.
         keep_aspect_ratio: Cut the largest part with the shape of `target_size` out of the middle first.
@@ -156,7 +168,8 @@ def load_img(
         raise TypeError(f"`path` is a path or a file opened for reading bytes. Received: {path!r}")
     require("color_mode", color_mode, tuple(MODES))
     require("interpolation", interpolation, _INTERPOLATIONS)
-    picture = in_mode(read_image(path, color_mode == "rgba"), MODES[color_mode])
+    picture = read_image(path, color_mode == "rgba", deep=color_mode == "grayscale")
+    picture = picture if is_deep(picture) else in_mode(picture, MODES[color_mode])
     if target_size is None:
         return picture
     height, width = size_of(target_size, "target_size")
@@ -179,10 +192,10 @@ def img_to_array(img: Any, data_format: str | None = None, dtype: Any = None) ->
         dtype: `config.floatx()` by default.
 
     Raises:
-        ValueError: An array is of another rank.
+        ValueError: An array is of another rank, or `dtype` has no room for a value.
     """
     channels_first = config.standardize_data_format(data_format) == "channels_first"
-    x = np.asarray(img, dtype=_number_type(dtype))
+    x = as_type(img, _number_type(dtype), "img")
     if x.ndim == 2:
         return x[None] if channels_first else x[..., None]
     if x.ndim != 3:
@@ -204,7 +217,7 @@ def array_to_img(x: Any, data_format: str | None = None, scale: bool = True, dty
         ValueError: The array has another rank or number of channels, no pixels, or values that no pixel can have.
     """
     channels_first = config.standardize_data_format(data_format) == "channels_first"
-    x = np.asarray(as_array(x) if isinstance(x, torch.Tensor) else x, dtype=_number_type(dtype))
+    x = as_type(as_array(x) if isinstance(x, torch.Tensor) else x, _number_type(dtype), "x")
     if x.ndim != 3:
         raise ValueError(f"Expected an image of rank 3. Received: shape {x.shape}")
     x = x.transpose(1, 2, 0) if channels_first else x
@@ -218,7 +231,7 @@ def array_to_img(x: Any, data_format: str | None = None, scale: bool = True, dty
         x = x - x.min()
         x = x / (x.max() or 1) * 255
     if x.shape[2] == 1 and x.max() > 255:
-        return pillow().fromarray(x[..., 0].astype(np.int32))
+        return pillow().fromarray(as_type(np.trunc(x[..., 0]), np.int32, "x"))
     if x.min() <= -1 or x.max() >= 256:
         raise ValueError(f"Without `scale`, values lie from 0 to 255. Received: values from {x.min()} to {x.max()}")
     return pillow().fromarray(np.ascontiguousarray((x[..., 0] if x.shape[2] == 1 else x).astype(np.uint8)))
@@ -249,11 +262,14 @@ def save_img(
     if picture.mode == "RGBA" and known == "JPEG":
         warnings.warn("JPEG files have no transparency: the image is saved without it.", stacklevel=2)
         picture = picture.convert("RGB")
-    if picture.mode == "I" and known == "PNG":
+    if picture.mode == "I" and known not in ("PNG", "TIFF", "PPM"):
+        raise ValueError(f"{known} files hold values up to 255. Received: up to {np.asarray(picture).max()}")
+    if picture.mode == "I" and known != "TIFF":
         values = np.asarray(picture)
-        if values.min() < 0 or values.max() > _FULL_SCALE:
+        if values.min() < 0 or values.max() > FULL_SCALE:
             raise ValueError(
-                f"PNG files hold values up to {_FULL_SCALE} without `scale`. Received: {values.min()} to {values.max()}"
+                f"{known} files hold values up to {FULL_SCALE} without `scale`. Received: {values.min()} to "
+                f"{values.max()}"
             )
         picture = images.fromarray(values.astype(np.uint16))
     if not isinstance(path, (str, os.PathLike)):
@@ -263,12 +279,6 @@ def save_img(
     picture.save(content, known, **kwargs)
     with atomic_write(path) as temporary:
         temporary.write_bytes(content.getbuffer())
-
-
-def require(name: str, value: Any, choices: tuple[Any, ...]) -> None:
-    """Raise ValueError where an argument is none of these."""
-    if value not in choices:
-        raise ValueError(f"`{name}` is one of {', '.join(map(repr, choices))}. Received: {name}={value!r}")
 
 
 def size_of(value: Any, name: str) -> tuple[int, int]:

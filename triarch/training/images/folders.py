@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 
 from triarch import config
+from triarch.training.directories import check_labels, check_parts, encoded, indexed, parts_of, require
 from triarch.training.images.batches import ImageFolder, ImageReader, default_workers
-from triarch.training.images.files import MODES, pillow, require, size_of
+from triarch.training.images.files import MODES, pillow, size_of
 from triarch.training.images.kept import KeptImages, default_cache_size
 from triarch.training.images.plain import decoders
 from triarch.training.images.resizing import INTERPOLATIONS, resize, resize_cropped, resize_padded
-
-Array = np.ndarray[Any, Any]
 
 FORMATS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 _PORTION = 64  # files that a thread tries at a time
@@ -48,8 +47,9 @@ def image_dataset_from_directory(
     """Batches `(images, labels)` of the image files in a folder, with labels by their class folders.
 
     Images are float32 tensors `(batch, height, width, channels)`, values 0..255, or with channels first. They stand
-    upright, as their files' orientation says; transparent parts are white, unless they are kept; 16 bits are scaled to
-    8. Sizes change as `tf.image.resize` changes them, without averaging what becomes smaller.
+    upright, as their files' orientation says; transparent parts are white, unless they are kept. Grey pixels of 16 bits
+    keep their fractions, of such colours the highest 8 bits are read. Sizes change as `tf.image.resize` changes them,
+    without averaging what becomes smaller. What is hidden or a system's own is neither a class nor an image.
 
     Args:
         directory: A folder with a folder for each class; or of images, without labels or with a list of them.
@@ -70,7 +70,8 @@ def image_dataset_from_directory(
         follow_links: Whether links to folders within class folders are followed.
         crop_to_aspect_ratio: Cut what does not fit the shape of `image_size` off, rather than distort.
         pad_to_aspect_ratio: Lay zeros around what does not fill the shape, rather than distort.
-        verbose: Whether to say how many files there are.
+        verbose: Whether to say how many files there are, and how many are left out: of other kinds, hidden ones, and
+            what systems leave behind.
         unreadable: `"refuse"` raises at the first file that is no image; `"skip"` reads every file once at the start,
             leaves those out that cannot be read, and names them in a warning.
         workers: How many threads read images; None for the processors of this process, up to 8, or 1 for tiny files.
@@ -83,12 +84,12 @@ def image_dataset_from_directory(
         OSError: The folder cannot be read.
     """
     names = list(class_names) if class_names is not None else None
-    labels, label_mode = _checked_labels(labels, label_mode, names)
+    labels, label_mode = check_labels(labels, label_mode, names)
     require("color_mode", color_mode, tuple(MODES))
     interpolation = str(interpolation).lower()
     require("interpolation", interpolation, INTERPOLATIONS)
     require("unreadable", unreadable, ("refuse", "skip"))
-    _check_parts(validation_split, subset, shuffle, seed)
+    check_parts(validation_split, subset, shuffle, seed)
     for name, number in (("batch_size", batch_size), ("workers", workers)):
         if number is not None and number < 1:
             raise ValueError(f"`{name}` is a positive number. Received: {name}={number}")
@@ -105,14 +106,12 @@ def image_dataset_from_directory(
         load()
 
     root = os.fspath(directory)
-    files, numbers, names = _indexed(root, labels, names, follow_links)
+    files, numbers, names = indexed(root, FORMATS, labels, names, follow_links, verbose)
     workers = workers or default_workers(files)
-    if verbose:
-        _say(f"Found {len(files)} files" + (f" belonging to {len(names)} classes." if names is not None else "."))
-    rows = None if numbers is None or label_mode is None else _encoded(numbers, label_mode, names or [])
+    rows = None if numbers is None or label_mode is None else encoded(numbers, label_mode, names or [])
     kept = _readable(files, workers, reader, images) if unreadable == "skip" else list(range(len(files)))
-    if shuffle:
-        np.random.RandomState(seed).shuffle(kept)
+    if not kept:
+        raise ValueError(f"There are no images, files {', '.join(FORMATS)}, in {root!r}. Received: {len(files)} files")
 
     def part(chosen: list[int], is_mixed: bool) -> ImageFolder:
         if not chosen:
@@ -121,104 +120,10 @@ def image_dataset_from_directory(
         paths = [files[number] for number in chosen]
         return ImageFolder(paths, own, names, reader, batch_size, is_mixed, seed, data_format, workers, images)
 
-    if not kept:
-        raise ValueError(f"There are no images, files {', '.join(FORMATS)}, in {root!r}. Received: {len(files)} files")
-    if not validation_split:
-        return part(kept, shuffle)
-    cut = len(kept) - int(validation_split * len(kept))
-    if verbose and subset != "validation":
-        _say(f"Using {cut} files for training.")
-    if verbose and subset != "training":
-        _say(f"Using {len(kept) - cut} files for validation.")
+    chosen = parts_of(kept, validation_split, subset, seed if shuffle else None, verbose)
     if subset == "both":
-        return [part(kept[:cut], shuffle), part(kept[cut:], False)]
-    return part(kept[:cut] if subset == "training" else kept[cut:], shuffle)
-
-
-def _say(text: str) -> None:
-    if config.is_interactive_logging_enabled():
-        print(text)
-
-
-def _checked_labels(labels: Any, label_mode: str | None, names: list[str] | None) -> tuple[Any, str | None]:
-    """Both None where either is."""
-    require("label_mode", label_mode, ("int", "categorical", "binary", None))
-    is_inferred = isinstance(labels, str) and labels == "inferred"
-    if not is_inferred and labels is not None and not isinstance(labels, (list, tuple, np.ndarray)):
-        raise ValueError(f"`labels` is 'inferred', None or a list of a label for each file. Received: {labels!r}")
-    if names is not None and (not is_inferred or label_mode is None):
-        raise ValueError(
-            f"`class_names` goes with inferred labels. Received: {labels=}, {label_mode=}, class_names={names}"
-        )
-    return (None, None) if labels is None or label_mode is None else (labels, label_mode)
-
-
-def _check_parts(validation_split: float | None, subset: str | None, shuffle: bool, seed: int | None) -> None:
-    require("subset", subset, ("training", "validation", "both", None))
-    if validation_split and not 0 < validation_split < 1:
-        raise ValueError(f"`validation_split` lies between 0 and 1. Received: {validation_split}")
-    if bool(validation_split) != bool(subset):
-        raise ValueError(f"`validation_split` and `subset` go together. Received: {validation_split=}, {subset=}")
-    if validation_split and shuffle and seed is None:
-        raise ValueError("With `shuffle` and `validation_split`, a `seed` keeps the parts apart. Received: seed=None")
-
-
-def _indexed(
-    root: str, labels: Any, names: list[str] | None, follow_links: bool
-) -> tuple[list[str], Array | None, list[str] | None]:
-    """Files in the order of their paths, their labels, and the classes' names; None where there are no labels."""
-    folders = sorted(
-        name for name in os.listdir(root) if os.path.isdir(os.path.join(root, name)) and not name.startswith(".")
-    )
-    if not isinstance(labels, str):
-        files = _images_in(root, follow_links)
-        if labels is None:
-            return files, None, None
-        if len(labels) != len(files):
-            raise ValueError(
-                f"`labels` has a label for each file, and there are {len(files)} in {root!r}. "
-                f"Received: {len(labels)} labels"
-            )
-        numbers = np.asarray(labels)
-        if numbers.dtype.kind not in "biuf" or numbers.ndim != 1:
-            raise ValueError(f"`labels` is a list of numbers. Received: {labels!r}")
-        numbers = numbers.astype(np.float32 if numbers.dtype.kind == "f" else np.int32)
-        return files, numbers, [str(label) for label in sorted(set(labels))]
-    if not folders:
-        raise ValueError(
-            f"Expected a folder with a folder for each class; for images without classes, `labels` is None. "
-            f"Received: {root!r}, without folders"
-        )
-    if names is not None and (set(names) - set(folders) or len(set(names)) < len(names)):
-        raise ValueError(f"`class_names` are some of the folders {folders}. Received: class_names={names}")
-    names = folders if names is None else names
-    found = [_images_in(os.path.join(root, name), follow_links) for name in names]
-    counts = [len(files) for files in found]
-    return [file for files in found for file in files], np.repeat(np.arange(len(names), dtype=np.int32), counts), names
-
-
-def _images_in(folder: str, follow_links: bool) -> list[str]:
-    """All image files below a folder, by their names, those of a folder one after the other."""
-
-    def refuse(error: OSError) -> None:
-        raise error
-
-    steps = sorted(os.walk(folder, onerror=refuse, followlinks=follow_links), key=lambda step: step[0])
-    found = (os.path.join(place, name) for place, _, names in steps for name in sorted(names))
-    return [path for path in found if path.lower().endswith(FORMATS)]
-
-
-def _encoded(numbers: Array, label_mode: str, names: list[str]) -> Array:
-    count = len(names)
-    if label_mode == "int":
-        return numbers
-    if label_mode == "binary" and count != 2:
-        raise ValueError(f"With `label_mode` 'binary' there are 2 classes. Received: {names}")
-    if not np.isin(numbers, np.arange(count)).all():
-        raise ValueError(f"With `label_mode` {label_mode!r}, {count} classes are 0 to {count - 1}. Received: {names}")
-    if label_mode == "binary":
-        return numbers.astype(np.float32)[:, None]
-    return np.eye(count, dtype=np.float32)[numbers.astype(np.int64)]
+        return [part(chosen[0], shuffle), part(chosen[1], False)]
+    return part(chosen[0], shuffle)
 
 
 def _readable(files: list[str], workers: int, reader: ImageReader, kept: KeptImages) -> list[int]:
