@@ -243,7 +243,7 @@ class Lookup(Layer):
         file = Path(dir_path) / "vocabulary.txt"
         if self._tokens is not None or not file.exists():
             return
-        lines = file.read_text(encoding="utf-8").split("\n")
+        lines = read_text(file).split("\n")
         while lines and not lines[-1]:
             lines.pop()
         tokens = lines if self.vocabulary_dtype == TEXT else [int(line) for line in lines]
