@@ -51,7 +51,7 @@ def convolve(
         boundary: What stands beyond the ends of `a`, as in `scipy.ndimage`: `"zero"` (that is, `fill_value`), `"wrap"`,
             `"reflect"` (d c b | a b c d), `"symmetric"` (b a | a b c d) or `"nearest"`. `"valid"` does not look there.
         accuracy: Of floats. `"sum"`: at each place an error of at most 8 times the direct sum's own bound there,
-            `ε n Σ |a| |b|` over its n terms; the direct sum is taken wherever nothing faster keeps that. `"norm"`: what
+            `ε n Σ |a| |b|` with n taps; the direct sum is taken wherever nothing faster keeps that. `"norm"`: what
             the method gives, of transforms some `ε ‖a‖ ‖b‖` at every place, however small the sum there. By default
             `"sum"` for `"auto"` and `"norm"` for a method that was asked for by name.
         progress: Called as `progress(done, total)` during long work and at its end.
