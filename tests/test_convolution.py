@@ -239,7 +239,9 @@ def test_the_choice_can_be_asked(rng) -> None:
     table = explain(a, b)
     assert table.method == choose_method(a, b)
     assert table.candidates[0].method == table.method
-    assert re.fullmatch(r"chosen; \d+ of 100,999 places by the direct sum, for its accuracy", table.candidates[0].reason)
+    assert re.fullmatch(
+        r"chosen; \d+ of 100,999 places by the direct sum, for its accuracy", table.candidates[0].reason
+    )
     assert explain(a, b, accuracy="norm").candidates[0].reason == "chosen"
     assert {candidate.method for candidate in table.candidates if candidate.seconds is None} == {
         "winograd",

@@ -32,7 +32,7 @@ BY_TRANSFORM, ZERO, BY_SUM = 0, 1, 2  # states of cells
 _REAL_OF = {"complex64": "float32", "complex128": "float64"}
 _LARGEST_CELL = 1024  # places in an axis
 _LONG_KERNEL = 1 << 16
-_LEAST_TAPS = {1: 32, 2: 150, 3: 1000, 4: 5000}
+_LEAST_TAPS = {1: 32, 2: 250, 3: 1000, 4: 5000}
 _CELLS_OF_KERNEL = {2: 6, 3: 4, 4: 3}  # in each of so many axes: fewer would see less, more have too few numbers each
 _SECONDS_PER_NUMBER = 4e-10  # of one thread: only decides how many threads are worth waking
 SECONDS_PER_PRODUCT = 1.5e-10  # of one thread, of sums in cells: beside the costs of methods
@@ -155,7 +155,7 @@ class Cells:
 
     @property
     def terms(self) -> Array | int:
-        """The `n` of the direct sum's bound: the kernel's taps; in one axis, where it costs nothing, those that meet."""
+        """The `n` of the direct sum's bound: the kernel's taps; in one axis, where that is cheap, those that meet."""
         return self.products if self.spec.rank == 1 else math.prod(self.kernel)
 
     @cached_property
@@ -268,10 +268,7 @@ class Cells:
         limits = np.finfo(self.real)
         # What was too small to be squared counts as the smallest square.
         squares = squares + (squares > 0) * (float(limits.tiny) * math.prod(self.cell))
-        if self.reach is None:
-            squares = squares.sum((1, 2, 3, 4), keepdims=True)
-        else:
-            squares = self._around(squares, self.reach)
+        squares = squares.sum((1, 2, 3, 4), keepdims=True) if self.reach is None else self._around(squares, self.reach)
         taps = np.sqrt(np.square(magnitudes, dtype=np.float64).sum((1, 2, 3, 4), keepdims=True) + float(limits.tiny))
         signal, kernel = self.entries.T
         factor = float(limits.eps) * math.sqrt(max(1.0, math.log2(self.points)))
@@ -300,7 +297,7 @@ class Cells:
             last = first + np.arange(count)
             lowest = last - (taps + cell - 2) // cell
             size = counts.shape[axis]
-            sums = np.zeros(counts.shape[:axis] + (size + 1,) + counts.shape[axis + 1 :], np.int64)
+            sums = np.zeros((*counts.shape[:axis], size + 1, *counts.shape[axis + 1 :]), np.int64)
             np.cumsum(counts, axis, out=sums[(slice(None),) * axis + (slice(1, None),)])
             counts = sums.take((last + 1).clip(0, size), axis) - sums.take(lowest.clip(0, size), axis)
         signal, kernel = self.entries.T
@@ -340,7 +337,7 @@ def _lower_of_neighbours(levels: Array, axis: int) -> Array:
     """The lower of each two neighbours, with zeros beyond the ends: one more than there are."""
     before = (slice(None),) * axis
     size = levels.shape[axis]
-    result = np.zeros(levels.shape[:axis] + (size + 1,) + levels.shape[axis + 1 :])
+    result = np.zeros((*levels.shape[:axis], size + 1, *levels.shape[axis + 1 :]))
     lower, upper = (*before, slice(0, size - 1)), (*before, slice(1, size))
     np.minimum(levels[lower], levels[upper], out=result[(*before, slice(1, size))])
     return result

@@ -88,9 +88,7 @@ def costed_as(name: str, spec: ConvolutionSpec) -> str:
     return "fft" if name == "overlap_add" and overlap.is_one_block(spec) else name
 
 
-def choose(
-    spec: ConvolutionSpec, constants: cost.Constants | None = None, accuracy: str = "norm"
-) -> tuple[str, bool]:
+def choose(spec: ConvolutionSpec, constants: cost.Constants | None = None, accuracy: str = "norm") -> tuple[str, bool]:
     """The method for kernels of any values, and whether a kernel of rank 1 is worth looking for.
 
     Args:

@@ -112,7 +112,9 @@ def _bound_sums(paired, trimmed, places, signal, start, length, first_cell, entr
                         o[j] += weight * x[j]
 
 
-def _sum_cells(signal, kernel, sizes, taps, start, length, cell, origin, entries, rows, states, output, zero, first, last):
+def _sum_cells(
+    signal, kernel, sizes, taps, start, length, cell, origin, entries, rows, states, output, zero, first, last
+):
     """Write the places of cells in the rows numbered `first` ... `last - 1`: 0 in state 1, the direct sum in state 2.
 
     Args:
@@ -170,9 +172,7 @@ def look_at_cells(dtype: str) -> Callable[..., None]:
     """`_look_at_cells` for reals of this type."""
     number = from_dtype(np.dtype(dtype))
     table = types.float64[:, ::1]
-    signature = types.void(
-        readable(number), _SIZES, _SIZES, _SIZES, _INTEGER, number, table, table, _INTEGER, _INTEGER
-    )
+    signature = types.void(readable(number), _SIZES, _SIZES, _SIZES, _INTEGER, number, table, table, _INTEGER, _INTEGER)
     return compile_ahead(signature, _look_at_cells, fastmath=_FINITE)
 
 

@@ -18,6 +18,7 @@ from triarch.convolution.boundaries import BOUNDARIES, extend
 from triarch.convolution.choice import Explanation, explain_choice, find_plan
 from triarch.convolution.gradients import Convolution, run
 from triarch.convolution.methods import METHODS
+from triarch.convolution.numbers import as_array
 from triarch.convolution.spec import ACCURACIES, COMPLEX, FLOATS, MODES, ConvolutionSpec, Progress, Way, window_of_mode
 
 Axes = int | Sequence[int] | None
@@ -208,28 +209,14 @@ class _Job:
 def _as_operands(a: Any, b: Any) -> tuple[Any, Any]:
     """Both as arrays, or both as tensors on one device."""
     if not (isinstance(a, Tensor) or isinstance(b, Tensor)):
-        return _as_array(a), _as_array(b)
+        return as_array(a), as_array(b)
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         if a.device != b.device:
             raise ValueError(f"Expected both tensors on one device. Received: {a.device} and {b.device}")
         return a, b
     device = a.device if isinstance(a, Tensor) else b.device
-    first, second = (x if isinstance(x, Tensor) else torch.tensor(_as_array(x), device=device) for x in (a, b))
+    first, second = (x if isinstance(x, Tensor) else torch.tensor(as_array(x), device=device) for x in (a, b))
     return first, second
-
-
-def _as_array(value: Any) -> Array:
-    try:
-        array = np.asarray(value)
-        if hasattr(value, "dtype") or array.dtype.kind not in "uf" or not (np.abs(array) >= 2.0**63).any():
-            return array
-        # NumPy makes floats or unsigned numbers of Python's integers beyond int64.
-        objects = np.asarray(value, object)
-        return objects if all(isinstance(number, int) for number in objects.reshape(-1)) else array
-    except ValueError as error:
-        raise ValueError(
-            f"Expected an array or a nested list with rows of equal lengths. Received: {value!r}"
-        ) from error
 
 
 def _common_axes(a: Any, b: Any, axes: Axes) -> tuple[int, ...]:
@@ -275,6 +262,7 @@ def _way(method: str, accuracy: str | None) -> Way:
 def _arrange(a: Any, b: Any, mode: str, way: Way, axes: Axes, boundary: str, fill_value: Any) -> _Job:
     _known("mode", mode, MODES)
     _known("boundary", boundary, BOUNDARIES)
+    is_typed = any(hasattr(operand, "dtype") for operand in (a, b))
     a, b = _as_operands(a, b)
     convolved = _common_axes(a, b, axes)
     rank = len(convolved)
@@ -287,7 +275,7 @@ def _arrange(a: Any, b: Any, mode: str, way: Way, axes: Axes, boundary: str, fil
     if 0 in a_sizes or 0 in b_sizes or 0 in batch:
         a, b = (x[..., :0] for x in (a, b))
         empty = _empty_sizes(mode, a_sizes, b_sizes)
-        return _Job(_numbers(a, b), None, batch + empty, convolved)
+        return _Job(_numbers(a, b, is_typed), None, batch + empty, convolved)
     start, length = window_of_mode(mode, a_sizes, b_sizes)
     if is_extended:
         margins = [
@@ -295,7 +283,7 @@ def _arrange(a: Any, b: Any, mode: str, way: Way, axes: Axes, boundary: str, fil
         ]
         a = extend(a, margins, boundary, _fill(fill_value, a))
         a_sizes, start = tuple(a.shape[-rank:]), tuple(k - 1 for k in b_sizes)
-    found = _numbers(a, b)
+    found = _numbers(a, b, is_typed)
     spec = ConvolutionSpec(
         a_sizes,
         b_sizes,
@@ -315,8 +303,8 @@ def _arrange(a: Any, b: Any, mode: str, way: Way, axes: Axes, boundary: str, fil
     return _Job(found, spec, spec.shape, convolved)
 
 
-def _numbers(a: Any, b: Any) -> numbers.Numbers:
-    return numbers.of_tensors(a, b) if isinstance(a, Tensor) else numbers.of_arrays(a, b)
+def _numbers(a: Any, b: Any, is_typed: bool) -> numbers.Numbers:
+    return numbers.of_tensors(a, b) if isinstance(a, Tensor) else numbers.of_arrays(a, b, is_typed)
 
 
 def _is_other_than_zero(fill_value: Any) -> bool:

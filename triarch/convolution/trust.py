@@ -1,7 +1,7 @@
 """What every method promises whatever the numbers are, and what the direct sum promises beyond.
 
-Numbers that are not finite stand where the sum has them, and scales of any size neither overflow nor vanish: operands are
-brought near one by powers of two, without what is not finite, whose places are counted by exact convolutions of masks.
+Numbers that are not finite stand where the sum has them, and scales of any size neither overflow nor vanish: operands
+are brought near one by powers of two, without what is not finite, whose places are counted by exact convolutions.
 """
 
 from __future__ import annotations
@@ -138,15 +138,17 @@ class Sound:
             nan: Tensor | bool = False
             signs: list[Tensor | bool] = [False, False]
             for i, j, sign in terms:
-                p, q = (part if part.ndim == whole.ndim else part[..., n] for part, whole, n in zip(
-                    parts, (x, y), (i, j), strict=True))
+                p, q = (
+                    part if part.ndim == whole.ndim else part[..., n]
+                    for part, whole, n in zip(parts, (x, y), (i, j), strict=True)
+                )
                 nan = nan | met(p.isnan(), torch.ones_like(q)) | met(torch.ones_like(p), q.isnan())
                 nan = nan | met(p.isinf(), q == 0) | met(p == 0, q.isinf())
                 for number, wanted in enumerate((sign, -sign)):
                     for p_sign in (1, -1):
                         same = p * p_sign > 0, q * (p_sign * wanted) > 0
-                        signs[number] = signs[number] | met(same[0] & p.isinf(), same[1]) | met(
-                            same[0], same[1] & q.isinf()
+                        signs[number] = (
+                            signs[number] | met(same[0] & p.isinf(), same[1]) | met(same[0], same[1] & q.isinf())
                         )
             target = result if len(result.shape) == len(self.spec.shape) else result[..., place]
             nan = nan | (signs[0] & signs[1])
@@ -184,7 +186,8 @@ def _is_usual(x: Any) -> bool:
     if flat.dtype.kind == "c":
         flat = flat.view(flat.real.dtype)
     low, high = _TAME[flat.dtype.name]
-    return low < float(flat.dot(flat)) < high
+    with np.errstate(all="ignore"):
+        return low < float(flat.dot(flat)) < high
 
 
 def _without_others(x: Tensor) -> Tensor:
