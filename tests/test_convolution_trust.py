@@ -11,9 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from triarch import kernels, layers
 from triarch.convolution import choose_method, convolve, correlate, explain, polymul, polypow, separate
 from triarch.convolution.boundaries import BOUNDARIES, extend
 from triarch.convolution.spec import MODES
+from triarch.kernels.conv.methods import METHODS as LAYER_METHODS
 
 METHODS = ("auto", "direct", "fft", "overlap_add", "winograd", "separable")
 FALLBACKS = ("auto", "fft", "overlap_add")  # long kernels
@@ -362,6 +364,43 @@ def test_unsigned_integers_with_signed_ones_do_not_become_floats() -> None:
     assert convolve(torch.tensor([2**63], dtype=torch.uint64), torch.tensor([1], dtype=torch.uint64)).tolist() == [
         2**63
     ]
+
+
+CONVOLUTIONS = [
+    (lambda: layers.Conv2D(16, 3, padding="same", activation="relu"), (4, 12, 11, 16)),
+    (lambda: layers.Conv2D(4, 9, padding="same"), (2, 20, 20, 4)),
+    (lambda: layers.Conv2D(8, 3, strides=2, padding="same", activation="relu"), (3, 13, 12, 6)),
+    (lambda: layers.DepthwiseConv2D(3, padding="same", activation="relu"), (3, 12, 12, 16)),
+]
+
+
+@pytest.mark.parametrize("method", [name for name in LAYER_METHODS if name != "direct"])
+@pytest.mark.parametrize("number", range(len(CONVOLUTIONS)))
+def test_layers_keep_what_is_not_finite_where_the_vendor_has_it(method: str, number: int, rng) -> None:
+    make, shape = CONVOLUTIONS[number]
+    for value in (*VALUES, 1e37, 3e38):
+        inputs = rng.integers(-3, 4, shape).astype("float32")
+        inputs[1].flat[rng.integers(inputs[1].size)] = value
+        layer = make()
+        layer.build(shape)
+        weights = [rng.integers(-2, 3, weight.shape).astype("float32") for weight in layer.get_weights()]
+        weights[1][3] = -np.inf
+        layer.set_weights(weights)
+        found = []
+        for name in ("direct", method):
+            x = torch.from_numpy(inputs).requires_grad_()
+            try:
+                with kernels.use(name):
+                    outputs = layer(x)
+            except ValueError as error:  # the method says that it cannot do this layer
+                assert "cannot be computed by method" in str(error)
+                return
+            outputs.backward(torch.ones_like(outputs))
+            assert x.grad is not None
+            found.append((outputs.detach().numpy(), x.grad.numpy()))
+        for ours, theirs in zip(found[1], found[0], strict=True):
+            assert_same_places(ours, theirs)
+        assert np.isfinite(found[1][0][[0, 2 % len(inputs)]][..., :3]).all()
 
 
 @pytest.mark.parametrize("size", [0, 1])

@@ -301,7 +301,8 @@ class Cells:
             np.cumsum(counts, axis, out=sums[(slice(None),) * axis + (slice(1, None),)])
             counts = sums.take((last + 1).clip(0, size), axis) - sums.take(lowest.clip(0, size), axis)
         signal, kernel = self.entries.T
-        return ~((counts > 0)[signal] & magnitudes.any((1, 2, 3, 4), keepdims=True)[kernel])
+        has_taps: Array = (magnitudes > 0).any((1, 2, 3, 4), keepdims=True)
+        return ~((counts > 0)[signal] & has_taps[kernel])
 
     def mend(self, look: Look, a: Any, b: Any, result: Any) -> None:
         """Write the cells that are not the transform's."""
@@ -316,8 +317,8 @@ class Cells:
         operands = signal.reshape(-1), kernel.reshape(-1), *axes, self.entries, rows, look.states, mended
         work = partial(sum_cells(dtype.name), *operands, dtype.type(0))
         split_work(work, len(rows), SECONDS_PER_PRODUCT * look.products)
-        mended = mended.reshape(-1, self.length[3]) if self.spec.shape[:-1] else mended
-        result[places] = torch.from_numpy(mended).to(result.device) if isinstance(result, Tensor) else mended
+        written = mended.reshape(-1, self.length[3]) if self.spec.shape[:-1] else mended
+        result[places] = torch.from_numpy(written).to(result.device) if isinstance(result, Tensor) else written
 
     def _rows_to_mend(self, look: Look) -> Array:
         """The numbers of the rows of places in which a cell is not the transform's."""

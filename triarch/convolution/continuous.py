@@ -107,8 +107,8 @@ def _cuts(name: str, function: Callable[[float], Any], support: Interval, points
     if largest == 0:
         hint = ", or points=... where it is sharp" if name == "f" else ""
         raise ValueError(
-            f"{name} is 0 at all {len(places)} places where it was looked for. Give the support in which it is not{hint}. "
-            f"Received: support {support} for {name}"
+            f"{name} is 0 at all {len(places)} places where it was looked for. Give the support in which it is not"
+            f"{hint}. Received: support {support} for {name}"
         )
     order = sorted(range(len(places)), key=places.__getitem__)
     number = order.index(sizes.index(largest))

@@ -173,8 +173,7 @@ def explain(
     job = _arrange(a, b, mode, _way("auto", accuracy), axes, boundary, fill_value)
     if job.spec is None:
         raise ValueError("explain expects operands with numbers along every convolved axis. Received: an empty result")
-    operands = (on_host(x) for x in (job.numbers.a, job.numbers.b))
-    return explain_choice(job.spec, *operands, accuracy)
+    return explain_choice(job.spec, on_host(job.numbers.a), on_host(job.numbers.b), accuracy)
 
 
 @dataclass(frozen=True, slots=True)

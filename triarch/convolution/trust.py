@@ -65,7 +65,7 @@ class BySum:
     def __call__(self, a: Array, b: Array, progress: Progress | None = None) -> Array:
         look = self.cells.look(a, b)
         if self.direct is not None and self.takes_all(look):
-            return call(self.direct, a, b, progress)  # type: ignore[no-any-return]
+            return call(self.direct, a, b, progress)
         result: Array = call(self.plan, a, b, progress)
         if not look.is_clear:
             self.cells.mend(look, a, b, result)
@@ -105,25 +105,25 @@ class Sound:
 
     def _of_any(self, a: Any, b: Any, progress: Progress | None) -> Any:
         x, y = tensor_of(a), tensor_of(b)
-        finite = [_without_others(operand) for operand in (x, y)]
-        result = self._of_finite(*finite, progress)
-        if finite[0] is not x or finite[1] is not y:
+        x_finite, y_finite = _without_others(x), _without_others(y)
+        result = self._of_finite(x_finite, y_finite, progress)
+        if x_finite is not x or y_finite is not y:
             self._place(x, y, _reals(result), [_reals(operand) for operand in (x, y)])
         return like(result, a)
 
     def _of_finite(self, x: Tensor, y: Tensor, progress: Progress | None) -> Tensor:
         if self.is_direct:
             return self._run(self.plan, x, y, progress)
-        exponents = [_exponent(operand) for operand in (x, y)]
-        near = [_scaled(operand, -exponent) for operand, exponent in zip((x, y), exponents, strict=True)]
-        if self.direct is not None and any(_loses(*pair) for pair in zip((x, y), near, strict=True)):
+        x_exponent, y_exponent = _exponent(x), _exponent(y)
+        x_near, y_near = _scaled(x, -x_exponent), _scaled(y, -y_exponent)
+        if self.direct is not None and (_loses(x, x_near) or _loses(y, y_near)):
             return self._run(self.direct, x, y, progress)
-        return _scaled(self._run(self.plan, *near, progress), sum(exponents))
+        return _scaled(self._run(self.plan, x_near, y_near, progress), x_exponent + y_exponent)
 
     def _run(self, plan: Plan, x: Tensor, y: Tensor, progress: Progress | None) -> Tensor:
         if self.spec.device == "cpu":
             return tensor_of(call(plan, x.numpy(), y.numpy(), progress))
-        return call(plan, x, y, progress)  # type: ignore[no-any-return]
+        return call(plan, x, y, progress)
 
     def _place(self, x: Tensor, y: Tensor, result: Tensor, parts: list[Tensor]) -> None:
         """Write what is not finite: products with a NaN, or of zero and an infinity, and infinities of either sign."""
