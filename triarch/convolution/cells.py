@@ -301,7 +301,7 @@ class Cells:
             np.cumsum(counts, axis, out=sums[(slice(None),) * axis + (slice(1, None),)])
             counts = sums.take((last + 1).clip(0, size), axis) - sums.take(lowest.clip(0, size), axis)
         signal, kernel = self.entries.T
-        has_taps: Array = (magnitudes > 0).any((1, 2, 3, 4), keepdims=True)
+        has_taps = magnitudes.max((1, 2, 3, 4), keepdims=True) > 0
         return ~((counts > 0)[signal] & has_taps[kernel])
 
     def mend(self, look: Look, a: Any, b: Any, result: Any) -> None:

@@ -40,8 +40,8 @@ def convolve_functions(
 ) -> ContinuousConvolution:
     """`(f * g)(t) = ∫ f(τ) g(t - τ) dτ`, to a tolerance and with an estimate of the error.
 
-    Both functions are looked for first, at some hundred places of every scale within their supports, and the integral is
-    cut where they are largest: a function that lies where nobody looks would be an integral of 0 with an error of 0.
+    Both functions are looked for first, at some hundred places of every scale within their supports, and the integral
+    is cut where they are largest: a function that lies where nobody looks would give 0 with an error of 0.
 
     Args:
         f, g: Real or complex functions of a number.
