@@ -17,7 +17,7 @@ from triarch.convolution.spec import COMPLEX, FLOATS, ConvolutionSpec
 _LEAST_SECONDS_TO_SEPARATE = 3e-4
 _GAIN_OF_SEPARATION = 0.6
 _TRANSFORMS = ("fft", "overlap_add")
-_SECONDS_TO_LOOK, _SECONDS_OF_NUMBER, _SECONDS_OF_CELL = 6e-5, 4e-10, 4e-8
+_SECONDS_TO_LOOK, _SECONDS_OF_NUMBER, _SECONDS_OF_CELL = 1.2e-4, 4e-10, 4e-8
 
 
 @dataclass(frozen=True, slots=True)
