@@ -127,37 +127,37 @@ class Sound:
 
     def _place(self, x: Tensor, y: Tensor, result: Tensor, parts: list[Tensor]) -> None:
         """Write what is not finite: products with a NaN, or of zero and an infinity, and infinities of either sign."""
-        plan = self.counts()
-
-        def met(p: Tensor, q: Tensor) -> Tensor | bool:
-            if not (bool(p.any()) and bool(q.any())):
-                return False
-            return self._run(plan, p.to(torch.int64).contiguous(), q.to(torch.int64).contiguous(), None) > 0
-
-        for place, terms in enumerate(_TERMS[len(parts[0].shape) - x.ndim]):
+        is_complex = result.ndim > len(self.spec.shape)
+        for number, terms in enumerate(_TERMS[is_complex]):
             nan: Tensor | bool = False
-            signs: list[Tensor | bool] = [False, False]
+            positive: Tensor | bool = False
+            negative: Tensor | bool = False
             for i, j, sign in terms:
-                p, q = (
-                    part if part.ndim == whole.ndim else part[..., n]
-                    for part, whole, n in zip(parts, (x, y), (i, j), strict=True)
-                )
-                nan = nan | met(p.isnan(), torch.ones_like(q)) | met(torch.ones_like(p), q.isnan())
-                nan = nan | met(p.isinf(), q == 0) | met(p == 0, q.isinf())
-                for number, wanted in enumerate((sign, -sign)):
-                    for p_sign in (1, -1):
-                        same = p * p_sign > 0, q * (p_sign * wanted) > 0
-                        signs[number] = (
-                            signs[number] | met(same[0] & p.isinf(), same[1]) | met(same[0], same[1] & q.isinf())
-                        )
-            target = result if len(result.shape) == len(self.spec.shape) else result[..., place]
-            nan = nan | (signs[0] & signs[1])
-            for mask, value in ((signs[0], torch.inf), (signs[1], -torch.inf), (nan, torch.nan)):
+                p = parts[0][..., i] if parts[0].ndim > x.ndim else parts[0]
+                q = parts[1][..., j] if parts[1].ndim > y.ndim else parts[1]
+                nan = nan | self._met(p.isnan(), torch.ones_like(q)) | self._met(torch.ones_like(p), q.isnan())
+                nan = nan | self._met(p.isinf(), q == 0) | self._met(p == 0, q.isinf())
+                positive = positive | self._infinite(p, sign * q)
+                negative = negative | self._infinite(p, -sign * q)
+            target = result[..., number] if is_complex else result
+            # A sum that overflowed to the other infinity meets this one.
+            nan = nan | ((positive | (target == torch.inf)) & (negative | (target == -torch.inf)))
+            for mask, value in ((positive, torch.inf), (negative, -torch.inf), (nan, torch.nan)):
                 if isinstance(mask, Tensor):
-                    # What overflowed to the other infinity meets this one.
-                    opposite = target == -value if value == value else torch.zeros_like(mask)
                     target[mask] = value
-                    target[mask & opposite] = torch.nan
+
+    def _infinite(self, p: Tensor, q: Tensor) -> Tensor | bool:
+        """Where a product is positive and infinite because a factor is."""
+        met: Tensor | bool = False
+        for p_side, q_side in ((p > 0, q > 0), (p < 0, q < 0)):
+            met = met | self._met(p_side & p.isinf(), q_side) | self._met(p_side, q_side & q.isinf())
+        return met
+
+    def _met(self, p: Tensor, q: Tensor) -> Tensor | bool:
+        """Where a place marked in one operand meets one marked in the other."""
+        if not (bool(p.any()) and bool(q.any())):
+            return False
+        return self._run(self.counts(), p.to(torch.int64).contiguous(), q.to(torch.int64).contiguous(), None) > 0
 
 
 # Which parts of both operands make each part of a product, and with which sign: of real numbers and of complex ones.
