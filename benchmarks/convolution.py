@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.interleaved import compare_calls, record
-from triarch.convolution import convolve, explain
+from triarch.convolution import choose_method, convolve, explain
 
 BEHIND = 4.0  # times the best: not run again after the first round
 VENDOR = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -46,6 +46,18 @@ def cases() -> Iterator[Case]:
     yield ((256, 1000), (1, 33), "same", "float64", (1,))
     yield ((32, 128, 128), (1, 5, 5), "same", "float32", (1, 2))
     yield ((1000, 64), (1, 64), "full", "float64", (1,))
+
+
+def name_of(case: Case) -> str:
+    """The case in words."""
+    return f"{'×'.join(map(str, case[0]))} * {'×'.join(map(str, case[1]))} {case[2]} {case[3]}"
+
+
+def operands(case: Case) -> tuple[np.ndarray, np.ndarray]:
+    """Whole numbers in the case's type."""
+    rng = np.random.default_rng(1)
+    a, b = (rng.integers(-99, 99, shape).astype(case[3]) for shape in case[:2])
+    return (a * (1 + 2j) if case[3].startswith("c") else a), b
 
 
 def by_torch(a: np.ndarray, b: np.ndarray, mode: str) -> np.ndarray:
@@ -84,10 +96,7 @@ def check(found: dict[str, Callable[[], Any]], case: Case) -> None:
 
 def run_case(case: Case, rounds: int) -> dict[str, Any]:
     """Medians of all sides, minima of our methods."""
-    rng = np.random.default_rng(1)
-    a, b = (rng.integers(-99, 99, shape).astype(case[3]) for shape in case[:2])
-    if case[3].startswith("c"):
-        a = a * (1 + 2j)
+    a, b = operands(case)
     found = sides(a, b, case)
     check(found, case)
     table = explain(a, b, case[2], case[4])
@@ -133,15 +142,38 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def price_of_accuracy(only: str, rounds: int) -> None:
+    """What `accuracy="sum"` takes beside `"norm"`, in turn, case after case; and their geometric mean."""
+    ratios = []
+    for case in cases():
+        name = name_of(case)
+        if only not in name:
+            continue
+        a, b = operands(case)
+        calls = {way: partial(convolve, a, b, case[2], axes=case[4], accuracy=way) for way in ("sum", "norm")}
+        for call in calls.values():
+            call()
+        seconds = {way: statistics.median(values) for way, values in compare_calls(calls, rounds, BEHIND).items()}
+        ratios.append(seconds["sum"] / seconds["norm"])
+        methods = [choose_method(a, b, case[2], case[4], accuracy=way) for way in ("sum", "norm")]
+        print(f"{name:<44} {seconds['sum'] * 1e3:10.4f} ms {ratios[-1]:6.2f} × {' beside '.join(methods)}", flush=True)
+    mean = math.exp(statistics.fmean(map(math.log, ratios)))
+    print(f"{len(ratios)} cases: accuracy='sum' takes {mean:.3f} times as long as 'norm' (geometric mean)")
+
+
 def main() -> None:
     """Run the grid, print a line for each case, write the record."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--only", default="", help="cases whose description has this in it")
+    parser.add_argument("--accuracy", action="store_true", help="compare accuracy='sum' with 'norm', nothing else")
     arguments = parser.parse_args()
+    if arguments.accuracy:
+        price_of_accuracy(arguments.only, arguments.rounds)
+        return
     rows = []
     for case in cases():
-        name = f"{'×'.join(map(str, case[0]))} * {'×'.join(map(str, case[1]))} {case[2]} {case[3]}"
+        name = name_of(case)
         if arguments.only not in name:
             continue
         row = run_case(case, arguments.rounds)

@@ -44,6 +44,7 @@ TIER_OF = {unit: tier for tier, units in enumerate(TIERS) for unit in units}
 LAZY_IMPORTS = {
     ("triarch.callbacks.tensorboard", "torch.utils.tensorboard"),
     ("triarch.cli", "triarch.cli.app"),
+    ("triarch.convolution.cells", "triarch.convolution.compiled_cells"),
     ("triarch.convolution.continuous", "scipy.integrate"),
     ("triarch.convolution.exact_limbs", "triarch.convolution.compiled"),
     ("triarch.convolution.methods.direct", "triarch.convolution"),

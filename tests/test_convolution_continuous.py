@@ -68,3 +68,34 @@ def test_bad_input(arguments: dict, error: type[Exception], words: str) -> None:
 def test_a_tolerance_that_is_not_reached_is_an_error() -> None:
     with pytest.raises((ArithmeticError, ValueError)):
         convolve_functions(lambda x: 1 / abs(x - 0.3) if x != 0.3 else 0.0, box, 0.5, (0, 1))
+
+
+def gaussian_at(mean: float, deviation: float):
+    return lambda x: math.exp(-(((x - mean) / deviation) ** 2) / 2) / (deviation * math.sqrt(2 * math.pi))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "support"),
+    [
+        ((100.0, 3.0), (0.0, 1.0), (-math.inf, math.inf)),
+        ((30.0, 1.0), (-30.0, 1.0), (-math.inf, math.inf)),
+        ((0.0, 1e-3), (0.0, 1.0), (-math.inf, math.inf)),
+        ((3.0, 1e4), (-2e4, 1e5), (-math.inf, math.inf)),
+        ((500.0, 1.0), (0.0, 1.0), (0.0, 1000.0)),
+        ((1e4, 1.0), (0.0, 2.0), (9e3, 1.1e4)),
+    ],
+)
+def test_functions_far_from_zero_and_narrow_ones_are_found(first: tuple, second: tuple, support: tuple) -> None:
+    t = first[0] + second[0] + 0.3 * math.hypot(first[1], second[1])
+    result = convolve_functions(gaussian_at(*first), gaussian_at(*second), t, support, tolerance=1e-12)
+    expected = gaussian_at(first[0] + second[0], math.hypot(first[1], second[1]))(t)
+    assert abs(result.value - expected) <= 1e-6 * expected
+
+
+def test_what_is_not_found_is_an_error_and_not_zero() -> None:
+    lost = gaussian_at(1e4, 1.0)
+    with pytest.raises(ValueError, match=r"f is 0 at all \d+ places .* Give the support .*points=.* Received: support"):
+        convolve_functions(lost, box, 1e4)
+    with pytest.raises(ValueError, match="g is 0 at all"):
+        convolve_functions(box, lost, 1e4, (0, 1))
+    assert convolve_functions(gaussian_at(0, 1), gaussian_at(0, 1), 1e3).value == 0  # both found, far from each other

@@ -66,7 +66,11 @@ def convolve(
         if explain:
             say(str(convolution.explain(first, second, **arguments)))
         with _bar() as progress:
-            result = operation(first, second, method=method, progress=progress, **arguments)
+            try:
+                result = operation(first, second, method=method, progress=progress, **arguments)
+            except OverflowError:  # of integers that their files' types do not hold
+                first, second = first.astype(object), second.astype(object)
+                result = operation(first, second, method=method, progress=progress, **arguments)
     except (ValueError, TypeError, OverflowError) as error:
         raise CommandError(str(error)) from error
     except MemoryError as error:
@@ -88,7 +92,10 @@ def convolve(
 
 def _as_floats(x: np.ndarray) -> np.ndarray:
     """Exact numbers that meet floats become floats, and fractions that meet the many pixels of an image."""
-    return x.astype(np.float64) if x.dtype == object else x
+    try:
+        return x.astype(np.float64) if x.dtype == object else x
+    except OverflowError as error:
+        raise CommandError(f"Expected integers that floats hold, where they meet floats. Received: {error}") from None
 
 
 def _whole(value: float) -> float | int:

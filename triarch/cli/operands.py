@@ -143,10 +143,12 @@ def _save_csv(path: Path, result: Array) -> str:
 
 
 def _without_objects(result: Array) -> tuple[Array, str]:
-    """Integers as int64 where that holds them, the rest as float64."""
+    """Integers as int64 or uint64 where that holds them, the rest as float64."""
     if all(isinstance(value, int) for value in result.reshape(-1)):
-        if max(abs(int(value)) for value in result.reshape(-1)) < 2**63:
-            return result.astype(np.int64), ""
+        for dtype in (np.int64, np.uint64):
+            limits = np.iinfo(dtype)
+            if limits.min <= result.min() and result.max() <= limits.max:
+                return result.astype(dtype), ""
         return result.astype(np.float64), ", rounded to float64: int64 does not hold all integers"
     return result.astype(np.float64), ", fractions rounded to float64"
 

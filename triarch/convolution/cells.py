@@ -1,11 +1,12 @@
 """Where a transform keeps the promise of the direct sum, found by a cheap look at the operands, and where it does not.
 
 A transform's rounding is the same at every place, `ε √log2(points) ‖a‖ ‖b‖` over all that it transforms together. The
-direct sum's own bound, `ε n Σ |a| |b|` with the n terms at a place, differs from place to place. The look finds a lower
-bound of `Σ |a| |b|` without convolving: the signal's last axis is cut into cells, each with a level that most of its
-numbers reach. Wherever a cell of the kernel meets the signal, it meets two neighbouring cells, in which at most half a
-cell's numbers miss the lower level: so what is left of the kernel's cell without its largest half, times that level, is
-a part of the sum. Cells of the result that the bound shows to be right are the transform's; the others are summed.
+direct sum's own bound, `ε n Σ |a| |b|` with n taps, differs from place to place. The look finds a lower
+bound of `Σ |a| |b|` without convolving. Signal, kernel and result are cut into cells. A cell of the signal has a level
+that nearly all of its numbers reach. At the places of a cell of the result, a cell of the kernel meets `2 ** rank`
+neighbouring cells of the signal, in which so few numbers miss the lowest of their levels that they are half a cell's at
+most: so what the kernel's cell is without its largest half, times that level, is a part of the sum. Cells of the result
+that the bound shows to be right are the transform's; the others are summed.
 """
 
 from __future__ import annotations
@@ -29,15 +30,22 @@ MOST_AXES = 4
 BY_TRANSFORM, ZERO, BY_SUM = 0, 1, 2  # states of cells
 
 _REAL_OF = {"complex64": "float32", "complex128": "float64"}
-_LARGEST_CELL = 1024
-_MOST_PAIRS = 64  # of a row and a cell of the kernel, in several axes: enough for a bound
-_SECONDS_PER_NUMBER = 3e-10  # of one thread: only decides how many threads are worth waking
+_LARGEST_CELL = 1024  # places in an axis
+_LONG_KERNEL = 1 << 16
+_LEAST_TAPS = {1: 32, 2: 250, 3: 1000, 4: 5000}
+_CELLS_OF_KERNEL = {2: 6, 3: 4, 4: 3}  # in each of so many axes: fewer would see less, more have too few numbers each
+_SECONDS_PER_NUMBER = 4e-10  # of one thread: only decides how many threads are worth waking
 SECONDS_PER_PRODUCT = 1.5e-10  # of one thread, of sums in cells: beside the costs of methods
 
 
 def can_look(spec: ConvolutionSpec) -> bool:
-    """Whether such operands can be looked at."""
+    """Whether such operands can be looked at, cell by cell."""
     return spec.rank <= MOST_AXES and spec.dtype in (*FLOATS, *COMPLEX)
+
+
+def is_worth_a_look(spec: ConvolutionSpec) -> bool:
+    """Whether the kernel's cells can hold enough numbers to show something of those that are usual."""
+    return can_look(spec) and math.prod(spec.kernel_sizes) >= _LEAST_TAPS[spec.rank]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +53,7 @@ class Look:
     """What was seen of two operands.
 
     Args:
-        states: (rows, cells) of the result.
+        states: (batch, *cells) of the result, four axes.
         products: How many products the cells have that are summed.
         places: How many places those are.
     """
@@ -102,25 +110,32 @@ class Cells:
         return _four(self.spec.length)
 
     @cached_property
-    def cell(self) -> int:
+    def cell(self) -> Sizes:
         """Places of a cell: larger ones bound faster, smaller ones leave fewer places to sum at the ends."""
-        taps = self.kernel[3]
         if self.spec.rank == 1:
-            balanced = (self.signal[3] * taps / 9) ** 0.25
-            cell = min(balanced, taps / 4)
-        else:
-            cell = min(taps / 2, 16.0)
-        return min(taps, _LARGEST_CELL, 8 * math.ceil(cell / 8))
+            taps = self.kernel[3]
+            wanted = min((self.signal[3] * taps / 9) ** 0.25, taps / 4)
+            return (1, 1, 1, min(taps, _LARGEST_CELL, 8 * math.ceil(wanted / 8)))
+        number = _CELLS_OF_KERNEL[self.spec.rank]
+        *rows, taps = self.kernel
+        rows = [min(_LARGEST_CELL, -(-taps // number)) for taps in rows]
+        return (*rows, -(-taps // 2) if taps <= 16 else min(_LARGEST_CELL, 8 * math.ceil(taps / number / 8)))
 
     @cached_property
-    def first(self) -> int:
+    def first(self) -> Sizes:
         """The first cell of the full convolution that the window meets."""
-        return self.start[3] // self.cell
+        return tuple(start // cell for start, cell in zip(self.start, self.cell, strict=True))
 
     @cached_property
-    def count(self) -> int:
-        """How many it meets."""
-        return (self.start[3] + self.length[3] - 1) // self.cell - self.first + 1
+    def count(self) -> Sizes:
+        """How many cells the window meets."""
+        axes = zip(self.start, self.length, self.cell, self.first, strict=True)
+        return tuple((start + length - 1) // cell - first + 1 for start, length, cell, first in axes)
+
+    @cached_property
+    def share(self) -> float:
+        """Of a cell, what may miss its level: so little that the cells met at once miss half of one."""
+        return 0.5 / 2**self.spec.rank
 
     @cached_property
     def entries(self) -> Array:
@@ -130,28 +145,38 @@ class Cells:
         return np.ascontiguousarray(np.stack(pairs, axis=1))
 
     @cached_property
-    def axes(self) -> tuple[Array, Array, Array]:
-        """The three axes of rows: of the signal, the window's start and its length."""
-        return tuple(np.array(sizes[:3], np.int64) for sizes in (self.signal, self.start, self.length))  # type: ignore[return-value]
+    def products(self) -> Array:
+        """How many products the sums in each cell of the result have at least."""
+        result = np.ones(1)
+        for first, last, size, taps in zip(*self._ends, self.signal, self.kernel, strict=True):
+            overlaps = np.minimum(_overlap(first, size, taps), _overlap(last, size, taps))
+            result = np.multiply.outer(result, overlaps)
+        return result
 
-    @cached_property
-    def terms(self) -> tuple[Array, Array]:
-        """How many products the sums of each row and of each cell have: the product of both, at least."""
-        per_axis = []
-        for axis in range(3):
-            full = self.start[axis] + np.arange(self.length[axis])
-            per_axis.append(_overlap(full, self.signal[axis], self.kernel[axis]))
-        rows = (per_axis[0][:, None, None] * per_axis[1][:, None] * per_axis[2]).reshape(-1)
-        low = (self.first + np.arange(self.count)) * self.cell
-        ends = low.clip(self.start[3]), (low + self.cell).clip(max=self.start[3] + self.length[3]) - 1
-        return rows, np.minimum(*(_overlap(end, self.signal[3], self.kernel[3]) for end in ends))
+    @property
+    def terms(self) -> Array | int:
+        """The `n` of the direct sum's bound: the kernel's taps; in one axis, where that is cheap, those that meet."""
+        return self.products if self.spec.rank == 1 else math.prod(self.kernel)
 
     @cached_property
     def widths(self) -> Array:
         """How many places of the window each cell holds."""
-        low = (self.first + np.arange(self.count)) * self.cell
-        ends = self.start[3], self.start[3] + self.length[3]
-        return (low + self.cell).clip(*ends) - low.clip(*ends)
+        result = np.ones(1)
+        for first, last in zip(*self._ends, strict=True):
+            result = np.multiply.outer(result, last - first + 1)
+        return result
+
+    @cached_property
+    def _ends(self) -> tuple[list[Array], list[Array]]:
+        """The first and the last place of each cell that the window meets, in each axis."""
+        firsts, lasts = [], []
+        for start, length, cell, first, count in zip(
+            self.start, self.length, self.cell, self.first, self.count, strict=True
+        ):
+            lows = (first + np.arange(count)) * cell
+            firsts.append(lows.clip(start))
+            lasts.append((lows + cell).clip(max=start + length) - 1)
+        return firsts, lasts
 
     @cached_property
     def reach(self) -> Sizes | None:
@@ -168,143 +193,155 @@ class Cells:
     def look(self, a: Any, b: Any) -> Look:
         """The states of the result's cells for operands that are finite, with squares that are, too."""
         signal, kernel = self._operands(a, b)
-        levels, squares = self._look_at_signal(signal)
-        magnitudes = np.abs(kernel).reshape(-1, math.prod(self.kernel[:3]), self.kernel[3]).astype(np.float64)
-        bounds = self._bounds(levels, magnitudes)
-        rounding = self._rounding(squares, magnitudes)
-        rows, cells = self.terms
-        epsilon = float(np.finfo(self.real).eps)
-        allowed = bounds.reshape(len(self.entries), len(rows), -1)
-        allowed *= (MULTIPLE * epsilon) * cells
-        allowed *= rows[:, None]
-        states = np.where(rounding > allowed, np.uint8(BY_SUM), np.uint8(BY_TRANSFORM))
-        if (squares == 0).any() or not magnitudes.any():
+        levels, squares = self._look_at_cells(signal, self.signal, self.spec.reals)
+        magnitudes = np.abs(kernel).reshape(-1, *self.kernel)
+        allowed = self._bounds(levels, magnitudes)
+        allowed *= MULTIPLE * float(np.finfo(self.real).eps) * self.terms
+        is_summed = self._rounding(squares, magnitudes) > allowed
+        states = np.where(is_summed, np.uint8(BY_SUM), np.uint8(BY_TRANSFORM))
+        if not squares.all() or not magnitudes.any():
             states[self._meets_nothing(squares, magnitudes)] = ZERO
-        is_summed = states == BY_SUM
-        places = products = 0.0
-        if is_summed.any():
-            filled = np.count_nonzero(magnitudes) / magnitudes.size  # taps that are zero take no time
-            places = float((is_summed * self.widths).sum())
-            products = float((is_summed * (self.widths * cells) * rows[:, None]).sum()) * filled
-        return Look(np.ascontiguousarray(states.reshape(-1, self.count)), products, int(places))
-
-    def _look_at_signal(self, signal: Array) -> tuple[Array, Array]:
-        """Levels and squares: (rows, cells)."""
-        from triarch.convolution.compiled_cells import look_at_cells
-
-        rows, width = signal.size // self.signal[3], self.signal[3]
-        levels, squares = np.empty((2, rows, -(-width // self.cell)))
-        values = signal.reshape(-1).view(self.real)
-        zero = self.real.type(0)
-        work = partial(
-            look_at_cells(self.real.name), values, width, self.cell, self.spec.reals, zero, levels, squares
-        )
-        split_work(work, rows, _SECONDS_PER_NUMBER * values.size)
-        return levels, squares
-
-    def _bounds(self, levels: Array, magnitudes: Array) -> Array:
-        """From below, `Σ |a| |b|` of every place of each cell: (rows of the result, cells)."""
-        from triarch.convolution.compiled_cells import bound_sums
-
-        paired = np.zeros((len(levels), levels.shape[1] + 1))
-        np.minimum(levels[:, :-1], levels[:, 1:], out=paired[:, 1:-1])
-        paired = paired.reshape(-1, math.prod(self.signal[:3]), paired.shape[1])
-        trimmed, places = self._trimmed(magnitudes)
-        sizes, start, length = self.axes
-        bounds = np.empty((len(self.entries) * math.prod(self.length[:3]), self.count))
-        operands = paired, trimmed, places, sizes, start, length, self.first, self.entries, bounds
-        seconds = 1e-10 * bounds.size * trimmed[0].size
-        split_work(partial(bound_sums(), *operands), len(bounds), seconds)
-        return bounds
-
-    def _trimmed(self, magnitudes: Array) -> tuple[Array, Array]:
-        """Of the kernel's largest rows, what is left of cells without their largest half; and where those rows are."""
-        batch, rows, taps = magnitudes.shape
-        cells = -(-taps // self.cell)
-        if cells * self.cell > taps:
-            padded = np.zeros((batch, rows, cells * self.cell))
-            padded[..., :taps] = magnitudes
-            magnitudes = padded
-        parts = magnitudes.reshape(batch, rows, cells, self.cell)
-        kept = self.cell - -(-self.cell // 2)
-        trimmed = np.partition(parts, kept, axis=-1)[..., :kept].sum(-1) if kept else np.zeros(parts.shape[:3])
-        most = max(1, _MOST_PAIRS // cells) if self.spec.rank > 1 else rows
-        chosen = np.arange(rows)
-        if rows > most:
-            chosen = np.sort(np.argpartition(trimmed.sum((0, 2)), rows - most)[rows - most :])
-            trimmed = np.ascontiguousarray(trimmed[:, chosen])
-        places = np.stack(np.unravel_index(chosen, self.kernel[:3]), axis=1)
-        return trimmed, np.ascontiguousarray(places, np.int64)
-
-    def _rounding(self, squares: Array, magnitudes: Array) -> Array:
-        """From above, the transform's error in cells of the result: (batch, rows or 1, cells or 1)."""
-        limits = np.finfo(self.real)
-        squares = squares + (squares > 0) * (float(limits.tiny) * self.cell)  # what was too small to be squared
-        squares = squares.reshape(-1, *self.signal[:3], squares.shape[1])
-        around = squares.sum((1, 2, 3, 4), keepdims=True) if self.reach is None else self._around(squares, self.reach)
-        norms = np.sqrt(around.reshape(len(around), -1, around.shape[-1]))
-        taps = np.sqrt(np.square(magnitudes).sum((1, 2)) + float(limits.tiny))
-        signal, kernel = self.entries.T
-        factor = float(limits.eps) * math.sqrt(max(1.0, math.log2(self.points)))
-        return norms[signal] * (factor * taps[kernel, None, None]) + self.points * float(limits.tiny)
-
-    def _around(self, squares: Array, reach: Sizes) -> Array:
-        """The sums of squares of what is transformed together with each place of the result, or more than that."""
-        for axis, size in enumerate(reach, start=1):
-            unit = self.cell if axis == MOST_AXES else 1
-            group = max(1, -(-size // unit))
-            groups = -(-squares.shape[axis] // group)
-            sums = np.add.reduceat(squares, np.arange(groups) * group, axis)
-            padded = np.zeros(sums.shape[:axis] + (groups + 3,) + sums.shape[axis + 1 :])
-            inner = (slice(None),) * axis
-            for shift in range(3):  # the group of a place, and those beside it
-                padded[(*inner, slice(shift, shift + groups))] += sums
-            if axis == MOST_AXES:
-                wanted = self.first + np.arange(self.count)
-            else:
-                wanted = self.start[axis - 1] + np.arange(self.length[axis - 1])
-            squares = padded.take((wanted // group + 1).clip(max=groups + 2), axis)
-        return squares
-
-    def _meets_nothing(self, squares: Array, magnitudes: Array) -> Array:
-        """Where a cell's sums have no product other than zero: (batch, rows, cells)."""
-        filled = (squares > 0).reshape(-1, *self.signal[:3], squares.shape[1])
-        counts = filled.astype(np.int64)
-        for axis in range(1, MOST_AXES + 1):
-            if axis == MOST_AXES:
-                last = self.first + np.arange(self.count)
-                first = last - (self.kernel[3] + self.cell - 2) // self.cell
-            else:
-                last = self.start[axis - 1] + np.arange(self.length[axis - 1])
-                first = last - self.kernel[axis - 1] + 1
-            size = counts.shape[axis]
-            sums = np.zeros(counts.shape[:axis] + (size + 1,) + counts.shape[axis + 1 :], np.int64)
-            np.cumsum(counts, axis, out=sums[(slice(None),) * axis + (slice(1, None),)])
-            counts = sums.take((last + 1).clip(0, size), axis) - sums.take(first.clip(0, size), axis)
-        signal, kernel = self.entries.T
-        met = counts.reshape(len(counts), -1, self.count)[signal] > 0
-        return ~(met & magnitudes.any((1, 2))[kernel, None, None])
+            is_summed = states == BY_SUM
+        if not is_summed.any():
+            return Look(states, 0.0, 0)
+        filled = np.count_nonzero(magnitudes) / magnitudes.size  # taps that are zero take no time
+        places = is_summed * self.widths
+        return Look(states, float((places * self.products).sum()) * filled, int(places.sum()))
 
     def _operands(self, a: Any, b: Any) -> tuple[Array, Array]:
         """Signal and kernel in this machine's memory."""
         signal, kernel = (a, b) if self.spec.is_a_signal else (b, a)
         return on_host(signal), on_host(kernel)
 
+    def _look_at_cells(self, operand: Array, sizes: Sizes, step: int) -> tuple[Array, Array]:
+        """Levels and squares of an operand of these sizes, whose numbers are of `step` reals: (batch, *cells)."""
+        from triarch.convolution.compiled_cells import look_at_cells
+
+        counts = tuple(-(-size // cell) for size, cell in zip(sizes, self.cell, strict=True))
+        rows = operand.size // math.prod(sizes) * math.prod(counts[:3])
+        levels, squares = np.empty((2, rows, counts[3]))
+        values = operand.reshape(-1).view(self.real)
+        axes = map(_array, (sizes, self.cell, counts))
+        operands = values, *axes, step, self.real.type(self.share), levels, squares
+        split_work(partial(look_at_cells(self.real.name), *operands), rows, _SECONDS_PER_NUMBER * values.size)
+        return levels.reshape(-1, *counts), squares.reshape(-1, *counts)
+
+    def _bounds(self, levels: Array, magnitudes: Array) -> Array:
+        """From below, `Σ |a| |b|` of every place of each cell: (batch, *cells)."""
+        from triarch.convolution.compiled_cells import bound_sums
+
+        for axis in range(MOST_AXES, MOST_AXES - self.spec.rank, -1):
+            levels = _lower_of_neighbours(levels, axis)
+        for axis in range(MOST_AXES - self.spec.rank, 0, -1):  # an axis of one cell has no neighbours
+            levels = np.concatenate([levels, np.zeros_like(levels)], axis)
+        trimmed = self._trimmed(magnitudes)
+        places = np.stack(np.unravel_index(np.arange(math.prod(trimmed.shape[1:4])), trimmed.shape[1:4]), axis=1)
+        paired = np.ascontiguousarray(levels.reshape(len(levels), -1, levels.shape[4]))
+        trimmed = trimmed.reshape(len(trimmed), -1, trimmed.shape[4])
+        bounds = np.empty((len(self.entries) * math.prod(self.count[:3]), self.count[3]))
+        axes = (_array(sizes[:3]) for sizes in (levels.shape[1:], self.first, self.count))
+        operands = paired, trimmed, np.ascontiguousarray(places), *axes, self.first[3], self.entries, bounds
+        split_work(partial(bound_sums(), *operands), len(bounds), 1e-10 * bounds.size * trimmed[0].size)
+        return bounds.reshape(-1, *self.count)
+
+    def _trimmed(self, magnitudes: Array) -> Array:
+        """From below, what is left of the sums of the kernel's cells without their largest half: (batch, *cells)."""
+        if magnitudes[0].size > _LONG_KERNEL and self.spec.rank == 1:
+            levels, _ = self._look_at_cells(magnitudes, self.kernel, 1)
+            return levels * (math.prod(self.cell) * (0.5 - self.share))
+        cells = [-(-taps // cell) for taps, cell in zip(self.kernel, self.cell, strict=True)]
+        whole = tuple(number * cell for number, cell in zip(cells, self.cell, strict=True))
+        if whole != self.kernel:
+            padded = np.zeros((len(magnitudes), *whole), magnitudes.dtype)
+            padded[:, *map(slice, self.kernel)] = magnitudes
+            magnitudes = padded
+        shape = [number for pair in zip(cells, self.cell, strict=True) for number in pair]
+        parts = magnitudes.reshape(len(magnitudes), *shape)
+        within, size = (2, 4, 6, 8), math.prod(self.cell)
+        # Of numbers cut at any height, the largest half is no more than half of the cell at that height.
+        heights = parts.mean(within, np.float64, keepdims=True)
+        held = np.minimum(parts, heights).sum(within, np.float64)
+        return np.ascontiguousarray((held - 0.5 * size * heights.reshape(held.shape)).clip(0))
+
+    def _rounding(self, squares: Array, magnitudes: Array) -> Array:
+        """From above, the transform's error in cells of the result: (batch, *cells), axes of 1 where all are alike."""
+        limits = np.finfo(self.real)
+        # What was too small to be squared counts as the smallest square.
+        squares = squares + (squares > 0) * (float(limits.tiny) * math.prod(self.cell))
+        squares = squares.sum((1, 2, 3, 4), keepdims=True) if self.reach is None else self._around(squares, self.reach)
+        taps = np.sqrt(np.square(magnitudes, dtype=np.float64).sum((1, 2, 3, 4), keepdims=True) + float(limits.tiny))
+        signal, kernel = self.entries.T
+        factor = float(limits.eps) * math.sqrt(max(1.0, math.log2(self.points)))
+        return np.sqrt(squares)[signal] * (factor * taps[kernel]) + self.points * float(limits.tiny)
+
+    def _around(self, squares: Array, reach: Sizes) -> Array:
+        """The sums of squares of what is transformed together with the places of each cell of the result."""
+        axes = zip(reach, self.kernel, self.start, self.cell, *self._ends, strict=True)
+        for axis, (size, taps, start, cell, firsts, lasts) in enumerate(axes, start=1):
+            step = size - taps + 1
+            lows = start + np.arange((lasts[-1] - start) // step + 1) * step - taps + 1  # the blocks' first places
+            most = squares.shape[axis]
+            ranges = np.stack([lows // cell, (lows + size - 1) // cell + 1], axis=1).clip(0, most)
+            nothing = np.zeros_like(squares.take([0], axis))  # where the last range may end
+            sums = np.add.reduceat(np.concatenate([squares, nothing], axis), ranges.reshape(-1), axis)
+            sums = sums.take(np.arange(len(lows)) * 2, axis)
+            squares = np.maximum(*(sums.take((ends - start) // step, axis) for ends in (firsts, lasts)))
+        return squares
+
+    def _meets_nothing(self, squares: Array, magnitudes: Array) -> Array:
+        """Where a cell's sums have no product other than zero: (batch, *cells)."""
+        counts = (squares > 0).astype(np.int64)
+        for axis, (taps, cell, first, count) in enumerate(
+            zip(self.kernel, self.cell, self.first, self.count, strict=True), start=1
+        ):
+            last = first + np.arange(count)
+            lowest = last - (taps + cell - 2) // cell
+            size = counts.shape[axis]
+            sums = np.zeros((*counts.shape[:axis], size + 1, *counts.shape[axis + 1 :]), np.int64)
+            np.cumsum(counts, axis, out=sums[(slice(None),) * axis + (slice(1, None),)])
+            counts = sums.take((last + 1).clip(0, size), axis) - sums.take(lowest.clip(0, size), axis)
+        signal, kernel = self.entries.T
+        has_taps = magnitudes.max((1, 2, 3, 4), keepdims=True) > 0
+        return ~((counts > 0)[signal] & has_taps[kernel])
+
     def mend(self, look: Look, a: Any, b: Any, result: Any) -> None:
         """Write the cells that are not the transform's."""
         from triarch.convolution.compiled_cells import sum_cells
 
         signal, kernel = self._operands(a, b)
-        rows = np.flatnonzero(look.states.any(1))
+        rows = self._rows_to_mend(look)
         places = np.unravel_index(rows, self.spec.shape[:-1]) if self.spec.shape[:-1] else (slice(None),)
         mended = on_host(result[places]).reshape(-1)
-        axes = (np.array(sizes, np.int64) for sizes in (self.signal, self.kernel, self.start, self.length))
+        axes = map(_array, (self.signal, self.kernel, self.start, self.length, self.cell, self.first))
         dtype = np.dtype(self.spec.dtype)
-        operands = signal.reshape(-1), kernel.reshape(-1), *axes, self.cell, self.first, self.entries, rows
-        work = partial(sum_cells(dtype.name), *operands, look.states, mended, dtype.type(0))
+        operands = signal.reshape(-1), kernel.reshape(-1), *axes, self.entries, rows, look.states, mended
+        work = partial(sum_cells(dtype.name), *operands, dtype.type(0))
         split_work(work, len(rows), SECONDS_PER_PRODUCT * look.products)
-        mended = mended.reshape(-1, self.length[3]) if self.spec.shape[:-1] else mended
-        result[places] = torch.from_numpy(mended).to(result.device) if isinstance(result, Tensor) else mended
+        written = mended.reshape(-1, self.length[3]) if self.spec.shape[:-1] else mended
+        result[places] = torch.from_numpy(written).to(result.device) if isinstance(result, Tensor) else written
+
+    def _rows_to_mend(self, look: Look) -> Array:
+        """The numbers of the rows of places in which a cell is not the transform's."""
+        is_mended = look.states.any(4)
+        for axis, (start, length, cell, first) in enumerate(
+            zip(self.start[:3], self.length[:3], self.cell[:3], self.first[:3], strict=True), start=1
+        ):
+            is_mended = is_mended.take((start + np.arange(length)) // cell - first, axis)
+        return np.flatnonzero(is_mended)
+
+
+def _array(sizes: Sizes) -> Array:
+    return np.array(sizes, np.int64)
+
+
+def _lower_of_neighbours(levels: Array, axis: int) -> Array:
+    """The lower of each two neighbours, with zeros beyond the ends: one more than there are."""
+    before = (slice(None),) * axis
+    size = levels.shape[axis]
+    result = np.zeros((*levels.shape[:axis], size + 1, *levels.shape[axis + 1 :]))
+    lower, upper = (*before, slice(0, size - 1)), (*before, slice(1, size))
+    np.minimum(levels[lower], levels[upper], out=result[(*before, slice(1, size))])
+    return result
 
 
 def _overlap(full: Array, size: int, taps: int) -> Array:

@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 from triarch.convolution import cost, trust
-from triarch.convolution.cells import Cells, can_look
+from triarch.convolution.cells import Cells, can_look, is_worth_a_look
 from triarch.convolution.methods import METHODS, overlap, separable
 from triarch.convolution.spec import COMPLEX, FLOATS, ConvolutionSpec
 
@@ -17,7 +17,7 @@ from triarch.convolution.spec import COMPLEX, FLOATS, ConvolutionSpec
 _LEAST_SECONDS_TO_SEPARATE = 3e-4
 _GAIN_OF_SEPARATION = 0.6
 _TRANSFORMS = ("fft", "overlap_add")
-_SECONDS_TO_LOOK, _SECONDS_TO_LOOK_AT_NUMBER = 6e-5, 2e-10
+_SECONDS_TO_LOOK, _SECONDS_OF_NUMBER, _SECONDS_OF_CELL = 1.2e-4, 4e-10, 4e-8
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +75,10 @@ def predictions(spec: ConvolutionSpec, constants: cost.Constants | None = None) 
 def _trusted(spec: ConvolutionSpec, seconds: dict[str, float]) -> dict[str, float]:
     """The predictions of methods that keep the promise of the direct sum."""
     kept = {name: value for name, value in seconds.items() if name in ("direct", "separable")}
-    if can_look(spec):
-        look = _SECONDS_TO_LOOK + _SECONDS_TO_LOOK_AT_NUMBER * spec.reals * math.prod(
-            (*spec.signal_batch, *spec.signal_sizes)
-        )
+    if is_worth_a_look(spec):
+        numbers = math.prod((*spec.signal_batch, *spec.signal_sizes))
+        cells = numbers / math.prod(Cells(spec, "fft").cell)
+        look = _SECONDS_TO_LOOK + _SECONDS_OF_NUMBER * spec.reals * numbers + _SECONDS_OF_CELL * cells
         kept |= {name: seconds[name] + look for name in _TRANSFORMS if name in seconds}
     return kept or seconds
 
@@ -88,9 +88,7 @@ def costed_as(name: str, spec: ConvolutionSpec) -> str:
     return "fft" if name == "overlap_add" and overlap.is_one_block(spec) else name
 
 
-def choose(
-    spec: ConvolutionSpec, constants: cost.Constants | None = None, accuracy: str = "norm"
-) -> tuple[str, bool]:
+def choose(spec: ConvolutionSpec, constants: cost.Constants | None = None, accuracy: str = "norm") -> tuple[str, bool]:
     """The method for kernels of any values, and whether a kernel of rank 1 is worth looking for.
 
     Args:

@@ -104,10 +104,10 @@ def _add_short_row(signal, kernel, start, output):
 
 @njit(fastmath=_FLAGS, inline="always")
 def _is_finite(values):
+    is_finite = True
     for value in values:
-        if not value - value == 0:
-            return False
-    return True
+        is_finite &= abs(value) < np.inf
+    return is_finite
 
 
 def _add_short_complex_row(signal, kernel, start, output):

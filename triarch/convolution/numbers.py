@@ -14,6 +14,7 @@ from torch import Tensor
 
 from triarch.convolution.arrays import Array, magnitude_bits
 from triarch.convolution.spec import COMPLEX, EXTENDED, FLOATS
+from triarch.exactness import unhidden
 
 _TORCH_HALF = (torch.float16, torch.bfloat16)
 _TORCH = {
@@ -72,8 +73,32 @@ def of_tensors(a: Tensor, b: Tensor) -> Numbers:
     return Numbers(a, b, "int64", finish_integers, bits)  # type: ignore[arg-type]
 
 
-def of_arrays(a: Array, b: Array) -> Numbers:
+def as_array(value: Any) -> Array:
+    """An array of what has a type; of numbers in lists, one that holds each of them: objects where int64 does not.
+
+    Raises:
+        ValueError: A nested list with rows of unequal lengths, or a masked array that hides numbers.
+    """
+    unhidden(value, "operand")
+    try:
+        array = np.asarray(value)
+        if hasattr(value, "dtype") or array.dtype.kind not in "uf":
+            return array
+        # NumPy makes floats or unsigned numbers of integers beyond int64.
+        objects = np.asarray(value, object)
+        is_whole = all(isinstance(number, Integral) for number in objects.reshape(-1))
+        return objects if array.size and is_whole else array
+    except ValueError as error:
+        raise ValueError(
+            f"Expected an array or a nested list with rows of equal lengths. Received: {value!r}"
+        ) from error
+
+
+def of_arrays(a: Array, b: Array, is_typed: bool = True) -> Numbers:
     """For arrays.
+
+    Args:
+        is_typed: Whether one of them came with a type, which the result is to keep; else integers are Python's.
 
     Raises:
         TypeError: They hold something else than numbers.
@@ -84,8 +109,10 @@ def of_arrays(a: Array, b: Array) -> Numbers:
     if a.dtype == object or b.dtype == object:
         return _of_objects(a.astype(object), b.astype(object))
     dtype = np.result_type(a, b) if a.ndim and b.ndim else np.result_type(a.dtype, b.dtype)
+    if dtype.kind == "f" and a.dtype.kind in "biu" and b.dtype.kind in "biu":
+        dtype = np.dtype(np.int64)  # uint64 with signed integers, of which NumPy makes floats that round
     if dtype.kind in "biu":
-        return _of_integers(a, b, dtype)
+        return _of_integers(a, b, dtype, is_typed)
     if dtype.name in (*FLOATS, *COMPLEX, *EXTENDED):
         return Numbers(_cast(a, dtype), _cast(b, dtype), dtype.name)
     if dtype == np.float16:
@@ -104,13 +131,16 @@ def _narrow(result: Array, dtype: np.dtype[Any]) -> Array:
         return result.astype(dtype)
 
 
-def _of_integers(a: Array, b: Array, dtype: np.dtype[Any]) -> Numbers:
+def _of_integers(a: Array, b: Array, dtype: np.dtype[Any], is_typed: bool) -> Numbers:
     if dtype.kind == "b":
         return Numbers(a.astype(np.int64), b.astype(np.int64), "int64", lambda result: result != 0, (1, 1))
     bits = (magnitude_bits(a), magnitude_bits(b)) if a.size and b.size else (0, 0)
     if sum(bits) + min(a.size, b.size).bit_length() > 63 and not _fits_by_sums(a, b):
         numbers = _of_objects(a.astype(object), b.astype(object))
-        numbers.finish = lambda result: _checked(result, dtype)
+        if is_typed:
+            numbers.finish = lambda result: _checked(result, dtype)
+        else:
+            numbers.finish = lambda result: _narrowest(result, dtype)
         return numbers
 
     def finish(result: Array) -> Array:
@@ -126,6 +156,13 @@ def _fits_by_sums(a: Array, b: Array) -> bool:
     smaller, larger = (a, b) if a.size < b.size else (b, a)
     total = sum(abs(int(value)) for value in smaller.reshape(-1))
     return total * max(int(larger.max()), -int(larger.min())) < 2**63
+
+
+def _narrowest(result: Array, dtype: np.dtype[Any]) -> Array:
+    """In the type, or as Python's integers where that does not hold them."""
+    limits = np.iinfo(dtype)
+    is_held = not result.size or (limits.min <= int(result.min()) and int(result.max()) <= limits.max)
+    return result.astype(dtype) if is_held else result
 
 
 def _checked(result: Array, dtype: np.dtype[Any]) -> Array:

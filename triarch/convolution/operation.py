@@ -18,8 +18,8 @@ from triarch.convolution.boundaries import BOUNDARIES, extend
 from triarch.convolution.choice import Explanation, explain_choice, find_plan
 from triarch.convolution.gradients import Convolution, run
 from triarch.convolution.methods import METHODS
+from triarch.convolution.numbers import as_array
 from triarch.convolution.spec import ACCURACIES, COMPLEX, FLOATS, MODES, ConvolutionSpec, Progress, Way, window_of_mode
-from triarch.exactness import unhidden
 
 Axes = int | Sequence[int] | None
 
@@ -52,7 +52,7 @@ def convolve(
         boundary: What stands beyond the ends of `a`, as in `scipy.ndimage`: `"zero"` (that is, `fill_value`), `"wrap"`,
             `"reflect"` (d c b | a b c d), `"symmetric"` (b a | a b c d) or `"nearest"`. `"valid"` does not look there.
         accuracy: Of floats. `"sum"`: at each place an error of at most 8 times the direct sum's own bound there,
-            `ε n Σ |a| |b|` over its n terms; the direct sum is taken wherever nothing faster keeps that. `"norm"`: what
+            `ε n Σ |a| |b|` with n taps; the direct sum is taken wherever nothing faster keeps that. `"norm"`: what
             the method gives, of transforms some `ε ‖a‖ ‖b‖` at every place, however small the sum there. By default
             `"sum"` for `"auto"` and `"norm"` for a method that was asked for by name.
         progress: Called as `progress(done, total)` during long work and at its end.
@@ -173,8 +173,7 @@ def explain(
     job = _arrange(a, b, mode, _way("auto", accuracy), axes, boundary, fill_value)
     if job.spec is None:
         raise ValueError("explain expects operands with numbers along every convolved axis. Received: an empty result")
-    operands = (on_host(x) for x in (job.numbers.a, job.numbers.b))
-    return explain_choice(job.spec, *operands, accuracy)
+    return explain_choice(job.spec, on_host(job.numbers.a), on_host(job.numbers.b), accuracy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,29 +208,14 @@ class _Job:
 def _as_operands(a: Any, b: Any) -> tuple[Any, Any]:
     """Both as arrays, or both as tensors on one device."""
     if not (isinstance(a, Tensor) or isinstance(b, Tensor)):
-        return _as_array(a), _as_array(b)
+        return as_array(a), as_array(b)
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         if a.device != b.device:
             raise ValueError(f"Expected both tensors on one device. Received: {a.device} and {b.device}")
         return a, b
     device = a.device if isinstance(a, Tensor) else b.device
-    first, second = (x if isinstance(x, Tensor) else torch.tensor(_as_array(x), device=device) for x in (a, b))
+    first, second = (x if isinstance(x, Tensor) else torch.tensor(as_array(x), device=device) for x in (a, b))
     return first, second
-
-
-def _as_array(value: Any) -> Array:
-    unhidden(value, "operand")
-    try:
-        array = np.asarray(value)
-        if hasattr(value, "dtype") or array.dtype.kind not in "uf" or not (np.abs(array) >= 2.0**63).any():
-            return array
-        # NumPy makes floats or unsigned numbers of Python's integers beyond int64.
-        objects = np.asarray(value, object)
-        return objects if all(isinstance(number, int) for number in objects.reshape(-1)) else array
-    except ValueError as error:
-        raise ValueError(
-            f"Expected an array or a nested list with rows of equal lengths. Received: {value!r}"
-        ) from error
 
 
 def _common_axes(a: Any, b: Any, axes: Axes) -> tuple[int, ...]:
@@ -277,6 +261,7 @@ def _way(method: str, accuracy: str | None) -> Way:
 def _arrange(a: Any, b: Any, mode: str, way: Way, axes: Axes, boundary: str, fill_value: Any) -> _Job:
     _known("mode", mode, MODES)
     _known("boundary", boundary, BOUNDARIES)
+    is_typed = any(hasattr(operand, "dtype") for operand in (a, b))
     a, b = _as_operands(a, b)
     convolved = _common_axes(a, b, axes)
     rank = len(convolved)
@@ -289,7 +274,7 @@ def _arrange(a: Any, b: Any, mode: str, way: Way, axes: Axes, boundary: str, fil
     if 0 in a_sizes or 0 in b_sizes or 0 in batch:
         a, b = (x[..., :0] for x in (a, b))
         empty = _empty_sizes(mode, a_sizes, b_sizes)
-        return _Job(_numbers(a, b), None, batch + empty, convolved)
+        return _Job(_numbers(a, b, is_typed), None, batch + empty, convolved)
     start, length = window_of_mode(mode, a_sizes, b_sizes)
     if is_extended:
         margins = [
@@ -297,7 +282,7 @@ def _arrange(a: Any, b: Any, mode: str, way: Way, axes: Axes, boundary: str, fil
         ]
         a = extend(a, margins, boundary, _fill(fill_value, a))
         a_sizes, start = tuple(a.shape[-rank:]), tuple(k - 1 for k in b_sizes)
-    found = _numbers(a, b)
+    found = _numbers(a, b, is_typed)
     spec = ConvolutionSpec(
         a_sizes,
         b_sizes,
@@ -317,8 +302,8 @@ def _arrange(a: Any, b: Any, mode: str, way: Way, axes: Axes, boundary: str, fil
     return _Job(found, spec, spec.shape, convolved)
 
 
-def _numbers(a: Any, b: Any) -> numbers.Numbers:
-    return numbers.of_tensors(a, b) if isinstance(a, Tensor) else numbers.of_arrays(a, b)
+def _numbers(a: Any, b: Any, is_typed: bool) -> numbers.Numbers:
+    return numbers.of_tensors(a, b) if isinstance(a, Tensor) else numbers.of_arrays(a, b, is_typed)
 
 
 def _is_other_than_zero(fill_value: Any) -> bool:

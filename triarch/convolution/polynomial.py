@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from triarch.convolution.numbers import as_array
 from triarch.convolution.operation import convolve
 
 
@@ -59,11 +60,11 @@ def polypow(a: Any, n: int, method: str = "auto", *, accuracy: str | None = None
 
 def _coefficients(value: Any) -> Any:
     """One axis; Python's own integers as objects, so that no size is too large."""
-    array: Any = value if isinstance(value, (Tensor, np.ndarray)) else np.asarray(value)
-    if array is not value and array.dtype.kind in "biu" and array.ndim == 1:
-        array = np.asarray([int(coefficient) for coefficient in value], object)
+    array: Any = value if isinstance(value, Tensor) else as_array(value)
     if array.ndim != 1 or array.shape[0] == 0:
         raise ValueError(f"Expected one axis of at least one coefficient. Received: shape {tuple(array.shape)}")
+    if not hasattr(value, "dtype") and array.dtype.kind in "biu":
+        array = np.asarray([int(coefficient) for coefficient in array.tolist()], object)
     return array
 
 

@@ -23,6 +23,7 @@ class Way(NamedTuple):
     method: str
     accuracy: str
 
+
 # Types in which convolutions are computed. "integer" stands for Python integers of any size, "object" for whatever can
 # be added and multiplied.
 FLOATS = ("float32", "float64")

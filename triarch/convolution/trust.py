@@ -1,7 +1,7 @@
 """What every method promises whatever the numbers are, and what the direct sum promises beyond.
 
-Numbers that are not finite stand where the sum has them, and scales of any size neither overflow nor vanish: operands are
-brought near one by powers of two, without what is not finite, whose places are counted by exact convolutions of masks.
+Numbers that are not finite stand where the sum has them, and scales of any size neither overflow nor vanish: operands
+are brought near one by powers of two, without what is not finite, whose places are counted by exact convolutions.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class BySum:
     def __call__(self, a: Array, b: Array, progress: Progress | None = None) -> Array:
         look = self.cells.look(a, b)
         if self.direct is not None and self.takes_all(look):
-            return call(self.direct, a, b, progress)  # type: ignore[no-any-return]
+            return call(self.direct, a, b, progress)
         result: Array = call(self.plan, a, b, progress)
         if not look.is_clear:
             self.cells.mend(look, a, b, result)
@@ -105,57 +105,59 @@ class Sound:
 
     def _of_any(self, a: Any, b: Any, progress: Progress | None) -> Any:
         x, y = tensor_of(a), tensor_of(b)
-        finite = [_without_others(operand) for operand in (x, y)]
-        result = self._of_finite(*finite, progress)
-        if finite[0] is not x or finite[1] is not y:
+        x_finite, y_finite = _without_others(x), _without_others(y)
+        result = self._of_finite(x_finite, y_finite, progress)
+        if x_finite is not x or y_finite is not y:
             self._place(x, y, _reals(result), [_reals(operand) for operand in (x, y)])
         return like(result, a)
 
     def _of_finite(self, x: Tensor, y: Tensor, progress: Progress | None) -> Tensor:
         if self.is_direct:
             return self._run(self.plan, x, y, progress)
-        exponents = [_exponent(operand) for operand in (x, y)]
-        near = [_scaled(operand, -exponent) for operand, exponent in zip((x, y), exponents, strict=True)]
-        if self.direct is not None and any(_loses(*pair) for pair in zip((x, y), near, strict=True)):
+        x_exponent, y_exponent = _exponent(x), _exponent(y)
+        x_near, y_near = _scaled(x, -x_exponent), _scaled(y, -y_exponent)
+        if self.direct is not None and (_loses(x, x_near) or _loses(y, y_near)):
             return self._run(self.direct, x, y, progress)
-        return _scaled(self._run(self.plan, *near, progress), sum(exponents))
+        return _scaled(self._run(self.plan, x_near, y_near, progress), x_exponent + y_exponent)
 
     def _run(self, plan: Plan, x: Tensor, y: Tensor, progress: Progress | None) -> Tensor:
         if self.spec.device == "cpu":
             return tensor_of(call(plan, x.numpy(), y.numpy(), progress))
-        return call(plan, x, y, progress)  # type: ignore[no-any-return]
+        return call(plan, x, y, progress)
 
     def _place(self, x: Tensor, y: Tensor, result: Tensor, parts: list[Tensor]) -> None:
         """Write what is not finite: products with a NaN, or of zero and an infinity, and infinities of either sign."""
-        plan = self.counts()
-
-        def met(p: Tensor, q: Tensor) -> Tensor | bool:
-            if not (bool(p.any()) and bool(q.any())):
-                return False
-            return self._run(plan, p.to(torch.int64).contiguous(), q.to(torch.int64).contiguous(), None) > 0
-
-        for place, terms in enumerate(_TERMS[len(parts[0].shape) - x.ndim]):
+        is_complex = result.ndim > len(self.spec.shape)
+        for number, terms in enumerate(_TERMS[is_complex]):
             nan: Tensor | bool = False
-            signs: list[Tensor | bool] = [False, False]
+            positive: Tensor | bool = False
+            negative: Tensor | bool = False
             for i, j, sign in terms:
-                p, q = (part if part.ndim == whole.ndim else part[..., n] for part, whole, n in zip(
-                    parts, (x, y), (i, j), strict=True))
-                nan = nan | met(p.isnan(), torch.ones_like(q)) | met(torch.ones_like(p), q.isnan())
-                nan = nan | met(p.isinf(), q == 0) | met(p == 0, q.isinf())
-                for number, wanted in enumerate((sign, -sign)):
-                    for p_sign in (1, -1):
-                        same = p * p_sign > 0, q * (p_sign * wanted) > 0
-                        signs[number] = signs[number] | met(same[0] & p.isinf(), same[1]) | met(
-                            same[0], same[1] & q.isinf()
-                        )
-            target = result if len(result.shape) == len(self.spec.shape) else result[..., place]
-            nan = nan | (signs[0] & signs[1])
-            for mask, value in ((signs[0], torch.inf), (signs[1], -torch.inf), (nan, torch.nan)):
+                p = parts[0][..., i] if parts[0].ndim > x.ndim else parts[0]
+                q = parts[1][..., j] if parts[1].ndim > y.ndim else parts[1]
+                nan = nan | self._met(p.isnan(), torch.ones_like(q)) | self._met(torch.ones_like(p), q.isnan())
+                nan = nan | self._met(p.isinf(), q == 0) | self._met(p == 0, q.isinf())
+                positive = positive | self._infinite(p, sign * q)
+                negative = negative | self._infinite(p, -sign * q)
+            target = result[..., number] if is_complex else result
+            # A sum that overflowed to the other infinity meets this one.
+            nan = nan | ((positive | (target == torch.inf)) & (negative | (target == -torch.inf)))
+            for mask, value in ((positive, torch.inf), (negative, -torch.inf), (nan, torch.nan)):
                 if isinstance(mask, Tensor):
-                    # What overflowed to the other infinity meets this one.
-                    opposite = target == -value if value == value else torch.zeros_like(mask)
                     target[mask] = value
-                    target[mask & opposite] = torch.nan
+
+    def _infinite(self, p: Tensor, q: Tensor) -> Tensor | bool:
+        """Where a product is positive and infinite because a factor is."""
+        met: Tensor | bool = False
+        for p_side, q_side in ((p > 0, q > 0), (p < 0, q < 0)):
+            met = met | self._met(p_side & p.isinf(), q_side) | self._met(p_side, q_side & q.isinf())
+        return met
+
+    def _met(self, p: Tensor, q: Tensor) -> Tensor | bool:
+        """Where a place marked in one operand meets one marked in the other."""
+        if not (bool(p.any()) and bool(q.any())):
+            return False
+        return self._run(self.counts(), p.to(torch.int64).contiguous(), q.to(torch.int64).contiguous(), None) > 0
 
 
 # Which parts of both operands make each part of a product, and with which sign: of real numbers and of complex ones.
@@ -184,7 +186,8 @@ def _is_usual(x: Any) -> bool:
     if flat.dtype.kind == "c":
         flat = flat.view(flat.real.dtype)
     low, high = _TAME[flat.dtype.name]
-    return low < float(flat.dot(flat)) < high
+    with np.errstate(all="ignore"):
+        return low < float(flat.dot(flat)) < high
 
 
 def _without_others(x: Tensor) -> Tensor:

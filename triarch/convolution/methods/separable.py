@@ -17,6 +17,10 @@ from triarch.convolution.methods import direct
 from triarch.convolution.spec import COMPLEX, FLOATS, ConvolutionSpec
 
 ROUNDING = 8.0  # in units of the type's epsilon: how far from rank 1 the rounding of an outer product may lie
+_RANGE = {
+    "float32": 1e12,
+    "float64": 1e60,
+}  # between a kernel's magnitudes: factors meet numbers as they are
 
 
 def refuse(spec: ConvolutionSpec) -> str | None:
@@ -80,7 +84,8 @@ class _Separable:
     def __call__(self, a: Any, b: Any) -> Any:
         signal, kernel = (a, b) if self.spec.is_a_signal else (b, a)
         values = kernel.reshape(self.spec.kernel_sizes)
-        factors = separate(values.cpu().numpy() if isinstance(values, Tensor) else values)
+        values = values.cpu().numpy() if isinstance(values, Tensor) else values
+        factors = separate(values) if _is_of_one_range(values) else None
         if factors is None:
             if self.otherwise is not None:
                 return self.otherwise(a, b)
@@ -94,11 +99,34 @@ class _Separable:
             result = result.expand(self.spec.batch + self.spec.signal_sizes)
         else:
             result = np.ascontiguousarray(np.broadcast_to(result, self.spec.batch + self.spec.signal_sizes))
-        for stage, factor in zip(self.stages, reversed(factors), strict=True):
+        for stage, factor in zip(self.stages, _balanced(factors), strict=True):
             taps = factor.reshape(stage.b_sizes)
             stage_kernel = torch.from_numpy(taps).to(result.device) if isinstance(result, Tensor) else taps
             result = direct.plan(stage)(result, stage_kernel)
         return result
+
+
+def _is_of_one_range(kernel: Array) -> bool:
+    """Whether no product of a factor can vanish or overflow where the kernel's own does not."""
+    if kernel.dtype.kind not in "fc":
+        return True
+    magnitudes = np.abs(kernel[kernel != 0])
+    if not magnitudes.size:
+        return True
+    return bool(magnitudes.max() <= _RANGE[magnitudes.dtype.name] * magnitudes.min())
+
+
+def _balanced(factors: tuple[Array, ...]) -> list[Array]:
+    """The factors of the stages, last axis first, times powers of two: no sum before the last stage grows."""
+    if factors[0].dtype.kind not in "fc":
+        return list(reversed(factors))
+    first, *rest = factors
+    exponent, scaled = 0, []
+    for factor in reversed(rest):
+        own = int(np.frexp(float(np.abs(factor).sum()))[1])
+        scaled.append(factor * factor.real.dtype.type(2.0**-own))
+        exponent += own
+    return [*scaled, first * first.real.dtype.type(2.0**exponent)]
 
 
 def separate(kernel: Array, tolerance: float | None = None) -> tuple[Array, ...] | None:
@@ -107,7 +135,7 @@ def separate(kernel: Array, tolerance: float | None = None) -> tuple[Array, ...]
     Args:
         kernel: Of any rank and any numbers. Integers and fractions are separated exactly, integers into integers.
         tolerance: How far, relative to the largest magnitude in the kernel, the product may lie from it; by default 8
-            roundings of its type for floats and 0 for the rest.
+            roundings of its type from each number for floats, and 0 for the rest.
 
     Raises:
         ValueError: The kernel is empty, or the tolerance negative.
@@ -116,9 +144,7 @@ def separate(kernel: Array, tolerance: float | None = None) -> tuple[Array, ...]
     if kernel.size == 0 or kernel.ndim == 0:
         raise ValueError(f"separate expects a kernel with numbers in it. Received: shape {kernel.shape}")
     is_exact = kernel.dtype == object or kernel.dtype.kind in "iub"
-    if tolerance is None:
-        tolerance = 0.0 if is_exact else ROUNDING * float(np.finfo(kernel.dtype).eps)
-    if tolerance < 0:
+    if tolerance is not None and tolerance < 0:
         raise ValueError(f"separate expects a tolerance of at least 0. Received: {tolerance!r}")
     values = kernel.astype(object) if is_exact else kernel
     magnitudes = np.abs(values)
@@ -136,7 +162,11 @@ def separate(kernel: Array, tolerance: float | None = None) -> tuple[Array, ...]
     outer = factors[0]
     for factor in factors[1:]:
         outer = np.multiply.outer(outer, factor)
-    if not bool((np.abs(outer - values) <= tolerance * largest).all()):
+    if tolerance is not None:
+        allowed = tolerance * largest
+    else:  # of each number, so that small ones beside large ones are kept
+        allowed = 0 if is_exact else magnitudes * (ROUNDING * np.finfo(kernel.dtype).eps)
+    if not bool((np.abs(outer - values) <= allowed).all()):
         return None
     return tuple(factor if kernel.dtype == object else factor.astype(kernel.dtype) for factor in factors)
 

@@ -159,13 +159,15 @@ def finish_output(
         target_tile, seen = Tile(emitter, *arguments[7:10]), Check(emitter, arguments[10])
         offset = emitter.load(arguments[11])
         zero, slope, cap = emitter.constant(0.0), *(emitter.spread(number) for number in arguments[12:14])
+        is_closed = builder.fcmp_ordered("==", slope, zero)  # below 0: infinities too become 0
         sums = [emitter.load(place) for place in arguments[15:17]] if is_summed.literal_value else []
 
         def store(row: int, column: int, vector: Any) -> None:
             vector = builder.fadd(vector, offset)
             seen.see(vector)
             below = builder.fcmp_ordered("<", vector, zero)
-            vector = builder.select(below, emitter.multiply_add(vector, slope, zero), vector)
+            bent = builder.select(is_closed, zero, emitter.multiply_add(vector, slope, zero))
+            vector = builder.select(below, bent, vector)
             vector = builder.select(builder.fcmp_ordered(">", vector, cap), cap, vector)
             emitter.fetch(target_tile.place(row, column + m_columns.literal_value), True)
             target_tile.store(row, column, vector)
@@ -222,6 +224,7 @@ def transform_output_gradient(
         emitter = Emitter(builder, real)
         source_tile, output_tile = Tile(emitter, *arguments[4:7]), Tile(emitter, *arguments[10:13])
         zero, slope, cap = emitter.constant(0.0), *(emitter.spread(number) for number in arguments[14:16])
+        is_closed = builder.fcmp_ordered("==", slope, zero)
         total, width = emitter.load(arguments[13]), m_columns.literal_value
         factors = []
         if is_normalized.literal_value:
@@ -236,7 +239,8 @@ def transform_output_gradient(
                 vector = _through_normalization(emitter, vector, output, *factors)
             else:
                 below = builder.fcmp_ordered("<=", output, zero)
-                vector = builder.select(below, builder.fmul(vector, slope), vector)
+                bent = builder.select(is_closed, zero, builder.fmul(vector, slope))
+                vector = builder.select(below, bent, vector)
                 vector = builder.select(builder.fcmp_ordered(">=", output, cap), zero, vector)
             total = builder.fadd(total, vector)
             return vector

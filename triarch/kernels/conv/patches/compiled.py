@@ -196,7 +196,8 @@ def forward(dtype: str, is_summed: bool = False) -> Callable[..., None]:
                     )  # fmt: skip
                 for k in range(whole_filters, job.filters):
                     value = source[k] + bias[k]
-                    value = value * job.slope if value < 0 else value
+                    if value < 0:
+                        value = value * job.slope if job.slope != 0 else 0.0
                     value = job.cap if value > job.cap else value
                     target[k] = value
                 if is_summed and whole_filters < job.filters:
@@ -266,7 +267,8 @@ def backward(dtype: str, is_normalized: bool = False) -> Callable[..., None]:
                 for k in range(whole_filters, job.filters):
                     value = target[k] if is_normalized else source[k]
                     if not is_normalized:
-                        value = value * job.slope if output[k] <= 0 else value
+                        if output[k] <= 0:
+                            value = value * job.slope if job.slope != 0 else 0.0
                         value = 0.0 if output[k] >= job.cap else value
                     target[k] = value
                     bias_gradient[k] += value
