@@ -154,19 +154,32 @@ def test_what_does_not_fit_is_refused(shape):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("batch", [1, 2])
-@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("rank", RANKS)
 def test_transposed_convolution_of_one_channel_has_gradients(rank, batch, dtype):
-    """They are those of the two channels that the sum of two such convolutions reads."""
-    shape = (batch, *(5, 4, 3)[:rank])
-    x = torch.randn(*shape, 2, dtype=getattr(torch, dtype))
-    layer = getattr(layers, f"Conv{rank}DTranspose")(4, 2, strides=2, padding="same", dtype=dtype)
-    layer(x).square().sum().backward()
-    both = layer.kernel.grad.clone()
-    outputs = layer(x).detach()
-    for channel in range(2):
-        single = getattr(layers, f"Conv{rank}DTranspose")(4, 2, strides=2, padding="same", use_bias=False, dtype=dtype)
-        single.build((None, *shape[1:], 1))
-        single.set_weights([layer.kernel.detach()[..., channel : channel + 1].numpy()])
-        part = x[..., channel : channel + 1].contiguous()
-        (single(part) * 2 * outputs).sum().backward()
-        torch.testing.assert_close(single.kernel.grad, both[..., channel : channel + 1], rtol=1e-4, atol=1e-4)
+    """They are those that two channels have, of which the other one is zero."""
+    _assert_same_gradients(f"Conv{rank}DTranspose", rank, batch, dtype, filters=4, channels=1)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("rank", RANKS)
+def test_convolution_of_one_filter_has_gradients(rank, batch, dtype):
+    """They are those of the first of two filters."""
+    _assert_same_gradients(f"Conv{rank}D", rank, batch, dtype, filters=1, channels=3)
+
+
+def _assert_same_gradients(kind: str, rank: int, batch: int, dtype: str, filters: int, channels: int) -> None:
+    """A layer's gradients are a part of those of a layer with one filter and one channel more."""
+    x = torch.randn(batch, *(5, 4, 3)[:rank], channels, dtype=getattr(torch, dtype))
+    narrow, wide = (getattr(layers, kind)(filters + more, 2, strides=2, padding="same", dtype=dtype) for more in (0, 1))
+    wider_x = torch.cat([x, torch.zeros_like(x[..., :1])], -1)
+    narrow(x)
+    wide(wider_x)
+    part = (..., slice(narrow.kernel.shape[-2]), slice(narrow.kernel.shape[-1]))
+    with torch.no_grad():
+        wide.kernel[part] = narrow.kernel
+    outputs, wider = narrow(x), wide(wider_x)[..., :filters]
+    torch.testing.assert_close(outputs, wider)
+    outputs.square().sum().backward()
+    wider.square().sum().backward()
+    torch.testing.assert_close(narrow.kernel.grad, wide.kernel.grad[part], rtol=1e-4, atol=1e-4)

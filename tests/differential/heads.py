@@ -42,6 +42,7 @@ TASKS = {
     ),
 }
 WHOLE_SAMPLES = ("R2Score",)  # metrics of outputs of rank 2 alone
+OF_A_BATCH = ("dice", "tversky")  # losses that are one number for all samples: weights of samples say nothing to them
 
 
 @dataclass(frozen=True)
@@ -97,25 +98,41 @@ class Head:
         )
 
 
-def draw_head(rng: np.random.Generator, shape: tuple[int | None, ...], of: int) -> Head:
-    """A head for a tensor of this shape."""
+def draw_head(rng: np.random.Generator, shape: tuple[int | None, ...], of: int, is_masked: bool) -> Head:
+    """A head for a tensor of this shape, which may carry a mask.
+
+    Left out is what Keras gives another number for than the definition: cosines of one number are signs, which rounding
+    turns; labels without the last axis meet all outputs in some functions; masks are multiplied
+    into weights where these lie, again at every use; a loss of one number for the whole batch knows no masked steps.
+    """
     name = str(rng.choice(list(TASKS)))
-    task = TASKS[name]
+    task, rank = TASKS[name], len(shape)
     units = int(rng.integers(2, 5)) if name in ("classes", "shares") else int(rng.choice([1, 1, 3]))
-    metrics = [m for m in task.metrics if len(shape) == 2 or m not in WHOLE_SAMPLES]
-    rank = len(shape)
-    kinds = ["none", "none", "samples"] + (["steps"] if rank == 3 else [])
+    losses = [own for own in task.losses if units > 1 or own != "cosine_similarity"]
+    loss = str(rng.choice([own for own in losses if not is_masked or own not in OF_A_BATCH]))
+    can_squeeze = units == 1 and name in ("values", "yes or no") and (rank == 2 or not is_masked)
+    squeezed = can_squeeze and bool(rng.random() < 0.4)
+    kinds = ["none", "none", "samples", *(["steps"] if rank == 3 and not squeezed else [])]
     if rank == 2 and name == "classes":
         kinds.append("classes")
+    metrics = [own for own in task.metrics if rank == 2 or own not in WHOLE_SAMPLES]
+    if squeezed:
+        metrics = [own for own in metrics if own != "CosineSimilarity"]
+    if is_masked:
+        metrics, kinds = [], ["none"]
     return Head(
         of=of,
         task=name,
         units=units,
         rank=rank,
-        # The cosine of one number is its sign: rounding turns it.
-        loss=str(rng.choice([loss for loss in task.losses if units > 1 or loss != "cosine_similarity"])),
-        metrics=tuple(str(m) for m in rng.choice(metrics, size=rng.integers(0, 3), replace=False)),
-        weighted_metrics=tuple(str(m) for m in rng.choice(metrics, size=rng.integers(0, 2), replace=False)),
-        weights=str(rng.choice(kinds)),
-        squeezed_labels=units == 1 and name in ("values", "yes or no") and bool(rng.random() < 0.4),
+        loss=loss,
+        metrics=_some(rng, metrics, 2),
+        weighted_metrics=_some(rng, metrics, 1),
+        weights="none" if loss in OF_A_BATCH else str(rng.choice(kinds)),
+        squeezed_labels=squeezed,
     )
+
+
+def _some(rng: np.random.Generator, names: list[str], most: int) -> tuple[str, ...]:
+    count = min(len(names), int(rng.integers(0, most + 1)))
+    return tuple(str(name) for name in rng.choice(names, size=count, replace=False)) if count else ()

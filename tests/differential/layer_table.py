@@ -51,6 +51,19 @@ class LayerSpec:
             or any(isinstance(part, LayerSpec) and part.is_random for part in inner)
         )
 
+    @property
+    def takes_padding_in(self) -> bool:
+        """Whether it, or the layer in it, normalises over masked steps in Keras."""
+        inner = self.arguments.get("layer")
+        return self.name == "GroupNormalization" or (isinstance(inner, LayerSpec) and inner.takes_padding_in)
+
+    @property
+    def makes_masks(self) -> bool:
+        """Whether it, or a layer in it, makes masks."""
+        inner = self.arguments.get("layer")
+        is_masking = isinstance(inner, LayerSpec) and inner.makes_masks
+        return is_masking or self.name == "Masking" or bool(self.arguments.get("mask_zero"))
+
     def __str__(self) -> str:
         return f"{self.name}({', '.join(f'{name}={value}' for name, value in self.arguments.items())})"
 
@@ -120,7 +133,7 @@ def _conv(rng: np.random.Generator, shape: Shape) -> dict[str, Any]:
 
 
 def _grouped_conv(rng: np.random.Generator, shape: Shape) -> dict[str, Any]:
-    groups = [n for n in (2, 3) if shape[-1] % n == 0]  # type: ignore[operator]
+    groups = [n for n in (2, 3) if shape[-1] is not None and shape[-1] % n == 0]
     return _conv(rng, shape) | ({"groups": (n := _pick(rng, *groups)), "filters": 2 * n} if groups else {})
 
 
@@ -204,9 +217,18 @@ def _conv_lstm(rng: np.random.Generator, shape: Shape) -> dict[str, Any]:
     } | {"return_sequences": bool(rng.random() < 0.5)}
 
 
+_NOT_INSIDE = {  # what Keras leaves out of `TimeDistributed`: losses of activity, masks that are made inside
+    "ActivityRegularization",
+    "Masking",
+    "TimeDistributed",
+    "Sequential",
+}
+
+
 def _time_distributed(rng: np.random.Generator, shape: Shape) -> dict[str, Any]:
     inner = draw_layer(rng, (shape[0], *shape[2:]), with_functions=False, nested=True)
-    return {"layer": inner or LayerSpec("Dense", _dense(rng, shape))}
+    inner = inner or LayerSpec("Dense", _dense(rng, shape))
+    return {"layer": LayerSpec(inner.name, {k: v for k, v in inner.arguments.items() if k != "activity_regularizer"})}
 
 
 def _batch_normalization(rng: np.random.Generator, shape: Shape) -> dict[str, Any]:
@@ -255,8 +277,8 @@ ANY_RANK: dict[str, Drawer] = {
     "BatchNormalization": _batch_normalization,
     "LayerNormalization": _fixed({}, {"epsilon": 1e-5}),  # Keras on torch takes the last axes whatever `axis` says
     "RMSNormalization": _fixed({}),
-    "UnitNormalization": lambda rng, shape: {"axis": _axis(rng, shape)},
-    "GroupNormalization": _fixed({"groups": 1}, {"groups": -1}),
+    "UnitNormalization": _fixed({}),  # over steps, Keras takes masked ones in
+    "GroupNormalization": _fixed({"groups": 1}, {"groups": -1}),  # as above: not behind masks
     "Identity": _fixed({}),
     "Rescaling": _fixed({"scale": 0.5, "offset": -0.2}),
     "ActivityRegularization": _fixed({"l1": 0.01, "l2": 0.02}),
@@ -326,7 +348,7 @@ def draw_layer(rng: np.random.Generator, shape: Shape, with_functions: bool, nes
     table = own if own and rng.random() < 0.6 else ANY_RANK
     names = [name for name in table if with_functions or not (name.startswith("ops.") or name in ("slice", "line"))]
     if nested:
-        names = [name for name in names if name not in ("TimeDistributed", "Sequential")]
+        names = [name for name in names if name not in _NOT_INSIDE]
     name = str(_pick(rng, *names)) if names else None
     return None if name is None else LayerSpec(name, table[name](rng, shape))
 

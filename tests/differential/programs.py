@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from differential import layer_table
 from differential.forms import FORMS
-from differential.heads import Head, draw_head
+from differential.heads import OF_A_BATCH, Head, draw_head
 from differential.layer_table import LayerSpec
 
 MOST_NUMBERS = 3000  # of a sample's tensor, so that nothing takes long
@@ -159,7 +159,10 @@ def draw(seed: int, keras: Any) -> Program:
     else:
         floats = list(range(len(specs), len(tensors))) or [last]
         of = [last, *(int(rng.choice(floats)) for _ in range(rng.choice([0, 0, 1])))]
-    heads = tuple(draw_head(rng, tensors[number].shape, number) for number in of)
+    is_masked = any(step.spec.makes_masks for step in steps)
+    heads = tuple(draw_head(rng, tensors[number].shape, number, is_masked) for number in of)
+    if any(head.loss in OF_A_BATCH for head in heads):
+        heads = tuple(replace(head, weights="none") for head in heads)
     return Program(
         seed=seed,
         inputs=specs,
@@ -221,6 +224,9 @@ def _append(keras: Any, steps: list[Step], layers: list[Any], tensors: list[Any]
     except Exception:  # whatever Keras refuses is no program
         return
     sizes = [size for size in output.shape[1:] if size is not None]
+    of_both = [*(step.spec for step in steps), step.spec]
+    if any(spec.makes_masks for spec in of_both) and any(spec.takes_padding_in for spec in of_both):
+        return
     if 0 in sizes or math.prod(sizes) > MOST_NUMBERS or len(output.shape) < 2:
         return
     steps.append(step)

@@ -33,7 +33,7 @@ def _series_from_torch(series: Tensor) -> Tensor:
 
 
 def _series_weight(kernel: Tensor) -> Tensor:
-    return kernel.unsqueeze(0).permute(3, 2, 0, 1)
+    return _images_weight(kernel.unsqueeze(0))
 
 
 def _channels_first_series_to_torch(series: Tensor) -> Tensor:
@@ -53,7 +53,9 @@ def _images_from_torch(images: Tensor) -> Tensor:
 
 
 def _images_weight(kernel: Tensor) -> Tensor:
-    return kernel.permute(3, 2, 0, 1)
+    weight = kernel.permute(3, 2, 0, 1)
+    # torch's gradient takes the strides of a single filter for an order of memory that it then refuses.
+    return weight.contiguous() if weight.shape[0] == 1 else weight
 
 
 def _volumes_to_torch(volumes: Tensor) -> Tensor:

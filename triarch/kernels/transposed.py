@@ -89,10 +89,7 @@ def convolve_transposed(
     transposed_output_shape(inputs.shape, window, output_padding, kernel.shape[-2])
     plan = _plan(window, output_padding)
     added = None if any(margin > 0 for margin in plan.margins) else bias  # zeros that are added get the bias, too
-    weight = plan.weight(kernel)
-    if kernel.shape[-1] == 1:  # torch's gradient takes the strides of a single channel for an order that it refuses
-        weight = weight.contiguous()
-    outputs = plan.operation(plan.arrange(inputs), weight, added)
+    outputs = plan.operation(plan.arrange(inputs), plan.weight(kernel), added)
     if plan.margins:
         outputs = F.pad(outputs, plan.margins)
     outputs = plan.restore(outputs)

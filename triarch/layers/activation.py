@@ -38,6 +38,8 @@ def in_two_steps(activation: Any) -> tuple[Function, Function]:
 class Activation(Elementwise):
     """An activation function, given by name or itself."""
 
+    computes_in_floats = True
+
     def __init__(self, activation: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.activation = activations.get(activation)
@@ -106,6 +108,8 @@ class PReLU(Elementwise):
     Args:
         shared_axes: Axes (the batch's is 0) along which all places have one `alpha`, such as `[1, 2]` for images.
     """
+
+    computes_in_floats = True
 
     def __init__(
         self,

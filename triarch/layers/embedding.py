@@ -119,6 +119,9 @@ class Masking(Elementwise):
 
 def _differs(inputs: Any, value: Any) -> Any:
     """Where numbers, symbolic ones too, are not `value`, which may be NaN."""
-    if isinstance(value, float) and math.isnan(value):
+    is_nan = isinstance(value, float) and math.isnan(value)
+    if isinstance(inputs, torch.Tensor):
+        return ~inputs.isnan() if is_nan else inputs != value
+    if is_nan:
         return registry.lookup("keras.ops", "logical_not")(registry.lookup("keras.ops", "isnan")(inputs))
     return registry.lookup("keras.ops", "not_equal")(inputs, value)

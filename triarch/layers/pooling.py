@@ -103,6 +103,7 @@ class _GlobalPooling(Layer):
     """What poolings over all places share; with `keepdims` the spatial axes stay, with size 1."""
 
     rank: ClassVar[int]
+    computes_in_floats = True
 
     def __init__(self, data_format: str | None = None, keepdims: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -132,8 +133,6 @@ class _GlobalMaxPooling(_GlobalPooling):
 
 
 class _GlobalAveragePooling(_GlobalPooling):
-    computes_in_floats = True
-
     def _reduce(self, inputs: torch.Tensor) -> torch.Tensor:
         return inputs.mean(self._spatial_axes, keepdim=self.keepdims)
 

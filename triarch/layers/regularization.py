@@ -191,6 +191,8 @@ def _normal_like(inputs: torch.Tensor, seed: SeedGenerator) -> torch.Tensor:
 class ActivityRegularization(Elementwise):
     """The inputs as they are; adds `l1 * sum(|x|) + l2 * sum(x²)`, divided by the batch's size, to the loss."""
 
+    computes_in_floats = True
+
     def __init__(self, l1: float = 0.0, l2: float = 0.0, **kwargs: Any) -> None:
         super().__init__(activity_regularizer=L1L2(l1=l1, l2=l2), **kwargs)
         self.l1 = l1

@@ -31,6 +31,8 @@ class Flatten(Layer):
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         if self._channels_first and inputs.ndim > 2:
             inputs = inputs.movedim(1, -1)
+        if inputs.ndim == 2:
+            return inputs.view_as(inputs)  # a tensor of its own: it has no mask
         return inputs.flatten(1) if inputs.ndim > 1 else inputs.unsqueeze(1)
 
     def compute_output_shape(self, input_shape: Any) -> Any:

@@ -142,6 +142,8 @@ class Normalization(Elementwise):
                     count, mean, squares = _merged(count, mean, squares, part, self._others(part))
         if not count:
             raise ValueError(f"{describe(self)} found no numbers in the data that it was to adapt to.")
+        if not np.isfinite(mean).all():
+            raise ValueError(f"{describe(self)} found NaN or infinite numbers in the data that it was to adapt to.")
         variance = squares / count
         largest = torch.finfo(self.adapt_mean.dtype).max
         if not ((abs(mean) <= largest) & (variance <= largest)).all():

@@ -210,6 +210,8 @@ def saturated(values: Tensor, dtype: torch.dtype) -> Tensor:
     """Numbers in another type; as integers rounded, and the nearest that there is."""
     if values.dtype is dtype or dtype.is_floating_point:
         return values.to(dtype)
+    if dtype is torch.bool:
+        return values >= 0.5
     limits = torch.iinfo(dtype)
     return values.round().clamp(limits.min, limits.max).to(dtype)
 
