@@ -283,7 +283,8 @@ class Trainer(Compilation):
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch, as arrays."""
-        x = to_tensors(self._readable(x))
+        is_plain = type(x) is np.ndarray and x.dtype.kind == "f"  # as in every step of a stream
+        x = to_tensors(x if is_plain else self._readable(x))
         if self._repeated_prediction is None:
             self._repeated_prediction = RepeatedPrediction(self)
         outputs = self._repeated_prediction.predict(x)

@@ -45,7 +45,8 @@ class LearningPlan:
 def train_step(model: Any, data: Any) -> LazyLogs:
     """Forward, loss, backward, update, metrics."""
     x, y, sample_weight = unpack_x_y_sample_weight(data)
-    if model.whole_step is not None and model.whole_step.learn((x, y, sample_weight)):
+    whole_step = model.whole_step
+    if whole_step is not None and whole_step.learn((x, y, sample_weight)):
         return model.logs_so_far()
     y_pred = model(x, training=True)
     loss = model.loss_of(x, y, y_pred, sample_weight, training=True)
@@ -73,7 +74,8 @@ def train_step(model: Any, data: Any) -> LazyLogs:
 def test_step(model: Any, data: Any) -> LazyLogs:
     """Forward, loss, metrics."""
     x, y, sample_weight = unpack_x_y_sample_weight(data)
-    if model.whole_step is not None and model.whole_step.evaluate((x, y, sample_weight)):
+    whole_step = model.whole_step
+    if whole_step is not None and whole_step.evaluate((x, y, sample_weight)):
         return model.logs_so_far()
     y_pred = model(x, training=False)
     loss = model.loss_of(x, y, y_pred, sample_weight, training=False)
@@ -104,7 +106,8 @@ def check_gradients(gradients: Sequence[torch.Tensor | None], doubts: str) -> No
 def predict_step(model: Any, data: Any) -> Any:
     """Forward."""
     x, _, _ = unpack_x_y_sample_weight(data)
-    outputs = None if model.whole_step is None else model.whole_step.predict(x)
+    whole_step = model.whole_step
+    outputs = None if whole_step is None else whole_step.predict(x)
     return model(x, training=False) if outputs is None else outputs
 
 
