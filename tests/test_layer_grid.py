@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conformance import Row, random_weights
-from test_layers import _ROWS
+from test_layers import ROWS
 
 import triarch
 
@@ -23,7 +23,7 @@ BITS = {"float16": 11, "bfloat16": 8, "mixed_float16": 11, "mixed_bfloat16": 8, 
 NUMBER_TYPES = ["bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float64"]
 OTHER_ORDERS = [">i4", ">u2", ">f4", ">f8"]
 
-every_row = pytest.mark.parametrize("row", _ROWS, ids=str)
+every_row = pytest.mark.parametrize("row", ROWS, ids=str)
 
 
 def _model(row: Row, dtype: str | None = None) -> triarch.Sequential:

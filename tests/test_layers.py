@@ -21,7 +21,7 @@ def _double_and_shift(inputs, shift=1.0):
 
 _L1 = {"module": "keras.regularizers", "class_name": "L1", "config": {"l1": 0.5}, "registered_name": None}
 
-_ROWS = [
+ROWS = [
     Row("Dense", (5,), {"units": 3}),
     Row("Dense", (5,), {"units": 3, "activation": "relu", "use_bias": False}),
     Row("Dense", (5,), {"units": 4, "activation": "softmax", "kernel_regularizer": "l2"}),
@@ -196,10 +196,10 @@ _ELSEWHERE = {  # layers of several tensors or of other layers
     *("RandomAffine", "RandomPerspective", "RandomRotation", "RandomShear", "RandomTranslation", "RandomZoom"),
     *("RNN", "SimpleRNNCell", "LSTMCell", "GRUCell", "StackedRNNCells", "Bidirectional", "TimeDistributed"),
 }
-_WITH_WEIGHTS = [row for row in _ROWS if row.layer in ("Dense", "PReLU", "Conv1D", "Conv2D", "Conv3D")]
-_DROPOUTS = [row for row in _ROWS if row.layer == "Dropout" or row.layer.startswith("SpatialDropout")]
+_WITH_WEIGHTS = [row for row in ROWS if row.layer in ("Dense", "PReLU", "Conv1D", "Conv2D", "Conv3D")]
+_DROPOUTS = [row for row in ROWS if row.layer == "Dropout" or row.layer.startswith("SpatialDropout")]
 
-every_row = pytest.mark.parametrize("row", _ROWS, ids=str)
+every_row = pytest.mark.parametrize("row", ROWS, ids=str)
 
 
 def _built(row: Row, rng: np.random.Generator) -> layers.Layer:
@@ -212,7 +212,7 @@ def _built(row: Row, rng: np.random.Generator) -> layers.Layer:
 def test_every_layer_has_a_row():
     public = {name for name in layers.__all__ if inspect.isclass(getattr(layers, name))}
     names = {getattr(layers, name).__name__ for name in public} - {"Layer", "InputLayer"} - _ELSEWHERE
-    assert names == {row.layer for row in _ROWS}
+    assert names == {row.layer for row in ROWS}
 
 
 def test_names_and_aliases_are_keras_names(keras):
@@ -241,7 +241,7 @@ def test_file_round_trip_keeps_config_and_builds_weights(row, rng):
     assert [tuple(weight.shape) for weight in copy.weights] == [tuple(weight.shape) for weight in layer.weights]
 
 
-@pytest.mark.parametrize("row", [row for row in _ROWS if row.same_config], ids=str)
+@pytest.mark.parametrize("row", [row for row in ROWS if row.same_config], ids=str)
 def test_config_is_keras_config_both_ways(row, keras):
     layer, theirs = row.make(name="mine"), row.make_keras(keras, name="mine")
     keras_config = as_json(theirs.get_config())
@@ -280,7 +280,7 @@ def test_weights_are_keras_weights(row, keras):
     assert layer.count_params() == theirs.count_params()
 
 
-@pytest.mark.parametrize("row", [row for row in _ROWS if row.same_numbers], ids=str)
+@pytest.mark.parametrize("row", [row for row in ROWS if row.same_numbers], ids=str)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_outputs_and_gradients_are_keras(row, batch, keras, rng):
     inputs = row.inputs(rng, batch)
@@ -381,7 +381,7 @@ def test_integer_inputs_count_as_floats(row, rng):
 
 
 @pytest.mark.parametrize(
-    "row", [row for row in _ROWS if "Conv" in row.layer or "Pooling" in row.layer or "Spatial" in row.layer], ids=str
+    "row", [row for row in ROWS if "Conv" in row.layer or "Pooling" in row.layer or "Spatial" in row.layer], ids=str
 )
 def test_wrong_number_of_axes_is_explained(row, rng):
     layer = row.make(name="mine")
@@ -395,7 +395,7 @@ def test_wrong_number_of_axes_is_explained(row, rng):
         layer(Input(shape[1:]))
 
 
-@pytest.mark.parametrize("row", [row for row in _ROWS if "Conv" in row.layer or row.layer == "Dense"], ids=str)
+@pytest.mark.parametrize("row", [row for row in ROWS if "Conv" in row.layer or row.layer == "Dense"], ids=str)
 def test_wrong_number_of_channels_is_explained(row, rng):
     layer = _built(row, rng)
     first = int(row.layer.startswith("ConvLSTM"))  # after the steps

@@ -12,9 +12,9 @@ that the bound shows to be right are the transform's; the others are summed.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ _LONG_KERNEL = 1 << 16
 _LEAST_TAPS = {1: 32, 2: 250, 3: 1000, 4: 5000}
 _CELLS_OF_KERNEL = {2: 6, 3: 4, 4: 3}  # in each of so many axes: fewer would see less, more have too few numbers each
 _SECONDS_PER_NUMBER = 4e-10  # of one thread: only decides how many threads are worth waking
+_MOST_BOXES = 48  # beyond, they are too small to be convolved one by one
 SECONDS_PER_PRODUCT = 1.5e-10  # of one thread, of sums in cells: beside the costs of methods
 
 
@@ -66,6 +67,14 @@ class Look:
     def is_clear(self) -> bool:
         """Whether the transform does all of it."""
         return not self.states.any()
+
+
+class Window(NamedTuple):
+    """A part of the result: its convolution, of a part of the signal, and where both parts are."""
+
+    spec: ConvolutionSpec
+    read: tuple[slice, ...]
+    written: tuple[slice, ...]
 
 
 def _four(sizes: Sizes, filling: int = 1) -> Sizes:
@@ -304,6 +313,35 @@ class Cells:
         has_taps = magnitudes.max((1, 2, 3, 4), keepdims=True) > 0
         return ~((counts > 0)[signal] & has_taps[kernel])
 
+    def windows(self, look: Look) -> list[Window] | None:
+        """What is to be summed, as a few windows of the result; None where they are many, or parts of batches."""
+        is_summed = look.states == BY_SUM
+        if self.spec.batch or self.spec.rank == 1 or not np.array_equal(is_summed, look.states != BY_TRANSFORM):
+            return None
+        boxes = _boxes(is_summed[0])
+        return None if boxes is None else [self._window(*box) for box in boxes]
+
+    def _window(self, low: Sizes, high: Sizes) -> Window:
+        """That of the cells from `low` to `high`, both among them, counted from the first that the result meets."""
+        rank = self.spec.rank
+        axes = list(zip(low, high, self.first, self.cell, self.start, self.length, strict=True))[-rank:]
+        starts = [max((first + one) * cell, start) for one, _, first, cell, start, _ in axes]
+        ends = [min((first + last + 1) * cell, start + length) for _, last, first, cell, start, length in axes]
+        sizes = list(zip(starts, ends, self.signal[-rank:], self.kernel[-rank:], strict=True))
+        read = tuple(slice(max(start - taps + 1, 0), min(end, size)) for start, end, size, taps in sizes)
+        written = tuple(
+            slice(one - own, end - own) for one, end, own in zip(starts, ends, self.start[-rank:], strict=True)
+        )
+        cropped = tuple(part.stop - part.start for part in read)
+        names = ("a_sizes", "b_sizes") if self.spec.is_a_signal else ("b_sizes", "a_sizes")
+        spec = replace(
+            self.spec,
+            **{names[0]: cropped},
+            start=tuple(one - part.start for one, part in zip(starts, read, strict=True)),
+            length=tuple(end - one for one, end in zip(starts, ends, strict=True)),
+        )
+        return Window(spec, read, written)
+
     def mend(self, look: Look, a: Any, b: Any, result: Any) -> None:
         """Write the cells that are not the transform's."""
         from triarch.convolution.compiled_cells import sum_cells
@@ -328,6 +366,26 @@ class Cells:
         ):
             is_mended = is_mended.take((start + np.arange(length)) // cell - first, axis)
         return np.flatnonzero(is_mended)
+
+
+def _boxes(is_marked: Array) -> list[tuple[Sizes, Sizes]] | None:
+    """The marked cells as boxes, by their first and last cell: as long as can be in the last axes; None for many."""
+    left, found = is_marked.copy(), list[tuple[Sizes, Sizes]]()
+    while left.any():
+        if len(found) == _MOST_BOXES:
+            return None
+        low = tuple(int(place) for place in np.unravel_index(left.argmax(), left.shape))
+        high = list(low)
+        for axis in reversed(range(left.ndim)):
+            while high[axis] + 1 < left.shape[axis]:
+                beside = [slice(one, last + 1) for one, last in zip(low, high, strict=True)]
+                beside[axis] = slice(high[axis] + 1, high[axis] + 2)
+                if not left[tuple(beside)].all():
+                    break
+                high[axis] += 1
+        left[tuple(slice(one, last + 1) for one, last in zip(low, high, strict=True))] = False
+        found.append((low, tuple(high)))
+    return found
 
 
 def _array(sizes: Sizes) -> Array:

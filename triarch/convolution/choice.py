@@ -137,7 +137,7 @@ def by_sum(spec: ConvolutionSpec, method: str) -> Any:
     if METHODS["direct"].refuse(spec) is None:
         direct = find_plan(spec, "direct")
         seconds = cost.predict_seconds("direct", spec.dtype, METHODS["direct"].count(spec))
-    return trust.BySum(Cells(spec, method), _plan(spec, method), direct, seconds)
+    return trust.BySum(Cells(spec, method), _plan(spec, method), direct, seconds, partial(find_plan, method="direct"))
 
 
 def _plan(spec: ConvolutionSpec, method: str) -> Any:

@@ -50,12 +50,14 @@ class BySum:
         plan: The method's.
         direct: The direct sum's, for all places.
         seconds: What that is predicted to take.
+        direct_of: The direct sum's, for a part of the places.
     """
 
     cells: Cells
     plan: Plan
     direct: Plan | None
     seconds: float
+    direct_of: Callable[[ConvolutionSpec], Plan]
     reports = True
 
     def takes_all(self, look: Look) -> bool:
@@ -68,8 +70,18 @@ class BySum:
             return call(self.direct, a, b, progress)
         result: Array = call(self.plan, a, b, progress)
         if not look.is_clear:
-            self.cells.mend(look, a, b, result)
+            self._mend(look, a, b, result)
         return result
+
+    def _mend(self, look: Look, a: Array, b: Array, result: Array) -> None:
+        """Write the places that the direct sum is to compute: as convolutions of a few parts, or cell by cell."""
+        windows = None if self.direct is None or self.cells.spec.device != "cpu" else self.cells.windows(look)
+        if windows is None:
+            self.cells.mend(look, a, b, result)
+            return
+        for spec, read, written in windows:
+            parts = (a[read], b) if self.cells.spec.is_a_signal else (a, b[read])
+            result[written] = self.direct_of(spec)(*map(np.ascontiguousarray, parts))
 
 
 @dataclass(frozen=True)
