@@ -47,6 +47,7 @@ LAZY_IMPORTS = {
     ("triarch.convolution.cells", "triarch.convolution.compiled_cells"),
     ("triarch.convolution.continuous", "scipy.integrate"),
     ("triarch.convolution.exact_limbs", "triarch.convolution.compiled"),
+    ("triarch.convolution.mending", "triarch.convolution.compiled_cells"),
     ("triarch.convolution.methods.direct", "triarch.convolution"),
     ("triarch.convolution.operation", "triarch.convolution.compiled"),
     ("triarch.files.notes", "h5py"),

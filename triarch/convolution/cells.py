@@ -12,13 +12,11 @@ that the bound shows to be right are the transform's; the others are summed.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from triarch.convolution.arrays import Array, batch_numbers, on_host
 from triarch.convolution.methods import fourier, overlap
@@ -35,7 +33,6 @@ _LONG_KERNEL = 1 << 16
 _LEAST_TAPS = {1: 32, 2: 250, 3: 1000, 4: 5000}
 _CELLS_OF_KERNEL = {2: 6, 3: 4, 4: 3}  # in each of so many axes: fewer would see less, more have too few numbers each
 _SECONDS_PER_NUMBER = 4e-10  # of one thread: only decides how many threads are worth waking
-_MOST_BOXES = 48  # beyond, they are too small to be convolved one by one
 SECONDS_PER_PRODUCT = 1.5e-10  # of one thread, of sums in cells: beside the costs of methods
 
 
@@ -67,14 +64,6 @@ class Look:
     def is_clear(self) -> bool:
         """Whether the transform does all of it."""
         return not self.states.any()
-
-
-class Window(NamedTuple):
-    """A part of the result: its convolution, of a part of the signal, and where both parts are."""
-
-    spec: ConvolutionSpec
-    read: tuple[slice, ...]
-    written: tuple[slice, ...]
 
 
 def _four(sizes: Sizes, filling: int = 1) -> Sizes:
@@ -201,7 +190,7 @@ class Cells:
 
     def look(self, a: Any, b: Any) -> Look:
         """The states of the result's cells for operands that are finite, with squares that are, too."""
-        signal, kernel = self._operands(a, b)
+        signal, kernel = self.operands(a, b)
         levels, squares = self._look_at_cells(signal, self.signal, self.spec.reals)
         magnitudes = np.abs(kernel).reshape(-1, *self.kernel)
         allowed = self._bounds(levels, magnitudes)
@@ -217,7 +206,7 @@ class Cells:
         places = is_summed * self.widths
         return Look(states, float((places * self.products).sum()) * filled, int(places.sum()))
 
-    def _operands(self, a: Any, b: Any) -> tuple[Array, Array]:
+    def operands(self, a: Any, b: Any) -> tuple[Array, Array]:
         """Signal and kernel in this machine's memory."""
         signal, kernel = (a, b) if self.spec.is_a_signal else (b, a)
         return on_host(signal), on_host(kernel)
@@ -230,7 +219,7 @@ class Cells:
         rows = operand.size // math.prod(sizes) * math.prod(counts[:3])
         levels, squares = np.empty((2, rows, counts[3]))
         values = operand.reshape(-1).view(self.real)
-        axes = map(_array, (sizes, self.cell, counts))
+        axes = map(as_integers, (sizes, self.cell, counts))
         operands = values, *axes, step, self.real.type(self.share), levels, squares
         split_work(partial(look_at_cells(self.real.name), *operands), rows, _SECONDS_PER_NUMBER * values.size)
         return levels.reshape(-1, *counts), squares.reshape(-1, *counts)
@@ -248,7 +237,7 @@ class Cells:
         paired = np.ascontiguousarray(levels.reshape(len(levels), -1, levels.shape[4]))
         trimmed = trimmed.reshape(len(trimmed), -1, trimmed.shape[4])
         bounds = np.empty((len(self.entries) * math.prod(self.count[:3]), self.count[3]))
-        axes = (_array(sizes[:3]) for sizes in (levels.shape[1:], self.first, self.count))
+        axes = (as_integers(sizes[:3]) for sizes in (levels.shape[1:], self.first, self.count))
         operands = paired, trimmed, np.ascontiguousarray(places), *axes, self.first[3], self.entries, bounds
         split_work(partial(bound_sums(), *operands), len(bounds), 1e-10 * bounds.size * trimmed[0].size)
         return bounds.reshape(-1, *self.count)
@@ -313,82 +302,9 @@ class Cells:
         has_taps = magnitudes.max((1, 2, 3, 4), keepdims=True) > 0
         return ~((counts > 0)[signal] & has_taps[kernel])
 
-    def windows(self, look: Look) -> list[Window] | None:
-        """What is to be summed, as a few windows of the result; None where they are many, or parts of batches."""
-        is_summed = look.states == BY_SUM
-        if self.spec.batch or self.spec.rank == 1 or not np.array_equal(is_summed, look.states != BY_TRANSFORM):
-            return None
-        boxes = _boxes(is_summed[0])
-        return None if boxes is None else [self._window(*box) for box in boxes]
 
-    def _window(self, low: Sizes, high: Sizes) -> Window:
-        """That of the cells from `low` to `high`, both among them, counted from the first that the result meets."""
-        rank = self.spec.rank
-        axes = list(zip(low, high, self.first, self.cell, self.start, self.length, strict=True))[-rank:]
-        starts = [max((first + one) * cell, start) for one, _, first, cell, start, _ in axes]
-        ends = [min((first + last + 1) * cell, start + length) for _, last, first, cell, start, length in axes]
-        sizes = list(zip(starts, ends, self.signal[-rank:], self.kernel[-rank:], strict=True))
-        read = tuple(slice(max(start - taps + 1, 0), min(end, size)) for start, end, size, taps in sizes)
-        written = tuple(
-            slice(one - own, end - own) for one, end, own in zip(starts, ends, self.start[-rank:], strict=True)
-        )
-        cropped = tuple(part.stop - part.start for part in read)
-        names = ("a_sizes", "b_sizes") if self.spec.is_a_signal else ("b_sizes", "a_sizes")
-        spec = replace(
-            self.spec,
-            **{names[0]: cropped},
-            start=tuple(one - part.start for one, part in zip(starts, read, strict=True)),
-            length=tuple(end - one for one, end in zip(starts, ends, strict=True)),
-        )
-        return Window(spec, read, written)
-
-    def mend(self, look: Look, a: Any, b: Any, result: Any) -> None:
-        """Write the cells that are not the transform's."""
-        from triarch.convolution.compiled_cells import sum_cells
-
-        signal, kernel = self._operands(a, b)
-        rows = self._rows_to_mend(look)
-        places = np.unravel_index(rows, self.spec.shape[:-1]) if self.spec.shape[:-1] else (slice(None),)
-        mended = on_host(result[places]).reshape(-1)
-        axes = map(_array, (self.signal, self.kernel, self.start, self.length, self.cell, self.first))
-        dtype = np.dtype(self.spec.dtype)
-        operands = signal.reshape(-1), kernel.reshape(-1), *axes, self.entries, rows, look.states, mended
-        work = partial(sum_cells(dtype.name), *operands, dtype.type(0))
-        split_work(work, len(rows), SECONDS_PER_PRODUCT * look.products)
-        written = mended.reshape(-1, self.length[3]) if self.spec.shape[:-1] else mended
-        result[places] = torch.from_numpy(written).to(result.device) if isinstance(result, Tensor) else written
-
-    def _rows_to_mend(self, look: Look) -> Array:
-        """The numbers of the rows of places in which a cell is not the transform's."""
-        is_mended = look.states.any(4)
-        for axis, (start, length, cell, first) in enumerate(
-            zip(self.start[:3], self.length[:3], self.cell[:3], self.first[:3], strict=True), start=1
-        ):
-            is_mended = is_mended.take((start + np.arange(length)) // cell - first, axis)
-        return np.flatnonzero(is_mended)
-
-
-def _boxes(is_marked: Array) -> list[tuple[Sizes, Sizes]] | None:
-    """The marked cells as boxes, by their first and last cell: as long as can be in the last axes; None for many."""
-    left, found = is_marked.copy(), list[tuple[Sizes, Sizes]]()
-    while left.any():
-        if len(found) == _MOST_BOXES:
-            return None
-        low = tuple(int(place) for place in np.unravel_index(left.argmax(), left.shape))
-        high = list(low)
-        for axis in reversed(range(left.ndim)):
-            while high[axis] + 1 < left.shape[axis]:
-                beside = [slice(one, last + 1) for one, last in zip(low, high, strict=True)]
-                beside[axis] = slice(high[axis] + 1, high[axis] + 2)
-                if not left[tuple(beside)].all():
-                    break
-                high[axis] += 1
-        left[tuple(slice(one, last + 1) for one, last in zip(low, high, strict=True))] = False
-        found.append((low, tuple(high)))
-    return found
-
-
-def _array(sizes: Sizes) -> Array:
+def as_integers(sizes: Sizes) -> Array:
+    """Sizes as compiled code takes them."""
     return np.array(sizes, np.int64)
 
 

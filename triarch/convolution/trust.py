@@ -17,6 +17,7 @@ from torch import Tensor
 
 from triarch.convolution.arrays import Array, like, tensor_of
 from triarch.convolution.cells import SECONDS_PER_PRODUCT, Cells, Look
+from triarch.convolution.mending import mend, windows
 from triarch.convolution.spec import ConvolutionSpec, Progress
 
 Plan = Callable[..., Any]
@@ -75,13 +76,13 @@ class BySum:
 
     def _mend(self, look: Look, a: Array, b: Array, result: Array) -> None:
         """Write the places that the direct sum is to compute: as convolutions of a few parts, or cell by cell."""
-        windows = None if self.direct is None or self.cells.spec.device != "cpu" else self.cells.windows(look)
-        if windows is None:
-            self.cells.mend(look, a, b, result)
+        parts = None if self.direct is None or self.cells.spec.device != "cpu" else windows(self.cells, look)
+        if parts is None:
+            mend(self.cells, look, a, b, result)
             return
-        for spec, read, written in windows:
-            parts = (a[read], b) if self.cells.spec.is_a_signal else (a, b[read])
-            result[written] = self.direct_of(spec)(*map(np.ascontiguousarray, parts))
+        for spec, read, written in parts:
+            operands = (a[read], b) if self.cells.spec.is_a_signal else (a, b[read])
+            result[written] = self.direct_of(spec)(*map(np.ascontiguousarray, operands))
 
 
 @dataclass(frozen=True)
