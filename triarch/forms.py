@@ -129,7 +129,8 @@ def _array_of_table(data: Any, name: str) -> np.ndarray:
 def _tensor(array: Any, name: str) -> torch.Tensor:
     if type(array) is np.ndarray and array.dtype is _SINGLE and config.floatx() == "float32":
         flags = array.flags
-        if flags.c_contiguous and flags.writeable:  # as batches of a stream are
+        # As batches of a stream are; an axis of size 1 may run backwards in what NumPy calls contiguous.
+        if flags.c_contiguous and flags.writeable and min(array.strides, default=0) >= 0:
             return torch.from_numpy(array)
     tensor = array
     if not isinstance(array, torch.Tensor):
